@@ -1,0 +1,133 @@
+"""The bus as a service uses it: always on its way to a working connection, and publishing until acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from nats.errors import MaxPayloadError
+
+from bus.config import Settings
+from bus.connection import LINK_ERRORS, Connection, reason
+from bus.errors import JetStreamMissingError, UnreachableError
+
+log = logging.getLogger(__name__)
+
+# Seconds between attempts.
+CONNECT_WAIT = 2.0
+PUBLISH_WAIT = 1.0
+# A failure that lasts is told again after this many seconds, not at each attempt.
+TELL_AGAIN = 60.0
+
+
+class Receipt(NamedTuple):
+    """`seq` is None with core NATS; `duplicate` is True if the stream had the event already."""
+
+    seq: int | None
+    duplicate: bool
+
+
+class Bus:
+    """Connects in the background, watches the connection by round trips, and replaces it when it is lost."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        self._settings = settings
+        self._name = name
+        self._connection: Connection | None = None
+        self._connected = asyncio.Event()
+        self._jetstream_seen = False
+        self._told: tuple[str, float] = ("", 0.0)
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._supervise(), name="bus")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def connection(self, wait: float | None = None) -> Connection:
+        """The working connection. Raises UnreachableError when there is none within `wait` seconds."""
+        try:
+            async with asyncio.timeout(wait):
+                while not self._connection:
+                    await self._connected.wait()
+        except TimeoutError as error:
+            raise UnreachableError from error
+        return self._connection
+
+    async def ping(self) -> None:
+        """A round trip to the server. Raises UnreachableError."""
+        connection = self._connection
+        if not connection:
+            raise UnreachableError("NATS is not connected")
+        try:
+            await connection.nc.flush(2)
+        except LINK_ERRORS as error:
+            raise UnreachableError("NATS did not answer a ping within 2 s") from error
+
+    async def publish(self, body: bytes, headers: dict[str, str]) -> Receipt:
+        """Publish until the server acknowledges. Raises nats.errors.MaxPayloadError.
+
+        A publish that timed out may have been stored: the same id goes out again, and the stream drops the second.
+        """
+        while True:
+            connection = await self.connection()
+            try:
+                return Receipt(*await connection.publish(body, headers))
+            except MaxPayloadError:
+                raise
+            except LINK_ERRORS as error:
+                self._tell(f"[PUBLISH] Not acknowledged ({error or type(error).__name__}); trying again")
+                await asyncio.sleep(PUBLISH_WAIT)
+
+    async def _supervise(self) -> None:
+        for url in itertools.cycle(self._settings.nats_url):
+            connection = Connection(url)
+            try:
+                await self._open(connection)
+                log.info("[NATS] Connected to %s", connection.url)
+                self._serve(connection)
+                log.warning("[NATS] Disconnected from %s: %s; reconnecting", connection.url, await connection.watch())
+            except (*LINK_ERRORS, JetStreamMissingError) as error:
+                self._tell(f"[NATS] {reason(error, connection.url)}; retrying in {CONNECT_WAIT:.0f} s")
+                await asyncio.sleep(CONNECT_WAIT)
+            finally:
+                self._serve(None)
+                await connection.close()
+
+    async def _open(self, connection: Connection) -> None:
+        await connection.open(self._settings, self._name)
+        if self._settings.delivery == "core":
+            return
+        try:
+            await connection.prepare(self._settings.stream_replicas)
+            self._jetstream_seen = True
+        except JetStreamMissingError:
+            # A server that had JetStream and lost it (a full disk does that) is a fault, and no reason to step down.
+            if self._settings.delivery == "jetstream" or self._jetstream_seen:
+                raise
+            self._tell(
+                f"[NATS] {connection.url} has no JetStream: using core NATS, so an event sent while no API stub listens"
+                " is lost, and a second copy is not dropped by the server (start nats-server with -js; DELIVERY=core"
+                " accepts this without the warning)"
+            )
+
+    def _serve(self, connection: Connection | None) -> None:
+        self._connection = connection
+        if connection:
+            self._connected.set()
+        else:
+            self._connected.clear()
+
+    def _tell(self, line: str) -> None:
+        told, at = self._told
+        if line != told or time.monotonic() - at > TELL_AGAIN:
+            log.warning("%s", line)
+            self._told = (line, time.monotonic())

@@ -1,0 +1,147 @@
+"""One connection to a NATS server: made once, never repaired. Whoever loses it makes a new one.
+
+nats-py's own reconnect is off. It keeps timed-out publishes and delivers them later, loses pull requests, and can end
+with a dead read loop behind `is_connected`; a fresh client has none of these states.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+
+import nats.errors
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.errors import ServiceUnavailableError
+
+from bus.config import Settings, redacted
+from bus.errors import JetStreamMissingError
+from bus.event import SUBJECT
+from bus.stream import STREAM, ensure_stream
+
+log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT = 5.0
+PUBLISH_TIMEOUT = 5.0
+PROBE_EVERY = 2.0
+PROBE_TIMEOUT = 5.0
+
+LOGIN = "verify NATS_USER and NATS_PASSWORD, NATS_TOKEN or NATS_CREDS"
+
+# What an operation on a connection may raise when the link or the server is the reason. ValueError: somebody else
+# answered a publish, and what they said is not a PubAck.
+LINK_ERRORS = (nats.errors.Error, OSError, TimeoutError, ValueError)
+
+
+class Connection:
+    """`js` is None where events go over core NATS."""
+
+    def __init__(self, url: str) -> None:
+        self.url = redacted(url)
+        self.nc = Client()
+        self.js: JetStreamContext | None = None
+        self.lost = asyncio.Event()
+        self._url = url
+        self._error: Exception | None = None
+
+    async def open(self, settings: Settings, name: str) -> None:
+        """Raises one of LINK_ERRORS."""
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await self._connect(settings, name)
+        except nats.errors.NoServersError as error:
+            raise self._error or error from error
+
+    async def _connect(self, settings: Settings, name: str) -> None:
+        await self.nc.connect(
+            servers=[self._url],
+            name=name,
+            allow_reconnect=False,
+            # nats-py tries twice before it says NoServersError, and would wait between.
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
+            connect_timeout=int(CONNECT_TIMEOUT),
+            error_cb=self._on_error,
+            closed_cb=self._on_closed,
+            user=settings.nats_user,
+            password=settings.nats_password.get_secret_value() if settings.nats_password else None,
+            token=settings.nats_token.get_secret_value() if settings.nats_token else None,
+            user_credentials=str(settings.nats_creds) if settings.nats_creds else None,
+            tls=ssl.create_default_context(cafile=settings.nats_ca) if settings.nats_ca else None,
+        )
+
+    async def prepare(self, replicas: int) -> None:
+        """Use JetStream, and make the stream where it is missing.
+
+        Raises JetStreamMissingError where the server, or this account on it, has no JetStream.
+        """
+        js = self.nc.jetstream(timeout=PUBLISH_TIMEOUT)
+        try:
+            if await ensure_stream(js, replicas):
+                log.info("[NATS] Stream %s created", STREAM)
+        except ServiceUnavailableError as error:
+            raise JetStreamMissingError from error
+        except nats.errors.TimeoutError:
+            # A user without the right to ask gets no answer; then the stream is the provisioner's affair.
+            log.debug("[NATS] stream info of %s: no answer", STREAM)
+        self.js = js
+
+    async def publish(self, body: bytes, headers: dict[str, str]) -> tuple[int | None, bool]:
+        """The event's sequence in the stream (None with core NATS), and True if the stream had it already."""
+        if self.js is None:
+            await self.nc.publish(SUBJECT, body, headers=headers)
+            await self.nc.flush(int(PUBLISH_TIMEOUT))
+            return None, False
+        ack = await self.js.publish(SUBJECT, body, timeout=PUBLISH_TIMEOUT, stream=STREAM, headers=dict(headers))
+        return ack.seq, bool(ack.duplicate)
+
+    async def watch(self) -> str:
+        """Return, with the reason, when the connection is of no more use, found by round trips."""
+        while True:
+            try:
+                await asyncio.wait_for(self.lost.wait(), PROBE_EVERY)
+            except TimeoutError:
+                try:
+                    await self.nc.flush(int(PROBE_TIMEOUT))
+                except LINK_ERRORS as error:
+                    return f"no answer to a ping ({type(error).__name__})"
+            else:
+                return f"connection closed ({self.nc.last_error or 'by the server'})"
+
+    async def close(self) -> None:
+        """Flush what was sent, then close, within a second: a frozen server must not hold the service back."""
+        self.lost.set()
+        with contextlib.suppress(*LINK_ERRORS):
+            async with asyncio.timeout(1):
+                await self.nc.close()
+
+    async def _on_error(self, error: Exception) -> None:
+        self._error = error
+        level = logging.WARNING if "permissions violation" in str(error) else logging.DEBUG
+        log.log(level, "[NATS] %s: %s", self.url, error)
+
+    async def _on_closed(self) -> None:
+        self.lost.set()
+
+
+# The first that fits says what failed and what to verify.
+REASONS: tuple[tuple[type[Exception], str, str], ...] = (
+    (JetStreamMissingError, "JETSTREAM_MISSING", "start nats-server with -js, or set DELIVERY=core"),
+    (ssl.SSLError, "TLS_FAILED", "verify NATS_CA and the server's certificate"),
+    (TimeoutError, "TIMEOUT", "verify that it is a NATS server that listens there"),
+    (nats.errors.AuthorizationError, "AUTHORIZATION_VIOLATION", LOGIN),
+    (OSError, "CONNECTION_REFUSED", "verify that the NATS server is running (docker ps)"),
+)
+
+
+def reason(error: Exception, url: str) -> str:
+    """A code, the URL, and what to verify, for the line that tells of a failed connection."""
+    log.debug("[NATS] %s: %r", url, error)
+    if "authorization" in str(error).lower():
+        error = nats.errors.AuthorizationError()
+    for kind, code, advice in REASONS:
+        if isinstance(error, kind):
+            return f"{code} {url}: {advice}"
+    return f"CONNECTION_FAILED {url}: {error or type(error).__name__}"

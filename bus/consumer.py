@@ -1,0 +1,174 @@
+"""Batches of events: from the stream's durable consumer, or from a core NATS queue group.
+
+A standing pull request with a subscription callback takes about a third of the time of nats-py's `fetch()`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+from nats.aio.msg import Msg
+from nats.errors import NotJSMessageError
+
+from bus.client import Bus
+from bus.connection import LINK_ERRORS, Connection
+from bus.event import MSG_ID, SUBJECT
+from bus.stream import DURABLE, STREAM, ensure_consumer
+
+log = logging.getLogger(__name__)
+
+NANOSECONDS = 1_000_000_000
+PULL_EXPIRES = 30
+HEARTBEAT = 2
+# The server sends a heartbeat in silence; after this many seconds without one, the pull request is taken for lost.
+SILENCE = 5.0
+# What the server says of a pull request: it stands and there is nothing new; it ended unfulfilled at its time.
+IDLE, EXPIRED = "100", "408"
+NEXT = f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{DURABLE}"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message as it came. `seq` is its stream sequence (None with core NATS); `stored_at` when the stream took it."""
+
+    body: bytes
+    headers: Mapping[str, str]
+    seq: int | None
+    stored_at: datetime
+    message: Msg = field(repr=False)
+
+    @classmethod
+    def of(cls, message: Msg) -> Self:
+        headers = message.headers or {}
+        try:
+            metadata = message.metadata
+        except (NotJSMessageError, ValueError):
+            return cls(message.data, headers, None, datetime.now(UTC), message)
+        return cls(message.data, headers, metadata.sequence.stream, metadata.timestamp, message)
+
+    @property
+    def identity(self) -> str:
+        """The publisher's id, or the one that the message's place in the stream gives it."""
+        return self.headers.get(MSG_ID) or self.place
+
+    @property
+    def place(self) -> str:
+        """Names this very message: a stream that was made anew counts from 1 again, but not at the same time."""
+        if self.seq is None:
+            return f"core@{self.stored_at.isoformat()}#{uuid.uuid4().hex}"
+        return f"{STREAM}#{self.seq}@{self.stored_at.isoformat()}"
+
+    async def ack(self) -> None:
+        """Not confirmed: an acknowledgement that gets lost means one more delivery, and a duplicate key in MongoDB."""
+        if self.seq is not None:
+            with contextlib.suppress(*LINK_ERRORS):
+                await self.message.ack()
+
+    async def release(self) -> None:
+        """Give the message back at once, for another API stub."""
+        if self.seq is not None:
+            with contextlib.suppress(*LINK_ERRORS):
+                await self.message.nak()
+
+
+class Consumer:
+    """Asks the server for as much as there is room for: `batch` being stored and `batch` on its way."""
+
+    def __init__(self, bus: Bus, batch: int) -> None:
+        self._bus = bus
+        self._batch = batch
+        self._buffer: asyncio.Queue[Delivery] = asyncio.Queue(2 * batch)
+        self._asked = 0
+        self._heard = 0.0
+        self._changed = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._feed(), name="consumer")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        while not self._buffer.empty():
+            await self._buffer.get_nowait().release()
+
+    async def take(self) -> list[Delivery]:
+        """At least one delivery, waited for, and at most `batch`."""
+        batch = [await self._buffer.get()]
+        while len(batch) < self._batch and not self._buffer.empty():
+            batch.append(self._buffer.get_nowait())
+        self._changed.set()
+        return batch
+
+    async def _feed(self) -> None:
+        while True:
+            connection = await self._bus.connection()
+            try:
+                await (self._pull(connection) if connection.js else self._listen(connection))
+            except LINK_ERRORS as error:
+                log.warning("[NATS] Consumer interrupted: %s", error or type(error).__name__)
+                await asyncio.sleep(1)
+
+    async def _listen(self, connection: Connection) -> None:
+        await connection.nc.subscribe(SUBJECT, queue=DURABLE, cb=self._receive)
+        await connection.lost.wait()
+
+    async def _pull(self, connection: Connection) -> None:
+        """Keep pull requests standing until the connection is lost."""
+        inbox = connection.nc.new_inbox()
+        subscription = await connection.nc.subscribe(inbox, cb=self._receive)
+        try:
+            while not connection.lost.is_set():
+                if time.monotonic() - self._heard > SILENCE:
+                    await self._restart(connection)
+                while 2 * self._batch - self._buffer.qsize() - self._asked >= self._batch:
+                    await self._ask(connection, inbox)
+                self._changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), 1)
+        finally:
+            self._heard = 0.0
+            with contextlib.suppress(*LINK_ERRORS):
+                await subscription.unsubscribe()
+
+    async def _restart(self, connection: Connection) -> None:
+        """No pull request stands any more: see that there is a consumer, so that the next ones reach it."""
+        if connection.js and await ensure_consumer(connection.js):
+            log.info("[NATS] Consumer %s created on stream %s", DURABLE, STREAM)
+        self._asked = 0
+        self._heard = time.monotonic()
+
+    async def _ask(self, connection: Connection, inbox: str) -> None:
+        request = {
+            "batch": self._batch,
+            "expires": PULL_EXPIRES * NANOSECONDS,
+            "idle_heartbeat": HEARTBEAT * NANOSECONDS,
+        }
+        await connection.nc.publish(NEXT, json.dumps(request).encode(), reply=inbox)
+        self._asked += self._batch
+
+    async def _receive(self, message: Msg) -> None:
+        headers = message.headers or {}
+        if message.subject == SUBJECT:
+            self._asked -= 1
+            await self._buffer.put(Delivery.of(message))
+            self._heard = time.monotonic()
+        elif headers.get("Status") in {IDLE, EXPIRED}:
+            self._asked -= int(headers.get("Nats-Pending-Messages", 0)) if headers["Status"] == EXPIRED else 0
+            self._heard = time.monotonic()
+            self._changed.set()
+        else:
+            # Refused: no such consumer, no such stream, too many waiting. The silence that follows leads to a restart.
+            log.debug("[NATS] Pull request ended: %s", headers)

@@ -1,0 +1,59 @@
+"""How a service's process lives: settings, log, signals, and the exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from bus import log
+from bus.config import ConfigError, Settings
+
+S = TypeVar("S", bound=Settings)
+
+# Seconds for what is in hand when the service is told to stop; the whole stop has 10.
+GRACE = 5.0
+
+BAD_CONFIG = 2
+
+
+def main(settings_class: type[S], run: Callable[[S], Awaitable[int | None]]) -> int:
+    """Run the service to its end and return its exit status: 2 for a bad configuration, with a line for each value."""
+    try:
+        settings = settings_class.load()
+        log.setup(settings.log_level, settings.log_format)
+        return asyncio.run(_run(run(settings))) or 0
+    except ConfigError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - the log may not be set up yet
+        return BAD_CONFIG
+
+
+async def _run(work: Awaitable[int | None]) -> int | None:
+    """Signals count from the first moment on: the task that works is cancelled, and that is a good end."""
+    task = asyncio.ensure_future(work)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        return 0
+
+
+async def together(*jobs: Coroutine[Any, Any, None]) -> None:
+    """Run jobs that never end by themselves; the first that fails ends all."""
+    async with asyncio.TaskGroup() as group:
+        for job in jobs:
+            group.create_task(job)
+
+
+async def finished(work: Coroutine[Any, Any, None]) -> None:
+    """Wait for the work, and when cancelled, still give it GRACE seconds to end."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task], timeout=GRACE)
+        task.cancel()
+        raise
