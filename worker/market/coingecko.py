@@ -1,0 +1,176 @@
+"""Quotes from CoinGecko's /coins/markets: bounded in time, in retries and in bytes."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
+
+import httpx
+
+from bus.event import Quote
+from worker.market import answer
+from worker.market.errors import MarketError, TemporaryMarketError
+
+log = logging.getLogger(__name__)
+
+Plan = Literal["public", "demo", "pro"]
+
+_PUBLIC = "https://api.coingecko.com/api/v3"
+_PRO = "https://pro-api.coingecko.com/api/v3"
+_KEY_HEADERS = {"demo": "x-cg-demo-api-key", "pro": "x-cg-pro-api-key"}
+# CoinGecko's limit on per_page: https://docs.coingecko.com/reference/coins-markets
+_COINS_PER_REQUEST = 250
+# 250 coins take about 200 kB.
+_MAX_BYTES = 5_000_000
+# Seconds before each retry; a random half of each is left out, so that replicas do not retry in step.
+_WAITS = (1.0, 2.0, 4.0)
+_MAX_PORT = 65_535
+_TIMEOUT = httpx.Timeout(10.0, connect=5.0)
+
+
+class CoinGecko:
+    """One HTTP client for the market's life. `waits` holds the longest wait in seconds before each retry."""
+
+    name = "coingecko"
+
+    def __init__(
+        self,
+        *,
+        coins: tuple[str, ...],
+        currency: str,
+        url: str | None = None,
+        plan: Plan = "public",
+        api_key: str | None = None,
+        waits: Sequence[float] = _WAITS,
+    ) -> None:
+        self._coins = tuple(dict.fromkeys(coins))
+        self._currency = currency
+        self._key = api_key
+        self._waits = waits
+        self._unknown: tuple[str, ...] = ()
+        self._client = _client(url or (_PRO if plan == "pro" else _PUBLIC), _headers(plan, api_key))
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def fetch(self, slot: datetime, budget: float) -> tuple[Quote, ...]:  # noqa: ARG002 - it knows no past
+        """The quotes of now. One after the other, since CoinGecko's limits count requests by the minute."""
+        deadline = asyncio.get_running_loop().time() + budget
+        requests = [self._coins[i : i + _COINS_PER_REQUEST] for i in range(0, len(self._coins), _COINS_PER_REQUEST)]
+        try:
+            async with asyncio.timeout_at(deadline):
+                found = [quote for coins in requests for quote in await self._ask(coins, deadline)]
+        except TimeoutError as error:
+            raise MarketError(f"CoinGecko gave no whole answer within {budget:g} s") from error
+        return self._wanted(found)
+
+    async def _ask(self, coins: tuple[str, ...], deadline: float) -> list[Quote]:
+        for pause in self._waits:
+            try:
+                return await self._get(coins)
+            except TemporaryMarketError as error:
+                wait = _wait(error, pause, deadline - asyncio.get_running_loop().time())
+                log.info("[MARKET] %s; retrying in %.1f s", error, wait)
+            await asyncio.sleep(wait)
+        return await self._get(coins)
+
+    async def _get(self, coins: tuple[str, ...]) -> list[Quote]:
+        params: dict[str, str | int] = {
+            "vs_currency": self._currency,
+            "ids": ",".join(coins),
+            "per_page": _COINS_PER_REQUEST,
+        }
+        try:
+            async with self._client.stream("GET", "coins/markets", params=params) as response:
+                body = await _read(response)
+        except httpx.TransportError as error:
+            reason = f"{type(error).__name__} {error}".rstrip()
+            raise TemporaryMarketError(f"CoinGecko at {self._client.base_url.host} failed: {reason}") from error
+        if response.status_code == httpx.codes.OK:
+            return answer.quotes(body, self._currency)
+        raise self._failure(response, body)
+
+    def _failure(self, response: httpx.Response, body: bytes) -> MarketError:
+        status = response.status_code
+        retry_after = answer.seconds(response.headers.get("retry-after"), datetime.now(UTC))
+        # A server may echo the key in its error.
+        safe = body.replace(self._key.encode(), b"***") if self._key else body
+        problem = answer.problem(status, safe, retry_after)
+        if status == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
+            return TemporaryMarketError(problem, retry_after)
+        return MarketError(problem)
+
+    def _wanted(self, found: list[Quote]) -> tuple[Quote, ...]:
+        """The quotes in the order of COINS. A change in the coins that CoinGecko does not know is logged once."""
+        quotes = {quote.coin: quote for quote in found}
+        unknown = tuple(coin for coin in self._coins if coin not in quotes)
+        if unknown == self._coins:
+            raise MarketError(f"COINS: CoinGecko knows none of {_named(unknown)}")
+        if unknown and unknown != self._unknown:
+            log.warning("[MARKET] COINS: not known to CoinGecko and left out: %s", _named(unknown))
+        self._unknown = unknown
+        return tuple(quotes[coin] for coin in self._coins if coin in quotes)
+
+
+def _client(url: str, headers: dict[str, str]) -> httpx.AsyncClient:
+    """A client that keeps the URL's user and password out of its base URL, because httpx logs each URL."""
+    try:
+        base = httpx.URL(url)
+    except httpx.InvalidURL:
+        base = httpx.URL()
+    if base.scheme not in {"http", "https"} or not base.host or (base.port or 0) > _MAX_PORT:
+        raise MarketError(f"COINGECKO_URL: {url.rpartition('@')[2]!r} is not an address such as {_PUBLIC}")
+    auth = httpx.BasicAuth(base.username, base.password) if base.userinfo else None
+    # A compressed answer could unpack to any size before its length is known, so none is asked for.
+    own = {"user-agent": f"crypto-updates/{_version()}", "accept-encoding": "identity"}
+    return httpx.AsyncClient(
+        base_url=base.copy_with(userinfo=b""),
+        headers=headers | own,
+        auth=auth,
+        timeout=_TIMEOUT,
+        follow_redirects=False,
+    )
+
+
+def _headers(plan: Plan, key: str | None) -> dict[str, str]:
+    if plan == "public":
+        if key:
+            log.warning("[MARKET] COINGECKO_API_KEY is not used: COINGECKO_PLAN is public, not demo or pro")
+        return {}
+    if not key:
+        raise MarketError(f"COINGECKO_API_KEY: missing, and COINGECKO_PLAN={plan} needs it")
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise MarketError("COINGECKO_API_KEY: holds a space or a character that no HTTP header may hold")
+    return {_KEY_HEADERS[plan]: key}
+
+
+async def _read(response: httpx.Response) -> bytes:
+    body = bytearray()
+    async for part in response.aiter_raw():
+        body += part
+        if len(body) > _MAX_BYTES:
+            raise MarketError(f"CoinGecko answered {response.status_code} with more than {_MAX_BYTES:,} bytes")
+    return bytes(body)
+
+
+def _wait(error: TemporaryMarketError, pause: float, left: float) -> float:
+    """Seconds until the next try. Raises MarketError at once where that would be after the deadline."""
+    wait = (error.retry_after or 0.0) + pause * random.uniform(0.5, 1)  # noqa: S311 - jitter is no secret
+    if wait >= left:
+        raise MarketError(f"{error}; the next try in {wait:.1f} s would be too late, {left:.1f} s are left") from error
+    return wait
+
+
+def _named(coins: tuple[str, ...], most: int = 20) -> str:
+    rest = f" and {len(coins) - most} more" if len(coins) > most else ""
+    return ", ".join(coins[:most]) + rest
+
+
+def _version() -> str:
+    try:
+        return version("crypto-updates")
+    except PackageNotFoundError:
+        return "dev"

@@ -1,0 +1,17 @@
+"""The errors of the market sources."""
+
+
+class MarketError(Exception):
+    """The market gave no quotes."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.__doc__)
+
+
+class TemporaryMarketError(MarketError):
+    """The market gave no quotes this time: the same request may succeed later."""
+
+    def __init__(self, message: str | None = None, retry_after: float | None = None) -> None:
+        """`retry_after` is the number of seconds that the server asked to wait, None where it did not say."""
+        super().__init__(message)
+        self.retry_after = retry_after
