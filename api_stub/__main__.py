@@ -1,0 +1,32 @@
+"""Runs the API stub until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from api_stub import web
+from api_stub.config import Settings
+from api_stub.server import serve
+from api_stub.store import Store
+from api_stub.subscriber import Subscriber
+from bus import service
+from bus.client import Bus
+from bus.consumer import Consumer
+
+log = logging.getLogger(__name__)
+
+
+async def run(settings: Settings) -> None:
+    async with (
+        Store(settings.mongo_url, settings.mongo_db) as store,
+        Bus(settings, "api_stub") as bus,
+        Consumer(bus, settings.batch) as consumer,
+        serve(web.application(bus, store), settings.http_host, settings.http_port),
+    ):
+        log.info("[HTTP] Listening on http://%s:%d", settings.http_host, settings.http_port)
+        await Subscriber(consumer, store, settings.max_events_per_second).run()
+
+
+if __name__ == "__main__":
+    sys.exit(service.main(Settings, run))

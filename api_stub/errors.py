@@ -1,0 +1,20 @@
+"""The errors of the API stub."""
+
+
+class ApiError(Exception):
+    """The API stub failed."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.__doc__)
+
+
+class StoreUnavailableError(ApiError):
+    """MongoDB did not store: it is down, read-only, full, or refuses."""
+
+
+class BadDocumentError(ApiError):
+    """MongoDB can never store this document, however often it is tried."""
+
+
+class BadCursorError(ApiError):
+    """The cursor is not one that this API gave out."""

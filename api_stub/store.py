@@ -1,0 +1,150 @@
+"""MongoDB: the `events` and `dead_letters` collections, and the only place of this service that knows pymongo."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import bson
+from bson.errors import BSONError
+from bson.raw_bson import RawBSONDocument
+from pymongo import AsyncMongoClient, WriteConcern
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.errors import BulkWriteError, PyMongoError
+from pymongo.uri_parser import parse_uri
+
+from api_stub.errors import BadCursorError, BadDocumentError, StoreUnavailableError
+
+Document = Mapping[str, Any]
+
+NEWEST_FIRST = [("timestamp", -1), ("_id", -1)]
+# Seconds for one operation, below the consumer's ack wait.
+DEADLINE = 10.0
+# Write errors that tell of the document and not of the server, so that trying again cannot help
+# (mongo/src/mongo/base/error_codes.yml); storage errors, "no space left" among them, are none of these.
+FAULTS = {2, 15, 22, 52, 53, 54, 55, 56, 57, 121, 10334, 17280}
+DUPLICATE = 11000
+MAX_DOCUMENT = 16 * 1024 * 1024
+
+
+class Written(NamedTuple):
+    """Indexes into the documents given: those the store had already, and those it can never take, with the reason."""
+
+    duplicates: set[int]
+    rejected: dict[int, str]
+
+
+def direct(url: str) -> bool:
+    """True where the URL names a single host and no `replicaSet`: it is spoken to by that name, whatever its replica
+    set calls it. `directConnection` in the URL decides otherwise.
+    """
+    if not url.startswith("mongodb://"):
+        return False
+    parsed = parse_uri(url)
+    alone = len(parsed["nodelist"]) == 1 and "replicaSet" not in parsed["options"]
+    return bool(parsed["options"].get("directConnection", alone))
+
+
+class Store:
+    def __init__(self, url: str, database: str) -> None:
+        self._client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
+            url, tz_aware=True, timeoutMS=int(DEADLINE * 1000), directConnection=direct(url)
+        )
+        durable = WriteConcern(w="majority", j=True)
+        self._events = self._client[database].get_collection("events", write_concern=durable)
+        self._dead_letters = self._client[database].get_collection("dead_letters", write_concern=durable)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.close()
+
+    async def ping(self) -> None:
+        """Raises StoreUnavailableError."""
+        try:
+            await self._client.admin.command("ping")
+        except PyMongoError as error:
+            raise StoreUnavailableError(f"MongoDB: {error}") from error
+
+    async def add_events(self, documents: Sequence[Document]) -> Written:
+        return await _insert(self._events, documents)
+
+    async def add_dead_letters(self, documents: Sequence[Document]) -> Written:
+        return await _insert(self._dead_letters, documents)
+
+    async def newest(self, limit: int, cursor: str | None) -> tuple[list[dict[str, Any]], str | None]:
+        """A page of events, newest first, and the cursor of the next page; raises BadCursorError."""
+        where = _after(cursor) if cursor else {}
+        try:
+            page = await self._events.find(where, sort=NEWEST_FIRST, limit=limit + 1).to_list()
+        except PyMongoError as error:
+            raise StoreUnavailableError(f"MongoDB: {error}") from error
+        more = len(page) > limit
+        return page[:limit], _cursor(page[limit - 1]) if more else None
+
+
+async def _insert(collection: AsyncCollection[dict[str, Any]], documents: Sequence[Document]) -> Written:
+    """Store what can be stored. Raises StoreUnavailableError, and then it may all be tried again.
+
+    Encoding comes first, because one document that cannot be encoded would make the whole bulk store nothing.
+    """
+    written = Written(set(), {})
+    encoded: dict[int, RawBSONDocument] = {}
+    for index, document in enumerate(documents):
+        try:
+            encoded[index] = _encode(document)
+        except BadDocumentError as error:
+            written.rejected[index] = str(error)
+    indexes = list(encoded)
+    try:
+        if encoded:
+            await collection.insert_many(list(encoded.values()), ordered=False)
+    except BulkWriteError as error:
+        _sort_out(error.details, indexes, written)
+    except PyMongoError as error:
+        raise StoreUnavailableError(f"MongoDB: {error}") from error
+    return written
+
+
+def _encode(document: Document) -> RawBSONDocument:
+    try:
+        raw = bson.encode(document)
+    except (BSONError, OverflowError, UnicodeEncodeError, RecursionError) as error:
+        raise BadDocumentError(f"body: not storable: {error}") from error
+    if len(raw) > MAX_DOCUMENT:
+        raise BadDocumentError(f"body: {len(raw)} bytes as BSON, more than {MAX_DOCUMENT}")
+    return RawBSONDocument(raw)
+
+
+def _sort_out(details: Mapping[str, Any], indexes: Sequence[int], written: Written) -> None:
+    """A duplicate key is a success: MongoDB tells of it only once the first writer's copy holds the write concern."""
+    if details["writeConcernErrors"]:
+        raise StoreUnavailableError(f"MongoDB: {details['writeConcernErrors'][0]['errmsg']}")
+    for error in details["writeErrors"]:
+        index = indexes[error["index"]]
+        if error["code"] == DUPLICATE:
+            written.duplicates.add(index)
+        elif error["code"] in FAULTS:
+            written.rejected[index] = f"body: not storable: {error['errmsg']}"
+        else:
+            raise StoreUnavailableError(f"MongoDB: {error['errmsg']}")
+
+
+def _cursor(document: Document) -> str:
+    return base64.urlsafe_b64encode(f"{document['timestamp'].isoformat()} {document['_id']}".encode()).decode()
+
+
+def _after(cursor: str) -> dict[str, Any]:
+    try:
+        instant, _, identity = base64.urlsafe_b64decode(cursor).decode().partition(" ")
+        timestamp = datetime.fromisoformat(instant).astimezone(UTC)
+    except (ValueError, OverflowError, binascii.Error) as error:
+        raise BadCursorError(f"cursor: {cursor[:60]!r} is not one that this API gave out") from error
+    return {"$or": [{"timestamp": {"$lt": timestamp}}, {"timestamp": timestamp, "_id": {"$lt": identity}}]}

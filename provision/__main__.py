@@ -1,0 +1,32 @@
+"""Provisions NATS and MongoDB, then exits: 0 when both are ready, 1 when one could not be reached in time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+
+from api_stub.config import StoreSettings
+from bus import service
+from bus.errors import UnreachableError
+from provision import database, streams
+from provision.errors import ProvisionError
+
+log = logging.getLogger(__name__)
+
+# Seconds to wait for each server.
+PATIENCE = 60.0
+
+
+async def run(settings: StoreSettings) -> int:
+    try:
+        await asyncio.to_thread(database.provision, settings.mongo_url, settings.mongo_db, PATIENCE)
+        await streams.provision(settings, PATIENCE)
+    except (ProvisionError, UnreachableError) as error:
+        log.error("[PROVISION] %s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(service.main(StoreSettings, run))

@@ -1,0 +1,35 @@
+"""MongoDB's side: the replica set, and the indexes that the API's queries use."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+from pymongo.uri_parser import parse_uri
+
+from api_stub.store import NEWEST_FIRST, direct
+from bus.config import redacted
+from provision.errors import ProvisionError
+from provision.replica_set import await_primary, initiate
+
+log = logging.getLogger(__name__)
+
+
+def provision(url: str, database: str, patience: float) -> None:
+    """Raises ProvisionError. `patience`: seconds to wait for the server."""
+    deadline = time.monotonic() + patience
+    try:
+        with MongoClient[dict[str, Any]](
+            url, serverSelectionTimeoutMS=int(patience * 1000), directConnection=direct(url)
+        ) as client:
+            if direct(url):
+                host, port = parse_uri(url)["nodelist"][0]
+                initiate(client, f"{host}:{port}")
+            await_primary(client, deadline - time.monotonic())
+            client[database].events.create_index(NEWEST_FIRST)
+    except (PyMongoError, TimeoutError) as error:
+        raise ProvisionError(f"MongoDB at {redacted(url)}: {error}") from error
+    log.info("[MONGO] Database %s is ready", database)

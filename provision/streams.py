@@ -1,0 +1,30 @@
+"""JetStream's side: the stream with the settings of this version, and the durable consumer."""
+
+from __future__ import annotations
+
+import logging
+
+import nats.errors
+
+from bus.client import Bus
+from bus.config import Settings
+from bus.errors import JetStreamMissingError
+from bus.stream import DURABLE, STREAM, ensure_consumer, update_stream
+from provision.errors import ProvisionError
+
+log = logging.getLogger(__name__)
+
+
+async def provision(settings: Settings, patience: float) -> None:
+    """Raises ProvisionError. `patience`: seconds to wait for the server."""
+    async with Bus(settings, "provision") as bus:
+        connection = await bus.connection(patience)
+        if connection.js is None:
+            log.warning("[NATS] No JetStream: there is no stream to make")
+            return
+        try:
+            await update_stream(connection.js, settings.stream_replicas)
+            await ensure_consumer(connection.js)
+        except (nats.errors.Error, JetStreamMissingError) as error:
+            raise ProvisionError(f"NATS: {error}") from error
+    log.info("[NATS] Stream %s and consumer %s are ready", STREAM, DURABLE)
