@@ -1,0 +1,39 @@
+# Everything runs in .venv, which is made on first use and again when pyproject.toml changes.
+PYTHON ?= python3
+VENV := .venv
+RUN := exec $(VENV)/bin/python -m
+
+.PHONY: demo dev test check e2e verify lock
+
+demo: $(VENV)/.installed ## the whole sequence without Docker; DATA=dir keeps the data
+	@$(RUN) stack demo $(if $(DATA),--data $(DATA))
+
+dev: $(VENV)/.installed ## the services, restarted when their files change
+	@$(RUN) stack dev
+
+verify: $(VENV)/.installed ## the checklist against a running stack
+	@$(RUN) stack verify
+
+test: $(VENV)/.installed ## every test that this machine can run
+	@$(RUN) pytest
+
+check: $(VENV)/.installed ## lint, format, types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+e2e: $(VENV)/.installed ## the tests on real servers
+	@$(RUN) pytest tests/e2e
+
+lock: $(VENV)/.installed ## the images' pinned dependencies, with hashes
+	$(VENV)/bin/uv pip compile -q pyproject.toml --extra worker --universal --python-version 3.13 \
+		--generate-hashes --no-emit-index-url --no-header --upgrade -o worker/requirements.lock
+	$(VENV)/bin/uv pip compile -q pyproject.toml --extra api --universal --python-version 3.13 \
+		--generate-hashes --no-emit-index-url --no-header --upgrade -o api_stub/requirements.lock
+
+$(VENV)/.installed: pyproject.toml
+	@echo "Installing into $(VENV) (about a minute the first time) ..."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
