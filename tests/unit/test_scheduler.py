@@ -1,0 +1,250 @@
+"""The slot job under an injected clock, and the thread under the real one."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import schedule
+
+from worker import scheduler
+from worker.cron import Cron
+from worker.scheduler import MAX_WAIT, Clock, Scheduler, SlotJob, utc_now
+
+START = datetime(2023, 11, 21, 14, 20, tzinfo=UTC)
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+QUARTERS = "*/15 * * * *"
+Hand = Callable[[datetime], None]
+Start = Callable[..., Scheduler]
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(f"2023-11-21T{text}+00:00")
+
+
+def quarters(first: str, last: str) -> list[datetime]:
+    return [at(first) + n * 15 * MINUTE for n in range((at(last) - at(first)) // (15 * MINUTE) + 1)]
+
+
+class Bench:
+    """A slot job on the real `schedule.Scheduler`, with a clock that the test sets."""
+
+    def __init__(self, expression: str = QUARTERS, start: datetime = START, first: datetime | None = None) -> None:
+        self.now, self.handed, self.missed = start, list[datetime](), list[list[datetime]]()
+        self.pending = schedule.Scheduler()
+        cron, hand, missed = Cron(expression), self.handed.append, self.missed.append
+        self.job = SlotJob(cron, hand, missed=missed, scheduler=self.pending, clock=lambda: self.now, first=first)
+
+    def run(self, *times: datetime) -> None:
+        for self.now in times:
+            self.pending.run_pending()
+
+    def back(self, to: datetime) -> None:
+        self.now = to
+        self.job.rewind(to)
+
+    def run_slots(self, count: int) -> None:
+        for _ in range(count):
+            self.run(self.job.slot)
+
+
+def fail(_: object) -> None:
+    raise LookupError
+
+
+def eventually(condition: Callable[[], object], seconds: float = 5) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        threading.Event().wait(0.005)
+    return bool(condition())
+
+
+@pytest.fixture(params=["America/New_York", "Australia/Lord_Howe", "Asia/Kolkata", "UTC"])
+def _process_tz(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", request.param)
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_it_hands_over_every_slot_of_ten_years() -> None:
+    start, end = datetime(2020, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)
+    bench, count = Bench(start=start), (end - start) // (15 * MINUTE)
+    bench.run_slots(count)
+    assert count == 350_688
+    assert bench.handed == [start + n * 15 * MINUTE for n in range(1, count + 1)]
+    assert bench.missed == []
+
+
+def test_it_counts_from_the_slot_and_not_from_the_run() -> None:
+    bench = Bench()
+    bench.run(at("14:29:59.999999"), at("14:30:09"), at("14:45:00.001"), at("14:45:02"), at("15:14:59"))
+    assert bench.handed == quarters("14:30", "15:00")
+
+
+@pytest.mark.usefixtures("_process_tz")
+@pytest.mark.parametrize("day", ["2024-11-03", "2024-03-10", "2024-04-06", "2024-10-05"])
+def test_it_does_not_depend_on_the_time_zone_of_the_process(day: str) -> None:
+    start = datetime.fromisoformat(f"{day}T00:00+00:00")
+    bench = Bench(start=start)
+    bench.run(*(start + n * 5 * MINUTE for n in range(1, 24 * 12 + 1)))
+    assert bench.handed == [start + n * 15 * MINUTE for n in range(1, 97)]
+
+
+def test_after_a_stall_it_hands_over_the_newest_slot_and_reports_the_older_ones() -> None:
+    bench = Bench()
+    bench.run(at("15:20"), at("15:30"))
+    assert bench.missed == [quarters("14:30", "15:00")]
+    assert bench.handed == quarters("15:15", "15:30")
+
+
+@pytest.mark.parametrize(("first", "handed"), [("14:00", "14:15"), ("14:15", "14:15"), ("13:59:30", "14:15")])
+def test_it_begins_with_the_first_slot_wanted(first: str, handed: str) -> None:
+    bench = Bench(first=at(first))
+    bench.run(START)
+    assert bench.handed == [at(handed)]
+    assert bench.missed == ([] if first == "14:15" else [[at("14:00")]])
+
+
+def test_a_clock_that_starts_in_1970_does_not_report_fifty_years(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(start=datetime(1970, 1, 1, tzinfo=UTC))
+    bench.run(START)
+    assert bench.handed == [at("14:15")]
+    assert len(bench.missed[0]) == 30 * 96
+    assert "slots before 2023-10-22 14:15:00+00:00 are left out" in caplog.text
+
+
+def test_a_rare_slot_is_handed_over_however_late(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench("@yearly", start=datetime(2022, 12, 31, tzinfo=UTC))
+    bench.run(START)
+    assert (bench.handed, bench.missed, caplog.text) == ([datetime(2023, 1, 1, tzinfo=UTC)], [], "")
+
+
+def test_slots_handed_over_are_skipped_when_the_clock_is_set_back() -> None:
+    bench = Bench()
+    bench.run_slots(6)
+    bench.back(at("14:50"))
+    bench.run(*(at("14:50") + n * MINUTE for n in range(90)))
+    assert bench.handed == quarters("14:30", "16:15")
+
+
+def test_slots_that_were_not_handed_over_come_when_the_clock_is_set_back_before_the_first() -> None:
+    bench = Bench()
+    bench.run_slots(3)
+    bench.back(at("13:20"))
+    bench.run(*(at("13:20") + n * MINUTE for n in range(130)))
+    assert bench.handed == quarters("14:30", "15:00") + quarters("13:30", "14:15") + quarters("15:15", "15:15")
+
+
+def test_slots_only_reported_as_missed_come_when_a_wrong_step_is_taken_back() -> None:
+    bench = Bench()
+    bench.run_slots(1)
+    bench.run(at("16:20"))
+    bench.back(at("14:35"))
+    bench.run(*(at("14:35") + n * MINUTE for n in range(120)))
+    assert bench.handed == [at("14:30"), at("16:15"), *quarters("14:45", "16:00"), at("16:30")]
+
+
+def test_a_clock_that_jumps_about_never_brings_a_slot_twice() -> None:
+    bench = Bench()
+    for round_ in range(300):
+        bench.run_slots(3)
+        bench.run(bench.now + (round_ * 37 % 90) * MINUTE)
+        bench.back(bench.now - (round_ * 53 % 170) * MINUTE)
+    assert len(set(bench.handed)) == len(bench.handed) > 900
+
+
+def test_a_job_that_raises_is_logged_and_moves_on(caplog: pytest.LogCaptureFixture) -> None:
+    bench, other = Bench(), Bench("* * * * *", start=at("14:31"), first=at("14:31"))
+    bench.job._hand = bench.job._missed = fail
+    bench.pending.jobs += other.pending.jobs
+    bench.run(at("14:30"), at("14:31"), at("14:32"), at("15:15"))
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [LookupError] * 3
+    assert (other.handed, bench.job.slot) == ([at("14:31")], at("15:30"))
+
+
+class Wall:
+    """The real clock, which the test may set, and how often it was looked at."""
+
+    offset = timedelta()
+    looks = 0
+
+    def __call__(self) -> datetime:
+        self.looks += 1
+        return datetime.now(UTC) + self.offset
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Scheduler]]:
+    with contextlib.ExitStack() as stack:
+
+        def start(
+            expression: str, hand: Hand, missed: Callable[[list[datetime]], None] = print, clock: Clock = utc_now
+        ) -> Scheduler:
+            thread = Scheduler(Cron(expression), hand, missed=missed, clock=clock)
+            stack.callback(thread.stop, 5)
+            thread.start()
+            return thread
+
+        yield start
+
+
+def test_it_fires_at_the_slot_never_before_and_sleeps_in_between(start: Start) -> None:
+    late, wall = list[float](), Wall()
+    start("* * * * * *", lambda slot: late.append((datetime.now(UTC) - slot).total_seconds()), clock=wall)
+    assert eventually(lambda: len(late) >= 3)
+    assert all(0 <= seconds < 0.25 for seconds in late)
+    assert wall.looks < 20
+
+
+def test_it_says_when_it_is_initialized(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    start(QUARTERS, print)
+    line = "[CRON] Scheduled job initialized (every 15 minutes)"
+    assert caplog.record_tuples == [("worker.scheduler", logging.INFO, line)]
+
+
+def test_it_stops_within_a_second_in_the_middle_of_a_wait(start: Start) -> None:
+    thread = start("@yearly", print)
+    begun = time.monotonic()
+    thread.stop(5)
+    assert not thread.is_alive()
+    assert time.monotonic() - begun < 1
+
+
+def test_it_sleeps_until_the_slot_but_looks_at_the_clock_every_half_minute() -> None:
+    now = [at("14:20")]
+    thread = Scheduler(Cron(QUARTERS), print, missed=print, clock=lambda: now[0])
+    delays = [thread._delay() for now[0] in (at("14:20"), at("14:29:40"), at("14:29:59.75"), at("14:30"), at("14:31"))]
+    assert delays == [MAX_WAIT, 20, 0.25, 0, 0]
+    assert MAX_WAIT == 30
+
+
+def test_it_notices_that_the_clock_was_set_forward(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "MAX_WAIT", 0.02)
+    handed, missed, wall = list[datetime](), list[list[datetime]](), Wall()
+    start("@hourly", handed.append, missed=missed.append, clock=wall)
+    wall.offset = 3 * HOUR
+    assert eventually(lambda: handed)
+    assert [len(slots) for slots in missed] == [2]
+    assert handed[0] == missed[0][-1] + HOUR
+
+
+def test_it_goes_on_and_warns_once_when_the_clock_was_set_back(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(scheduler, "MAX_WAIT", 0.02)
+    handed, wall = list[datetime](), Wall()
+    start("* * * * * *", handed.append, clock=wall)
+    assert eventually(lambda: handed)
+    wall.offset = -HOUR
+    set_back = len(handed)
+    assert eventually(lambda: len(handed) >= set_back + 2)
+    assert handed[-1] < handed[0] - 50 * MINUTE
+    assert caplog.text.count("Clock set back") == 1

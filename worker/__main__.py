@@ -1,0 +1,97 @@
+"""Runs the worker until SIGTERM or SIGINT; with --once, for one event."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+from bus import service
+from bus.client import Bus
+from bus.config import ConfigError
+from bus.errors import UnreachableError
+from worker import health, once
+from worker.config import Settings
+from worker.cron import Cron
+from worker.market import Market, MarketError, open_market
+from worker.pipeline import Pipeline
+from worker.scheduler import Scheduler
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
+    parser.add_argument("--once", action="store_true", help="publish one event and exit: 0 once the server has it")
+    parser.add_argument("--slot", metavar="TIME", help="with --once: the event's slot (default: the newest slot)")
+    parser.add_argument("--dry-run", action="store_true", help="with --once: print the event, publish nothing")
+    args = parser.parse_args()
+    if (args.slot or args.dry_run) and not args.once:
+        parser.error("--slot and --dry-run go with --once")
+    if args.slot:
+        try:
+            args.slot = once.parse_slot(args.slot)
+        except once.SlotError as error:
+            parser.error(str(error))
+    return args
+
+
+@contextlib.asynccontextmanager
+async def market_of(settings: Settings) -> AsyncIterator[Market | None]:
+    """The market that the settings name, closed at the end. Raises ConfigError."""
+    key = settings.coingecko_api_key
+    try:
+        market = open_market(
+            settings.market_source,
+            coins=settings.coins,
+            currency=settings.vs_currency,
+            url=settings.coingecko_url,
+            plan=settings.coingecko_plan,
+            api_key=key.get_secret_value() if key else None,
+        )
+    except MarketError as error:
+        raise ConfigError(str(error)) from error
+    try:
+        yield market
+    finally:
+        if market:
+            await market.close()
+
+
+async def run(settings: Settings, args: argparse.Namespace) -> int:
+    cron = Cron(settings.schedule, settings.schedule_tz)
+    async with market_of(settings) as market:
+        if args.once:
+            slot = args.slot or cron.previous(datetime.now(UTC))
+            if args.dry_run:
+                return await once.show(slot, settings.feed, market)
+            return await once.publish(slot, settings, cron, market)
+        await forever(settings, cron, market)
+    return 0
+
+
+async def forever(settings: Settings, cron: Cron, market: Market | None) -> None:
+    loop = asyncio.get_running_loop()
+    async with Bus(settings, "worker") as bus:
+
+        def problem() -> str | None:
+            try:
+                asyncio.run_coroutine_threadsafe(bus.ping(), loop).result(4)
+            except (UnreachableError, TimeoutError) as error:
+                return str(error) or "the worker's event loop does not answer"
+            return None
+
+        pipeline = Pipeline(settings, cron, bus, market)
+        scheduler = Scheduler(cron, pipeline.hand, missed=pipeline.missed)
+        with health.serve(settings.health_host, settings.health_port, problem):
+            scheduler.start()
+            try:
+                await pipeline.run()
+            finally:
+                scheduler.stop(1)
+
+
+if __name__ == "__main__":
+    parsed = arguments()
+    sys.exit(service.main(Settings, lambda settings: run(settings, parsed)))

@@ -1,0 +1,48 @@
+"""Slots that passed without a worker: which they are, and which of them MISSED_SLOTS has published."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Literal
+
+from worker.cron import Cron
+from worker.metrics import MISSED
+
+log = logging.getLogger(__name__)
+
+Policy = Literal["latest", "all", "none"]
+
+# Farther back the stream no longer drops second copies (its duplicate_window).
+HORIZON = timedelta(days=7)
+# About so many slots are looked at, and so many published, which is more than a week of `*/15`.
+MOST = 1000
+
+DECISIONS = {"latest": "publishing the latest", "all": "publishing all", "none": "publishing none"}
+
+
+def missed(cron: Cron, last: datetime | None, now: datetime) -> list[datetime]:
+    """The slots after the last published one, up to now. Before the first event ever, only the newest slot counts."""
+    newest = cron.previous(now)
+    if last is None:
+        return [newest]
+    reach = min(HORIZON, MOST * (cron.next(newest) - newest))
+    return list(cron.between(max(last, now - reach), now))
+
+
+def chosen(slots: Sequence[datetime], policy: Policy) -> Sequence[datetime]:
+    """Those that are published."""
+    return {"latest": slots[-1:], "all": slots[-MOST:], "none": []}[policy]
+
+
+def tell(slots: Sequence[datetime], policy: Policy, cron: Cron) -> None:
+    """Say what was missed and what becomes of it; times are those of SCHEDULE_TZ."""
+    if not slots:
+        return
+    MISSED.inc(len(slots))
+    first, newest = (slot.astimezone(cron.zone).strftime("%H:%M:%S") for slot in (slots[0], slots[-1]))
+    log.warning(
+        "[CRON] Missed schedules: %d slot%s from %s to %s; %s (MISSED_SLOTS=%s)",
+        *(len(slots), "" if len(slots) == 1 else "s", first, newest, DECISIONS[policy], policy),
+    )

@@ -1,0 +1,63 @@
+"""The worker's settings."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+from bus import config
+from worker.cron import Cron
+
+
+def _coins(coins: tuple[str, ...]) -> tuple[str, ...]:
+    bad = [coin for coin in coins if not re.fullmatch(r"[a-zA-Z0-9._-]{1,128}", coin)]
+    if bad:
+        raise ValueError(f"{bad[0]!r} is no coin id")
+    return tuple(dict.fromkeys(coins))
+
+
+def _http_url(url: str | None) -> str | None:
+    if url and (urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname):
+        raise ValueError
+    return url
+
+
+def _schedule(expression: str) -> str:
+    Cron(expression)
+    return expression
+
+
+def _zone(name: str) -> str:
+    Cron("@hourly", name)
+    return name
+
+
+class Settings(config.Settings):
+    schedule: Annotated[str, AfterValidator(_schedule)] = Field(
+        "*/15 * * * *", description="5 cron fields, 6 with seconds first, or @hourly and its like"
+    )
+    schedule_tz: Annotated[str, AfterValidator(_zone)] = Field(
+        "UTC", description="an IANA time zone, Europe/Berlin for one"
+    )
+    missed_slots: Literal["latest", "all", "none"] = Field("latest", description="latest, all or none")
+    market_source: Literal["coingecko", "simulated", "none"] = Field(
+        "coingecko", description="coingecko, simulated or none"
+    )
+    coins: Annotated[config.Words, AfterValidator(_coins)] = Field(
+        ("bitcoin", "ethereum", "matic-network"),
+        description="CoinGecko coin ids separated by commas, bitcoin,ethereum for one",
+    )
+    vs_currency: str = Field(
+        "usd", pattern="^[a-z]{2,10}$", description="a currency in small letters, usd or eur for one"
+    )
+    coingecko_url: Annotated[config.Text, AfterValidator(_http_url)] = Field(
+        None, description="http://host/path or https://host/path, or nothing for the plan's own"
+    )
+    coingecko_plan: Literal["public", "demo", "pro"] = Field("public", description="public, demo or pro")
+    coingecko_api_key: config.Secret = None
+    feed: str = Field("crypto", pattern="^[A-Za-z0-9_-]{1,64}$", description="letters, digits, _ and -, 64 at most")
+    health_host: str = Field("127.0.0.1", min_length=1, description="an address of this machine, 0.0.0.0 for all")
+    health_port: int = Field(8081, ge=1, le=65535, description="a port from 1 to 65535")

@@ -1,0 +1,176 @@
+"""The schedule: which instants, in UTC, a cron expression names. Pure: time is an argument."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+from cronsim.cronsim import FIELD_NAMES, Field
+
+# Vixie cron, crontab(5), without @reboot, which is no time.
+ALIASES = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+FORM = f"5 fields expected (minute hour day month weekday), or 6 with seconds first, or one of {' '.join(ALIASES)}"
+ACCEPTED = {
+    "second": "0-59",
+    "minute": "0-59",
+    "hour": "0-23",
+    "day-of-month": "1-31, L or LW",
+    "month": "1-12 or JAN-DEC",
+    "day-of-week": "0-7 or SUN-SAT, 2#1 or 5L",
+}
+_UNITS = (("second", 60), ("minute", 60), ("hour", 24))
+_SECOND = timedelta(seconds=1)
+_DAY = timedelta(days=1)
+# As far as cronsim looks ahead before it gives up; the rarest dates, a Sunday 29 February, are 40 years apart.
+_HORIZON = 50 * 365 * 24 * 3600
+
+
+class CronError(ValueError):
+    """The schedule is not valid."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.__doc__)
+
+
+class Cron:
+    """A cron expression in a time zone, with Debian's rules for daylight saving time (cron(8)).
+
+    A job at fixed times (`30 2 * * *`) runs once a day: in the skipped hour at the end of the gap, in the repeated
+    hour at the first pass. A job with a star for the minute or the hour runs whenever the local clock matches.
+    Six fields are no Debian cron, so they match the clock too, unless the seconds are 0: then they mean the five.
+
+    Raises CronError for an expression or a time zone that is not valid, and for an expression that never fires.
+    """
+
+    def __init__(self, expression: str, tz: str = "UTC") -> None:
+        self.expression = expression
+        self.zone = _zone(tz)
+        self._fields = second, minute, hour, *_ = _fields(expression)
+        self._fixed = second == "0" and not minute.startswith("*") and not hour.startswith("*")
+        # cronsim too knows Debian's rules for fixed times, and applies them to five fields only.
+        self._cron = " ".join(self._fields[1:] if second == "0" else self._fields)
+        self._match(datetime(2000, 1, 1))  # noqa: DTZ001 - wall clock time
+
+    @property
+    def words(self) -> str:
+        """`every 15 minutes` where that is so at any time, else the expression."""
+        for place, (unit, size) in enumerate(_UNITS):
+            step = re.fullmatch(r"\*(?:/(\d+))?", self._fields[place])
+            around = self._fields[:place], self._fields[place + 1 :]
+            if step is None or around != (["0"] * place, ["*"] * (5 - place)):
+                continue
+            count = int(step[1] or 1)
+            # Hours are counted from local midnight, so a change of the clock makes one step longer or shorter.
+            if size % count == 0 and (count == 1 or unit != "hour" or self.zone is UTC):
+                return f"every {unit}" if count == 1 else f"every {count} {unit}s"
+        return self.expression
+
+    def next(self, after: datetime) -> datetime:
+        """The first slot after an aware instant, in UTC."""
+        after = _instant(after)
+        if self.zone is UTC:
+            return self._match(after.replace(tzinfo=None)).replace(tzinfo=UTC)
+        return self._next_fixed(after) if self._fixed else self._next_matching(after)
+
+    def previous(self, at: datetime) -> datetime:
+        """The newest slot at or before an aware instant, in UTC.
+
+        Found by bisection on `next`, because cronsim's reverse iteration names other slots than its forward iteration
+        around a change of the clock: one that `next` never returns would be published a second time.
+        """
+        at = _instant(at)
+        back = _first(_HORIZON, lambda seconds: self.next(at - seconds * _SECOND) <= at)
+        return self.next(at - back * _SECOND)
+
+    def between(self, start: datetime, end: datetime) -> Iterator[datetime]:
+        """The slots after `start`, up to and including `end`."""
+        slot = self.next(start)
+        while slot <= end:
+            yield slot
+            slot = self.next(slot)
+
+    def _match(self, wall: datetime) -> datetime:
+        """The next match of a clock that is never changed."""
+        try:
+            return next(CronSim(self._cron, wall))
+        except (CronSimError, StopIteration) as error:
+            raise CronError(f"{self.expression!r}: never fires: no month of those named has such a day") from error
+
+    def _next_fixed(self, after: datetime) -> datetime:
+        # Seen from the second pass of a repeated hour, cronsim starts with slots of the first pass.
+        slots = (slot.astimezone(UTC) for slot in CronSim(self._cron, after.astimezone(self.zone)))
+        return next(slot for slot in slots if slot > after)
+
+    def _next_matching(self, after: datetime) -> datetime:
+        """The next match of the local clock, taken piece by piece between the changes of its UTC offset.
+
+        cronsim walks over the changes in whole hours, and so loses slots where they are half an hour (Lord Howe).
+        """
+        start, offset = after, self._offset(after)
+        while True:
+            slot = (self._match((start + offset).replace(tzinfo=None)) - offset).replace(tzinfo=UTC)
+            change = self._change(after, slot)
+            if change is None:
+                return slot
+            # The change itself may be a slot.
+            after, start, offset = change, change - _SECOND, self._offset(change)
+
+    def _change(self, start: datetime, end: datetime) -> datetime | None:
+        """The first instant after `start`, up to `end`, with another UTC offset; up to a second late."""
+        offset = self._offset(start)
+        while self._offset(stop := min(start + _DAY, end)) == offset:
+            if stop == end:
+                return None
+            start = stop
+        return start + _first(_DAY // _SECOND, lambda n: self._offset(start + n * _SECOND) != offset) * _SECOND
+
+    def _offset(self, at: datetime) -> timedelta:
+        return at.astimezone(self.zone).utcoffset() or timedelta()
+
+
+def _zone(name: str) -> tzinfo:
+    if name == "UTC":
+        return UTC  # needs no time zone database
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise CronError(f"{name!r}: not a time zone: an IANA name expected, such as UTC or Europe/Berlin") from error
+
+
+def _fields(expression: str) -> list[str]:
+    """The 6 fields, seconds first. Raises CronError with the field that is wrong."""
+    fields = ALIASES.get(expression.strip().lower(), expression).split()
+    if len(fields) not in (5, 6):
+        raise CronError(f"{expression!r}: {FORM}")
+    fields = fields if len(fields) == len(Field) else ["0", *fields]
+    for field, value in zip(Field, fields, strict=True):
+        try:
+            field.parse(value.upper())
+        except (CronSimError, ValueError) as error:
+            name = FIELD_NAMES[field]
+            accepted = f"{ACCEPTED[name]} expected, or *, a-b, */n, a,b"
+            raise CronError(f"{expression!r}: {name} {value!r}: {accepted}") from error
+    return fields
+
+
+def _instant(at: datetime) -> datetime:
+    if at.utcoffset() is None:
+        raise ValueError(f"{at!r}: an aware datetime expected")
+    return at.astimezone(UTC)
+
+
+def _first(count: int, holds: Callable[[int], bool]) -> int:
+    """The first number below `count` for which a condition holds that stays true from there on."""
+    return bisect_left(range(count), 1, key=holds)

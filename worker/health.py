@@ -1,0 +1,63 @@
+"""The worker's /livez, /readyz and /metrics, answered by a thread of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def serve(host: str, port: int, problem: Callable[[], str | None]) -> Iterator[None]:
+    """Serve while the context lasts. `problem` makes a round trip and says why the worker is not ready, or None.
+
+    Where the port is taken, by a second worker on this machine say, the worker runs without.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer = {"/livez": _alive, "/readyz": lambda: _ready(problem()), "/metrics": _metrics}.get(self.path)
+            status, kind, body = answer() if answer else (404, "application/json", b'{"status":"not found"}')
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it
+            log.debug(format, *args)
+
+    try:
+        server = ThreadingHTTPServer((host, port), Handler)
+    except OSError as error:
+        log.warning("[HEALTH] HEALTH_PORT=%d: %s; running without /livez, /readyz and /metrics", port, error.strerror)
+        yield
+        return
+    thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _alive() -> tuple[int, str, bytes]:
+    return 200, "application/json", b'{"status":"alive"}'
+
+
+def _ready(problem: str | None) -> tuple[int, str, bytes]:
+    if problem is None:
+        return 200, "application/json", b'{"status":"ready"}'
+    return 503, "application/json", json.dumps({"status": "not ready", "reasons": [problem]}).encode()
+
+
+def _metrics() -> tuple[int, str, bytes]:
+    return 200, CONTENT_TYPE_LATEST, generate_latest()

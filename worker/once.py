@@ -1,0 +1,60 @@
+"""`python -m worker --once`: one event now, and the exit status says whether the server has it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+
+from bus import event
+from bus.client import Bus
+from bus.errors import BusError
+from worker import tick
+from worker.config import Settings
+from worker.cron import Cron
+from worker.market import Market
+
+log = logging.getLogger(__name__)
+
+# Seconds for the connection and the acknowledgement.
+PATIENCE = 30.0
+FETCH = 30.0
+
+
+class SlotError(ValueError):
+    """The slot is not a time."""
+
+
+def parse_slot(text: str) -> datetime:
+    """An instant with its offset, in whole seconds. Raises SlotError."""
+    try:
+        slot = datetime.fromisoformat(text)
+    except ValueError:
+        slot = datetime.min  # noqa: DTZ901 - naive, so refused below
+    if slot.tzinfo is None or slot.microsecond:
+        raise SlotError(f"--slot {text}: accepted: an ISO 8601 time in whole seconds with offset, 2023-11-21T14:30:00Z")
+    return slot.astimezone(UTC)
+
+
+async def publish(slot: datetime, settings: Settings, cron: Cron, market: Market | None) -> int:
+    """Publish the slot's event. Return 0 after the server's acknowledgement, 1 without it."""
+    if cron.previous(slot) != slot:
+        log.warning("[CRON] %s is no slot of SCHEDULE=%s", event.text(slot), settings.schedule)
+    made = await tick.make(slot, market, FETCH)
+    async with Bus(settings, "worker") as bus:
+        try:
+            await bus.connection(PATIENCE)
+            await asyncio.wait_for(tick.publish(made, settings.feed, bus, cron), PATIENCE)
+        except (BusError, TimeoutError):
+            log.error("[PUBLISH] Not sent: %s gave no acknowledgement within %.0f s", settings.servers, PATIENCE)
+            return 1
+    return 0
+
+
+async def show(slot: datetime, feed: str, market: Market | None) -> int:
+    """Print what would be published, and publish nothing."""
+    made = await tick.make(slot, market, FETCH)
+    headers = event.headers(feed, made, event.identity(feed, slot))
+    lines = [f"subject: {event.SUBJECT}", *(f"{name}: {value}" for name, value in headers.items())]
+    print(*lines, "", event.encode(made).decode(), sep="\n")  # noqa: T201 - its output
+    return 0

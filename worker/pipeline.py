@@ -1,0 +1,76 @@
+"""The way of a slot through the worker: collected at its time, then delivered in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from bus import history, service
+from bus.client import Bus
+from bus.connection import LINK_ERRORS
+from bus.event import Event
+from worker import catchup, tick
+from worker.config import Settings
+from worker.cron import Cron
+from worker.market import Market
+
+log = logging.getLogger(__name__)
+
+
+class Pipeline:
+    """Fetching does not wait for publishing: with NATS down, each event still has the data of its own time."""
+
+    def __init__(self, settings: Settings, cron: Cron, bus: Bus, market: Market | None) -> None:
+        self._settings = settings
+        self._cron = cron
+        self._bus = bus
+        self._market = market
+        self._slots: asyncio.Queue[datetime] = asyncio.Queue()
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+
+    def hand(self, slot: datetime) -> None:
+        """Take a slot over from the scheduler's thread."""
+        self._loop.call_soon_threadsafe(self._slots.put_nowait, slot)
+
+    def missed(self, slots: Sequence[datetime]) -> None:
+        """Take slots over that the scheduler's thread was too late for."""
+        policy = self._settings.missed_slots
+        catchup.tell(slots, policy, self._cron)
+        # The newest due slot is handed over on time, so `latest` has nothing to add here.
+        for slot in catchup.chosen(slots, policy) if policy == "all" else []:
+            self.hand(slot)
+
+    async def run(self) -> None:
+        await service.together(self._collect(), self._deliver())
+
+    async def _catch_up(self) -> None:
+        """At the start: what passed since the stream's newest event."""
+        started = datetime.now(UTC)
+        try:
+            last = await history.last_slot(await self._bus.connection(), self._settings.feed)
+        except LINK_ERRORS as error:
+            log.warning("[CRON] What the stream has is not known (%s); the latest slot is published", error)
+            last = None
+        slots = catchup.missed(self._cron, last, started)
+        if last:
+            catchup.tell(slots, self._settings.missed_slots, self._cron)
+        for slot in catchup.chosen(slots, self._settings.missed_slots):
+            self._slots.put_nowait(slot)
+
+    async def _collect(self) -> None:
+        while True:
+            slot = await self._slots.get()
+            self._events.put_nowait(await tick.make(slot, self._market, tick.budget(self._cron, slot)))
+
+    async def _deliver(self) -> None:
+        # First, because what is delivered from here on is the stream's newest event.
+        await self._catch_up()
+        while True:
+            whole = await self._events.get()
+            await service.finished(self._publish(whole))
+
+    async def _publish(self, whole: Event) -> None:
+        await tick.publish(whole, self._settings.feed, self._bus, self._cron)
