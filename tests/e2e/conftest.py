@@ -1,0 +1,92 @@
+"""A stack of the test's own: its nats-server, its database on the session's mongod, and services on free ports."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import nats
+import pytest
+from nats.aio.client import Client
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from stack import ports
+from stack.plugin import Service
+from stack.process import Process
+from stack.servers import Mongod, NatsServer
+
+
+class Stack:
+    def __init__(
+        self, server: NatsServer, mongo_url: str, database: Database[dict[str, Any]], service: Service
+    ) -> None:
+        self.nats = server
+        self.events = database.events
+        self.dead_letters = database.dead_letters
+        self._service = service
+        self._environ = {
+            "NATS_URL": server.url,
+            "MONGO_URL": mongo_url,
+            "MONGO_DB": database.name,
+            "MARKET_SOURCE": "simulated",
+            "SCHEDULE": "* * * * * *",
+        }
+
+    def run(self, module: str, *arguments: str, **environ: str) -> Process:
+        addresses = {"HTTP_PORT": str(ports.free()), "HEALTH_PORT": str(ports.free())}
+        return self._service(module, *arguments, **self._environ | addresses | environ)
+
+    def worker(self, *arguments: str, **environ: str) -> Process:
+        return self.run("worker", *arguments, **environ)
+
+    def api_stub(self, **environ: str) -> Process:
+        """An API stub that is connected to NATS."""
+        process = self.run("api_stub", **environ)
+        process.wait_for_line("[NATS] Connected", 15)
+        return process
+
+    def slots(self) -> list[datetime]:
+        return [event["timestamp"] for event in self.events.find(sort=[("timestamp", 1)])]
+
+    def sum(self) -> int:
+        return self.events.count_documents({}) + self.dead_letters.count_documents({})
+
+
+@pytest.fixture
+def stack(mongod: Mongod, service: Service, request: pytest.FixtureRequest) -> Iterator[Stack]:
+    name = f"test_{abs(hash(request.node.nodeid)):x}"
+    with (
+        NatsServer() as server,
+        MongoClient[dict[str, Any]](mongod.url, directConnection=True, tz_aware=True) as client,
+    ):
+        yield Stack(server, mongod.url, client[name], service)
+        client.drop_database(name)
+
+
+@pytest.fixture
+async def publisher(stack: Stack) -> AsyncIterator[Client]:
+    client = await nats.connect(stack.nats.url)
+    yield client
+    await client.close()
+
+
+def eventually(holds: Callable[[], bool], within: float = 15.0) -> bool:
+    """True as soon as it holds, False if it has not by then (seconds)."""
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        if holds():
+            return True
+        time.sleep(0.05)
+    return holds()
+
+
+async def soon(holds: Callable[[], bool], within: float = 15.0) -> bool:
+    return await asyncio.to_thread(eventually, holds, within)
+
+
+def gaps(slots: list[datetime], step: float) -> list[tuple[datetime, datetime]]:
+    """The neighbours among slots that are not `step` seconds apart."""
+    return [(a, b) for a, b in pairwise(slots) if b - a != timedelta(seconds=step)]

@@ -1,0 +1,114 @@
+"""What a subscriber on crypto.updates sees of the worker, with JetStream and without."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import nats
+import pytest
+from conftest import Stack
+from nats.aio.client import Client
+
+from stack.plugin import Service
+from stack.servers import NatsServer
+
+SLOT = "2023-11-21T14:30:00Z"
+BARE = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}'
+
+
+@pytest.fixture
+def plain_server() -> Iterator[NatsServer]:
+    """As `docker run -p 4222:4222 nats:latest` starts it: without JetStream."""
+    with NatsServer(jetstream=False) as server:
+        yield server
+
+
+async def test_a_core_subscriber_sees_the_exact_bytes_and_the_stream_keeps_one(stack: Stack, publisher: Client) -> None:
+    subscription = await publisher.subscribe("crypto.updates")
+    await publisher.flush()
+    for said in ("[PUBLISH] Sent crypto.update event at 14:30:00", "[PUBLISH] The stream has the crypto.update event"):
+        worker = stack.worker("--once", "--slot", SLOT, MARKET_SOURCE="none")
+        assert worker.wait(20) == 0
+        assert worker.wait_for_line(said)
+    message = await subscription.next_msg(5)
+    assert message.data == BARE
+    assert message.headers is not None
+    assert message.headers["Nats-Msg-Id"] == message.headers["ce-id"] == f"crypto@{SLOT}"
+    assert message.headers["ce-type"] == "CRYPTO_UPDATE"
+    assert (await publisher.jetstream().stream_info("CRYPTO")).state.messages == 1
+
+
+async def test_a_server_without_jetstream_gets_the_event_with_a_warning(
+    plain_server: NatsServer, service: Service
+) -> None:
+    client = await nats.connect(plain_server.url)
+    subscription = await client.subscribe("crypto.updates")
+    await client.flush()
+    worker = service("worker", "--once", "--slot", SLOT, NATS_URL=plain_server.url, MARKET_SOURCE="none")
+    assert worker.wait(20) == 0
+    assert "is lost" in worker.wait_for_line("has no JetStream: using core NATS")
+    assert (await subscription.next_msg(5)).data == BARE
+    await client.close()
+
+
+def test_delivery_jetstream_does_not_step_down(plain_server: NatsServer, service: Service) -> None:
+    worker = service("worker", NATS_URL=plain_server.url, DELIVERY="jetstream", MARKET_SOURCE="none")
+    line = worker.wait_for_line("[NATS] JETSTREAM_MISSING")
+    assert "start nats-server with -js" in line
+
+
+def test_once_gives_up_when_no_server_answers(service: Service) -> None:
+    worker = service("worker", "--once", NATS_URL="nats://127.0.0.1:1", MARKET_SOURCE="none")
+    assert worker.wait(45) == 1
+    assert worker.wait_for_line("[PUBLISH] Not sent: nats://127.0.0.1:1 gave no acknowledgement within 30 s")
+
+
+def test_a_password_in_the_url_never_reaches_the_log(service: Service) -> None:
+    worker = service("worker", NATS_URL="nats://me:hush@127.0.0.1:1", NATS_PASSWORD="hush2", LOG_LEVEL="debug")  # noqa: S106 - none that opens anything
+    worker.wait_for_line("CONNECTION_REFUSED nats://***@127.0.0.1:1")
+    assert not any("hush" in line for line in worker.lines)
+
+
+def test_a_wrong_password_is_told_as_such(service: Service) -> None:
+    with NatsServer(jetstream=False, config='authorization { user: "u", password: "right" }') as server:
+        worker = service("worker", NATS_URL=server.url, NATS_USER="u", NATS_PASSWORD="wrong", MARKET_SOURCE="none")  # noqa: S106 - as above
+        worker.wait_for_line(f"[NATS] AUTHORIZATION_VIOLATION {server.url}: verify NATS_USER")
+
+
+async def test_an_event_past_max_payload_goes_out_in_parts(stack: Stack) -> None:
+    with NatsServer(config="max_payload: 4096\n") as server:
+        worker = stack.worker(
+            *("--once", "--slot", SLOT), NATS_URL=server.url, COINS=",".join(f"coin-{n}" for n in range(100))
+        )
+        assert worker.wait(20) == 0
+        client = await nats.connect(server.url)
+        js = client.jetstream()
+        count = (await js.stream_info("CRYPTO")).state.messages
+        messages = [await js.get_msg("CRYPTO", seq) for seq in range(1, count + 1)]
+        await client.close()
+    ids = [(message.headers or {})["Nats-Msg-Id"] for message in messages]
+    assert ids == [f"crypto@{SLOT}#{part}" for part in range(1, count + 1)]
+    coins = [quote["coin"] for message in messages for quote in json.loads(message.data or b"")["data"]]
+    assert coins == [f"coin-{n}" for n in range(100)]
+
+
+@pytest.mark.parametrize(
+    ("module", "environ", "lines"),
+    [
+        ("worker", {"SCHEDULE": "*/15 * * *", "NATS_URL": "foo", "COINS": ""}, ["NATS_URL=foo", "SCHEDULE=", "COINS="]),
+        ("api_stub", {"BATCH_SIZE": "0", "MONGO_URL": "x"}, ["MONGO_URL=x", "BATCH_SIZE=0"]),
+    ],
+)
+def test_bad_configuration_exits_2_with_a_line_for_each(
+    module: str, environ: dict[str, str], lines: list[str], tmp_path: Path
+) -> None:
+    root = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-m", module], env=root | environ, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    told = done.stderr.splitlines()
+    assert [line.startswith(start) and "accepted: " in line for line, start in zip(told, lines, strict=True)]
+    assert all(line.startswith(start) for line, start in zip(told, lines, strict=True))

@@ -1,0 +1,187 @@
+"""worker -> NATS -> API stub -> MongoDB, on the real servers."""
+
+import json
+import signal
+import time
+import urllib.error
+import urllib.request
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from conftest import Stack, eventually, gaps, soon
+from nats.aio.client import Client
+
+from stack import ports
+from stack.process import Process
+from stack.servers import Mongod
+
+
+def get(port: int, path: str) -> dict[str, Any]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        shown: dict[str, Any] = json.load(answer)
+        return shown
+
+
+def test_each_slot_is_stored_with_data_at_its_own_time(stack: Stack) -> None:
+    stack.api_stub()
+    worker = stack.worker()
+    assert eventually(lambda: stack.events.count_documents({}) >= 3)
+    assert worker.wait_for_line("[CRON] Scheduled job initialized (every second)")
+    event = stack.events.find_one(sort=[("timestamp", -1)])
+    assert event is not None
+    assert set(event) == {
+        *("_id", "event", "timestamp", "source", "data", "fetched_at", "received_at", "stream_seq"),
+    }
+    assert event["_id"] == f"crypto@{event['timestamp']:%Y-%m-%dT%H:%M:%SZ}"
+    assert event["source"] == "simulated"
+    assert [quote["coin"] for quote in event["data"]] == ["bitcoin", "ethereum", "matic-network"]
+    assert abs((event["received_at"] - event["timestamp"]).total_seconds()) < 2
+    assert gaps(stack.slots(), 1) == []
+
+
+@pytest.mark.timeout(120)
+def test_two_workers_through_an_outage_of_nats_give_one_event_a_slot(stack: Stack) -> None:
+    stack.api_stub()
+    workers = [stack.worker(SCHEDULE="*/5 * * * * *", MISSED_SLOTS="none") for _ in range(2)]
+    for worker in workers:
+        worker.wait_for_line("[NATS] Connected")
+    begin = datetime.now(UTC)
+    assert eventually(lambda: stack.events.count_documents({}) >= 2, 20)
+    stack.nats.kill(signal.SIGKILL)
+    time.sleep(20)  # the outage itself, not a wait for something to happen
+    stack.nats.start()
+    assert eventually(lambda: len([s for s in stack.slots() if s > begin]) >= 12, 60)
+    slots = [slot for slot in stack.slots() if slot > begin][:12]
+    assert gaps(slots, 5) == []
+    assert all(slot.second % 5 == 0 and slot.microsecond == 0 for slot in slots)
+    assert len(set(slots)) == len(slots)
+    assert all("data" in event for event in stack.events.find())
+
+
+def test_services_start_before_their_servers_and_wait(stack: Stack) -> None:
+    stack.nats.stop()
+    stub = stack.run("api_stub")
+    worker = stack.worker()
+    for process in (stub, worker):
+        line = process.wait_for_line("CONNECTION_REFUSED")
+        wanted = f"[NATS] CONNECTION_REFUSED {stack.nats.url}: verify that the NATS server is running (docker ps)"
+        assert line == f"{wanted}; retrying in 2 s"
+    stack.nats.start()
+    assert eventually(lambda: stack.events.count_documents({}) >= 3)
+
+
+def test_a_connection_that_fails_for_long_is_not_told_at_every_attempt(stack: Stack) -> None:
+    stack.nats.stop()
+    worker = stack.worker()
+    worker.wait_for_line("CONNECTION_REFUSED")
+    assert not eventually(lambda: sum("CONNECTION_REFUSED" in line for line in worker.lines) > 1, 6)
+
+
+async def test_an_event_of_the_node_worker_in_its_own_form_is_stored(stack: Stack, publisher: Client) -> None:
+    stack.api_stub()
+    await publisher.publish("crypto.updates", b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00.123Z"}')
+    await publisher.flush()
+    assert await soon(lambda: stack.events.count_documents({}) == 1)
+    event = stack.events.find_one()
+    assert event is not None
+    assert event["timestamp"] == datetime(2023, 11, 21, 14, 30, 0, 123000, tzinfo=UTC)
+    assert event["_id"].startswith("CRYPTO#1@")
+
+
+async def test_an_invalid_event_becomes_a_dead_letter_and_is_told(stack: Stack, publisher: Client) -> None:
+    stub = stack.api_stub()
+    await publisher.publish("crypto.updates", b'{"event":"CRYPTO_UPDATE","timestamp":"soon"}', headers={"x": "y"})
+    await publisher.flush()
+    line = stub.wait_for_line("[EVENT] Invalid")
+    reason = "timestamp: not an ISO 8601 time"
+    assert line == f"[EVENT] Invalid event format: {reason} (seq 1): moved to dead_letters"
+    letter = stack.dead_letters.find_one()
+    assert letter is not None
+    assert (letter["raw"], letter["headers"]) == (b'{"event":"CRYPTO_UPDATE","timestamp":"soon"}', {"x": "y"})
+    assert (letter["reason"], letter["stream_seq"]) == (reason, 1)
+
+
+def test_sigterm_ends_both_services_with_status_0_within_10_s(stack: Stack) -> None:
+    processes = [stack.api_stub(), stack.worker()]
+    assert eventually(lambda: stack.events.count_documents({}) >= 1)
+    for process in processes:
+        begin = time.monotonic()
+        assert process.stop() == 0
+        assert time.monotonic() - begin < 10
+
+
+def test_a_stored_event_is_shown_and_readiness_tells_the_truth(stack: Stack) -> None:
+    port = ports.free()
+    stack.api_stub(HTTP_PORT=str(port))
+    for slot in ("2023-11-21T14:15:00Z", "2023-11-21T14:30:00Z", "2023-11-21T14:45:00Z"):
+        assert stack.worker("--once", "--slot", slot).wait(20) == 0
+    assert eventually(lambda: stack.events.count_documents({}) == 3)
+    page = get(port, "/events?limit=2")
+    assert [event["timestamp"] for event in page["events"]] == ["2023-11-21T14:45:00Z", "2023-11-21T14:30:00Z"]
+    rest = get(port, f"/events?limit=2&cursor={page['next']}")
+    assert [event["timestamp"] for event in rest["events"]] == ["2023-11-21T14:15:00Z"]
+    assert rest["next"] is None
+    assert get(port, "/livez") == {"status": "alive"}
+    assert get(port, "/readyz") == {"status": "ready"}
+    stack.nats.kill(signal.SIGSTOP)
+    with pytest.raises(urllib.error.HTTPError, match="503") as refused:
+        get(port, "/readyz")
+    assert "NATS" in json.loads(refused.value.read())["reasons"][0]
+    stack.nats.kill(signal.SIGCONT)
+
+
+def test_the_latest_slot_is_published_at_the_start_and_only_once(stack: Stack) -> None:
+    stack.api_stub()
+    first = stack.worker(SCHEDULE="@yearly")
+    first.wait_for_line("[PUBLISH] Sent crypto.update event at 00:00:00", 15)
+    assert first.stop() == 0
+    again = stack.worker(SCHEDULE="@yearly", LOG_LEVEL="debug")
+    again.wait_for_line("[NATS] Connected")
+    assert not eventually(lambda: any("[PUBLISH]" in line for line in again.lines), 3)
+    assert eventually(lambda: stack.events.count_documents({}) == 1)
+
+
+@pytest.mark.parametrize(("policy", "stored"), [("latest", "one"), ("all", "every"), ("none", "no")])
+def test_missed_slots_are_told_and_treated_as_asked(stack: Stack, policy: str, stored: str) -> None:
+    stack.api_stub()
+    first = stack.worker()
+    assert eventually(lambda: stack.events.count_documents({}) >= 2)
+    assert first.stop() == 0
+    time.sleep(5)  # the outage itself
+    second = stack.worker(MISSED_SLOTS=policy)
+    line = second.wait_for_line("[CRON] Missed schedules: ")
+    missed = int(line.removeprefix("[CRON] Missed schedules: ").split()[0])
+    assert missed >= 4
+    before = len(stack.slots())
+    assert eventually(lambda: stack.events.count_documents({}) >= before + 3)
+    holes = sum((b - a).total_seconds() - 1 for a, b in gaps(stack.slots(), 1))
+    assert holes == {"one": missed - 1, "every": 0, "no": missed}[stored]
+
+
+def test_mongodb_out_of_order_holds_the_events_and_is_told_once(stack: Stack, mongod: Mongod) -> None:
+    stub = stack.api_stub()
+    stack.worker()
+    assert eventually(lambda: stack.events.count_documents({}) >= 2)
+    mongod.kill(signal.SIGKILL)
+    stub.wait_for_line("[MONGO] Not stored, nothing acknowledged", 20)
+    time.sleep(5)  # the outage itself
+    mongod.start()
+    stub.wait_for_line("[MONGO] Storing again", 20)
+    assert sum("[MONGO] Not stored" in line for line in stub.lines) == 1
+    before = stack.events.count_documents({})
+    assert eventually(lambda: stack.events.count_documents({}) >= before + 2)
+    assert gaps(stack.slots(), 1) == []
+    assert stack.dead_letters.count_documents({}) == 0
+
+
+def test_a_frozen_nats_server_is_noticed_and_recovered_from(stack: Stack) -> None:
+    stub: Process = stack.api_stub()
+    stack.worker()
+    assert eventually(lambda: stack.events.count_documents({}) >= 2)
+    stack.nats.kill(signal.SIGSTOP)
+    stub.wait_for_line("[NATS] Disconnected", 15)
+    stack.nats.kill(signal.SIGCONT)
+    before = stack.events.count_documents({})
+    assert eventually(lambda: stack.events.count_documents({}) >= before + 8, 20)
+    assert gaps(stack.slots(), 1) == []

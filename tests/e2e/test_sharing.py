@@ -1,0 +1,48 @@
+"""Several API stubs on one stream, or in one queue group; and the rate that holds one back."""
+
+import time
+
+import pytest
+from conftest import Stack, soon
+from nats.aio.client import Client
+
+COUNT = 3000
+
+
+def body(number: int) -> bytes:
+    minute, second = divmod(number, 60)
+    return b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T%02d:%02d:%02dZ"}' % (*divmod(minute, 60), second)
+
+
+async def publish(publisher: Client, count: int) -> None:
+    for number in range(count):
+        await publisher.publish("crypto.updates", body(number), headers={"Nats-Msg-Id": f"test@{number}"})
+    await publisher.flush()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("delivery", ["jetstream", "core"])
+async def test_three_api_stubs_store_each_event_once_and_all_take_part(
+    stack: Stack, publisher: Client, delivery: str
+) -> None:
+    stubs = [stack.api_stub(DELIVERY=delivery, BATCH_SIZE="50") for _ in range(3)]
+    for stub in stubs:
+        await soon(lambda stub=stub: any("[HTTP]" in line for line in stub.lines))
+    await publish(publisher, COUNT)
+    assert await soon(lambda: stack.events.count_documents({}) >= COUNT, 60)
+    assert stack.sum() == COUNT
+    assert all(any("[EVENT] Stored" in line for line in stub.lines) for stub in stubs)
+
+
+@pytest.mark.timeout(120)
+async def test_a_rate_holds_an_api_stub_and_the_backlog_waits_in_the_stream(stack: Stack, publisher: Client) -> None:
+    stack.api_stub(MAX_EVENTS_PER_SECOND="100")
+    await publish(publisher, COUNT)
+    assert await soon(lambda: stack.events.count_documents({}) >= 200)
+    first, begin = stack.events.count_documents({}), time.monotonic()
+    assert not await soon(lambda: stack.events.count_documents({}) >= COUNT, 10)
+    rate = (stack.events.count_documents({}) - first) / (time.monotonic() - begin)
+    assert 90 <= rate <= 110
+    consumer = await publisher.jetstream().consumer_info("CRYPTO", "api_stub")
+    assert consumer.num_pending is not None
+    assert consumer.num_pending > COUNT / 2
