@@ -7,6 +7,7 @@ import sys
 
 from api_stub import web
 from api_stub.config import Settings
+from api_stub.errors import ApiError
 from api_stub.server import serve
 from api_stub.store import Store
 from api_stub.subscriber import Subscriber
@@ -17,7 +18,15 @@ from bus.consumer import Consumer
 log = logging.getLogger(__name__)
 
 
-async def run(settings: Settings) -> None:
+async def run(settings: Settings) -> int:
+    try:
+        await serve_and_store(settings)
+    except ApiError as error:
+        log.error("[HTTP] %s", error)
+    return 1
+
+
+async def serve_and_store(settings: Settings) -> None:
     async with (
         Store(settings.mongo_url, settings.mongo_db) as store,
         Bus(settings, "api_stub") as bus,

@@ -98,6 +98,9 @@ class Bus:
             except (*LINK_ERRORS, JetStreamMissingError) as error:
                 self._tell(f"[NATS] {reason(error, connection.url)}; retrying in {CONNECT_WAIT:.0f} s")
                 await asyncio.sleep(CONNECT_WAIT)
+            except Exception:
+                log.exception("[NATS] %s: unexpected; retrying in %.0f s", connection.url, CONNECT_WAIT)
+                await asyncio.sleep(CONNECT_WAIT)
             finally:
                 self._serve(None)
                 await connection.close()

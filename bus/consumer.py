@@ -29,11 +29,13 @@ log = logging.getLogger(__name__)
 
 NANOSECONDS = 1_000_000_000
 PULL_EXPIRES = 30
+# Bounds the memory, and what MongoDB has to take within its deadline, however large the events are.
+PULL_BYTES = 16 * 1024 * 1024
 HEARTBEAT = 2
 # The server sends a heartbeat in silence; after this many seconds without one, the pull request is taken for lost.
 SILENCE = 5.0
-# What the server says of a pull request: it stands and there is nothing new; it ended unfulfilled at its time.
-IDLE, EXPIRED = "100", "408"
+# What the server says of a pull request: it stands and nothing is new; or it ended, with so many not delivered.
+IDLE, UNDELIVERED = "100", "Nats-Pending-Messages"
 NEXT = f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{DURABLE}"
 
 
@@ -120,6 +122,9 @@ class Consumer:
             except LINK_ERRORS as error:
                 log.warning("[NATS] Consumer interrupted: %s", error or type(error).__name__)
                 await asyncio.sleep(1)
+            except Exception:
+                log.exception("[NATS] Consumer interrupted")
+                await asyncio.sleep(1)
 
     async def _listen(self, connection: Connection) -> None:
         await connection.nc.subscribe(SUBJECT, queue=DURABLE, cb=self._receive)
@@ -153,6 +158,7 @@ class Consumer:
     async def _ask(self, connection: Connection, inbox: str) -> None:
         request = {
             "batch": self._batch,
+            "max_bytes": PULL_BYTES,
             "expires": PULL_EXPIRES * NANOSECONDS,
             "idle_heartbeat": HEARTBEAT * NANOSECONDS,
         }
@@ -165,8 +171,8 @@ class Consumer:
             self._asked -= 1
             await self._buffer.put(Delivery.of(message))
             self._heard = time.monotonic()
-        elif headers.get("Status") in {IDLE, EXPIRED}:
-            self._asked -= int(headers.get("Nats-Pending-Messages", 0)) if headers["Status"] == EXPIRED else 0
+        elif headers.get("Status") == IDLE or UNDELIVERED in headers:
+            self._asked -= 0 if headers.get("Status") == IDLE else int(headers[UNDELIVERED])
             self._heard = time.monotonic()
             self._changed.set()
         else:

@@ -34,8 +34,14 @@ async def make(slot: datetime, market: Market | None, seconds: float) -> Event:
     except MarketError as error:
         FETCH_FAILURES.inc()
         log.warning("[MARKET] No data for %s: %s; the event goes without", event.text(slot), error)
-        return Event(timestamp=slot)
-    return Event(timestamp=slot, source=market.name, data=quotes, fetched_at=datetime.now(UTC).replace(microsecond=0))
+    except Exception:
+        FETCH_FAILURES.inc()
+        log.exception("[MARKET] No data for %s; the event goes without", event.text(slot))
+    else:
+        return Event(
+            timestamp=slot, source=market.name, data=quotes, fetched_at=datetime.now(UTC).replace(microsecond=0)
+        )
+    return Event(timestamp=slot)
 
 
 def messages(whole: Event, feed: str, max_payload: int) -> list[tuple[str, Event]]:

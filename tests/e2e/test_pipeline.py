@@ -185,3 +185,31 @@ def test_a_frozen_nats_server_is_noticed_and_recovered_from(stack: Stack) -> Non
     before = stack.events.count_documents({})
     assert eventually(lambda: stack.events.count_documents({}) >= before + 8, 20)
     assert gaps(stack.slots(), 1) == []
+
+
+@pytest.mark.parametrize("down", ["nats", "mongo"])
+def test_sigterm_is_obeyed_within_10_s_with_a_server_down(stack: Stack, mongod: Mongod, down: str) -> None:
+    processes = [stack.api_stub(), stack.worker()]
+    assert eventually(lambda: stack.events.count_documents({}) >= 1)
+    server = stack.nats if down == "nats" else mongod
+    server.kill(signal.SIGKILL)
+    try:
+        lost = "[NATS] CONNECTION_REFUSED" if down == "nats" else "[MONGO] Not stored"
+        processes[0].wait_for_line(lost, 20)
+        for process in processes:
+            begin = time.monotonic()
+            assert process.stop(15) == 0
+            assert time.monotonic() - begin < 10
+    finally:
+        server.start()
+
+
+@pytest.mark.timeout(120)
+async def test_a_backlog_of_large_events_is_stored(stack: Stack, publisher: Client) -> None:
+    body = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z","data":"' + 900_000 * b"x" + b'"}'
+    js = publisher.jetstream()
+    await js.add_stream(name="CRYPTO", subjects=["crypto.updates"])
+    for _ in range(100):
+        await js.publish("crypto.updates", body)
+    stack.api_stub()
+    assert await soon(lambda: stack.events.count_documents({}) == 100, 60)
