@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -34,9 +33,9 @@ def utc_now() -> datetime:
 class SlotJob(schedule.Job):
     """A job on the slots of a cron expression: aware instants, whatever TZ and DST the process lives in.
 
-    `schedule.Job` counts from the end of the last run, in naive local time. Here each slot follows from the last one.
+    `schedule.Job` counts from the end of the last run, in naive local time. Here each slot follows from the schedule.
     Of several slots that are due at once, the older ones go to `missed`, in order, and then the newest to `hand`.
-    What either raises is logged, and the job moves on. No slot goes to `hand` twice, even where the clock is set back.
+    What either raises is logged, and the job moves on.
     """
 
     def __init__(
@@ -47,16 +46,11 @@ class SlotJob(schedule.Job):
         missed: Callable[[list[datetime]], None],
         scheduler: schedule.Scheduler,
         clock: Clock = utc_now,
-        first: datetime | None = None,
     ) -> None:
-        """`first` is the first slot wanted, past or future; by default that is the first one after now."""
         super().__init__(1, scheduler)
         self.unit = "slots"  # for repr()
         self._cron, self._hand, self._missed, self._clock = cron, hand, missed, clock
-        # The first and last of each run of slots handed over without a gap. A gap is left by a stall or a step of the
-        # clock, and the oldest gaps need no memory: the event's id makes a second copy harmless.
-        self._handed: deque[tuple[datetime, datetime]] = deque(maxlen=1000)
-        self._begin(cron.next(first - datetime.resolution if first else clock()))
+        self.aim(clock())
         self.do(self._hand_over)
 
     @property
@@ -68,51 +62,29 @@ class SlotJob(schedule.Job):
     def should_run(self) -> bool:
         return self._clock() >= self._slot
 
-    def rewind(self, now: datetime) -> None:
-        """The clock was set back: what comes after `now` is due again, except what was handed over."""
-        earlier = self._unhanded(self._cron.next(now))
-        if earlier < self._slot:
-            self._begin(earlier)
-            self._schedule_next_run()
+    def aim(self, now: datetime) -> None:
+        """The first slot after `now` is the next one.
+
+        Where the clock was set back, slots come a second time; they have the same ids, so the stream keeps the first.
+        """
+        self._slot = self._cron.next(now)
+        self._schedule_next_run()
 
     def _schedule_next_run(self) -> None:
         self.next_run = self._slot
 
-    def _begin(self, slot: datetime) -> None:
-        self._slot = slot
-        self._handed.append((slot, slot - datetime.resolution))
-
     def _hand_over(self) -> None:
-        *older, newest = self._due(self._clock())
-        first = newest if older else self._handed.pop()[0]
-        self._handed.append((first, newest))
+        now = self._clock()
+        *older, newest = self._due(now)
+        self.aim(now)
         if older:
             _call(self._missed, older)
         _call(self._hand, newest)
 
     def _due(self, now: datetime) -> list[datetime]:
-        """The slots due, one at least; the next slot is then the one behind them."""
-        due = [self._oldest(now)]
-        while (slot := self._unhanded(self._cron.next(due[-1]))) <= now:
-            due.append(slot)
-        self._slot = slot
-        return due
-
-    def _oldest(self, now: datetime) -> datetime:
-        if now - self._slot <= MAX_AGE:
-            return self._slot
-        slot = self._unhanded(self._cron.previous(now - MAX_AGE))
-        if not self._slot < slot <= now:
-            return self._slot
-        logger.warning("[CRON] The clock went from %s to %s: slots before %s are left out", self._slot, now, slot)
-        return slot
-
-    def _unhanded(self, slot: datetime) -> datetime:
-        """The slot, or the first one behind those handed over."""
-        for first, last in sorted(self._handed):
-            if first <= slot <= last:
-                slot = self._cron.next(last)
-        return slot
+        """The slots that are due, one at least."""
+        start = max(self._slot - datetime.resolution, now - MAX_AGE)
+        return list(self._cron.between(start, now)) or [self._slot]
 
 
 class Scheduler(threading.Thread):
@@ -125,13 +97,12 @@ class Scheduler(threading.Thread):
         *,
         missed: Callable[[list[datetime]], None],
         clock: Clock = utc_now,
-        first: datetime | None = None,
     ) -> None:
         super().__init__(name="scheduler", daemon=True)
         self._cron, self._clock, self._seen = cron, clock, clock()
         self._stopped = threading.Event()
         self._schedule = schedule.Scheduler()
-        self._job = SlotJob(cron, hand, missed=missed, scheduler=self._schedule, clock=clock, first=first)
+        self._job = SlotJob(cron, hand, missed=missed, scheduler=self._schedule, clock=clock)
 
     def start(self) -> None:
         logger.info("[CRON] Scheduled job initialized (%s)", self._cron.words)
@@ -151,7 +122,7 @@ class Scheduler(threading.Thread):
         """Seconds until the next slot, or until the clock is to be looked at again."""
         now = self._clock()
         if self._seen - now >= STEP:
-            self._job.rewind(now)
+            self._job.aim(now)
             logger.warning("[CRON] Clock set back from %s to %s: next slot %s", self._seen, now, self._job.slot)
         self._seen = now
         return min(max((self._job.slot - now).total_seconds(), 0.0), MAX_WAIT)
