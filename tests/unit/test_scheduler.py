@@ -137,6 +137,7 @@ def test_slots_behind_a_wrong_step_forward_come_when_it_is_taken_back() -> None:
 def test_a_job_that_raises_is_logged_and_moves_on(caplog: pytest.LogCaptureFixture) -> None:
     bench, other = Bench(), Bench("* * * * *", start=at("14:30"))
     bench.job._hand = bench.job._missed = fail
+    other.now = at("14:31")
     bench.pending.jobs += other.pending.jobs
     bench.run(at("14:30"), at("14:31"), at("14:32"), at("15:15"))
     assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [LookupError] * 3
