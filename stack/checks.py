@@ -1,0 +1,230 @@
+"""What is checked of a running stack. A check returns what it found, or raises what is wrong and what to do about it.
+
+Each check takes what the ones before it have put into the Stack; without that it is skipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Any
+
+import httpx
+import nats.errors
+from nats.js.api import ConsumerConfig, StreamConfig
+from nats.js.errors import NotFoundError, ServiceUnavailableError
+from pymongo import AsyncMongoClient
+from pymongo.errors import PyMongoError
+
+from api_stub.store import direct
+from bus.client import Bus
+from bus.config import redacted
+from bus.connection import LINK_ERRORS, Connection, reason
+from bus.errors import JetStreamMissingError
+from bus.event import identity, text
+from bus.stream import DAY, DURABLE, STREAM, consumer_config, stream_config
+from stack.target import API, FailedError, SkippedError, Stack
+from worker import tick
+from worker.cron import Cron
+
+# Seconds for an answer.
+JETSTREAM, MONGO = 2.0, 4.0
+# More than the API stub's own deadline for MongoDB, so that it has the time to say what is wrong.
+HTTP = 11.0
+# Seconds that publishing and storing may take before an event counts as missing.
+ON_ITS_WAY = 2.0
+EPOCH = datetime.fromtimestamp(0, UTC)
+SECOND, WINDOW = timedelta(seconds=1), timedelta(days=1)
+NAMED = 3
+
+PROVISION = "run `python -m provision` (docker compose up provision)"
+DELIVERY = "see to the event delivery first"
+WORKER = "see the worker's log (docker compose logs worker); FEED, SCHEDULE and SCHEDULE_TZ must be the worker's"
+
+
+async def nats_answers(stack: Stack) -> str:
+    problems = []
+    for url in stack.settings.nats_url:
+        connection = Connection(url)
+        stack.closing.push_async_callback(connection.close)
+        try:
+            await connection.open(stack.settings, "verify")
+            begin = time.perf_counter()
+            await connection.nc.flush(2)
+        except LINK_ERRORS as error:
+            problems.append(reason(error, connection.url))
+        else:
+            stack.connection = connection
+            return f"{connection.url}, round trip {_ms(time.perf_counter() - begin)}"
+    problem, _, advice = problems[0].partition(": ")
+    raise FailedError("; ".join([problem, *problems[1:]]), f"{advice}; NATS_URL says where")
+
+
+async def stream_is_right(stack: Stack) -> str:
+    connection = stack.nats()
+    if stack.settings.delivery == "core":
+        return "not used with DELIVERY=core"
+    js = connection.nc.jetstream(timeout=JETSTREAM)
+    try:
+        stream = await js.stream_info(STREAM)
+        connection.js = js
+        consumer = await js.consumer_info(STREAM, DURABLE)
+    except NotFoundError as error:
+        missing = f"consumer {DURABLE}" if connection.js else f"stream {STREAM}"
+        raise FailedError(f"{missing}: {error.description}", PROVISION) from error
+    except ServiceUnavailableError as error:
+        problem, _, advice = str(JetStreamMissingError()).partition(": ")
+        raise FailedError(problem, advice.rstrip(".")) from error
+    except nats.errors.TimeoutError as error:
+        connection.js = js  # publishing may be permitted all the same
+        raise FailedError("the server does not tell", "verify as a NATS_USER who may ask about streams") from error
+    if differing := differences(stream.config, consumer.config):
+        raise FailedError(", ".join(differing), f"{PROVISION}; a consumer, and storage, must be deleted first")
+    return f"stream {STREAM}, consumer {DURABLE}, {consumer.num_pending or 0} events waiting"
+
+
+def differences(stream: StreamConfig, consumer: ConsumerConfig) -> list[str]:
+    """The settings that the promises rest on, where they are not as they should be."""
+    compared = (
+        (stream, stream_config(1), ("storage", "retention", "discard")),
+        (consumer, consumer_config(), ("ack_policy", "max_deliver")),
+    )
+    found = [
+        f"{name} is {_value(getattr(has, name))} and not {_value(getattr(wanted, name))}"
+        for has, wanted, names in compared
+        for name in names
+        if getattr(has, name) != getattr(wanted, name)
+    ]
+    window = stream.duplicate_window or 0
+    return found + ([f"duplicate_window is {window:.0f} s and not {DAY:.0f} s or more"] if window < DAY else [])
+
+
+async def mongo_answers(stack: Stack) -> str:
+    url, milliseconds = stack.settings.mongo_url, int(MONGO * 1000)
+    try:
+        client = AsyncMongoClient[dict[str, Any]](
+            url, tz_aware=True, timeoutMS=milliseconds, directConnection=direct(url)
+        )
+        stack.closing.push_async_callback(client.close)
+        hello = await client.admin.command("hello")
+        begin = time.perf_counter()
+        await client.admin.command("ping")
+    except (PyMongoError, ValueError) as error:
+        advice = "verify that MongoDB is running (docker ps); MONGO_URL says where"
+        raise FailedError(f"{redacted(url)}: {brief(error)}", advice) from error
+    if not hello["isWritablePrimary"]:
+        raise FailedError(f"{redacted(url)} takes no writes: it is no primary", PROVISION)
+    stack.events = client[stack.settings.mongo_db].events
+    return f"{redacted(url)}, round trip {_ms(time.perf_counter() - begin)}"
+
+
+async def event_arrives(stack: Stack) -> str:
+    connection = stack.publisher()
+    seconds = await stack.send(connection.publish)
+    stack.delivers = True
+    return f"published now, in MongoDB after {_ms(seconds)}"
+
+
+async def schedule_is_kept(stack: Stack) -> str:
+    feed, now = stack.settings.feed, datetime.now(UTC)
+    advice = WORKER if stack.delivers else DELIVERY
+    newest = await stack.mongo().find_one(between(feed, EPOCH, now), sort=[("_id", -1)])
+    if newest is None:
+        upcoming = text(stack.cron.next(now))
+        raise FailedError(f"no event of feed {feed} is stored; the next slot is {upcoming}", advice)
+    slot, due = newest["timestamp"], stack.cron.previous(now - grace(stack.cron, now))
+    if slot < due:
+        raise FailedError(f"the newest event of feed {feed} is {text(slot)}; {text(due)} was due", advice)
+    return f"newest event of feed {feed}: {text(slot)}"
+
+
+async def no_slot_is_missing(stack: Stack) -> str:
+    events, feed, now = stack.mongo(), stack.settings.feed, datetime.now(UTC)
+    first = await events.find_one(between(feed, EPOCH, now), sort=[("_id", 1)])
+    if first is None:
+        raise SkippedError(f"no event of feed {feed} is stored")
+    start, end = max(first["timestamp"], now - WINDOW), now - grace(stack.cron, now)
+    # In a thread, because a day has up to 86,400 slots.
+    slots = await asyncio.to_thread(lambda: list(stack.cron.between(start, end)))
+    stored = {document["timestamp"] async for document in events.find(between(feed, start, end), {"timestamp": 1})}
+    missing = [slot for slot in slots if slot not in stored]
+    since = f"since {text(start)}"
+    if missing:
+        advice = "`python -m worker --once --slot TIME` makes up for one; MISSED_SLOTS decides after an outage"
+        raise FailedError(f"{len(missing)} of {len(slots)} slots {since}: {_first(map(text, missing))}", advice)
+    return f"{len(slots)} slots {since}, all stored"
+
+
+async def api_is_ready(stack: Stack) -> str:
+    url = f"{stack.settings.api_url.rstrip('/')}/readyz"
+    try:
+        async with httpx.AsyncClient(timeout=HTTP, trust_env=False) as client:
+            begin = time.perf_counter()
+            answer = await client.get(url)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        problem = f"{redacted(url)}: {error or type(error).__name__}"
+        raise FailedError(problem, "verify that the API stub is running (docker ps); API_URL says where") from error
+    if answer.status_code != HTTPStatus.OK:
+        raise FailedError(f"{redacted(url)} answers {answer.status_code}: {_reasons(answer)}", API)
+    return f"{redacted(url)} answers in {_ms(time.perf_counter() - begin)}"
+
+
+async def disconnect_is_survived(stack: Stack) -> str:
+    stack.publisher(), stack.mongo()
+    if not stack.delivers:
+        raise SkippedError("no event arrives in MongoDB")
+    async with Bus(stack.settings, "verify") as bus:
+        lost = await bus.connection()
+        begin = time.perf_counter()
+        cut(lost)
+        while await bus.connection() is lost:  # noqa: ASYNC110 - the bus does not announce a new connection
+            await asyncio.sleep(0.01)
+        back = time.perf_counter() - begin
+        seconds = await stack.send(bus.publish)
+    return f"this command's own connection to {lost.url} cut: back after {_ms(back)}, event after {_ms(seconds)}"
+
+
+def cut(connection: Connection) -> None:
+    """Break the TCP connection off, with no word to either side's protocol."""
+    transport: Any = connection.nc._transport  # noqa: SLF001 - a client has no public way to lose its connection
+    transport._io_writer.transport.abort()  # noqa: SLF001 - the same
+
+
+def grace(cron: Cron, now: datetime) -> timedelta:
+    """How long after its slot an event may come: the worker's own limit for a fetch, and the way to MongoDB."""
+    return timedelta(seconds=tick.budget(cron, cron.previous(now)) + ON_ITS_WAY)
+
+
+def between(feed: str, start: datetime, end: datetime) -> dict[str, Any]:
+    """A query for the feed's events from `start` to `end`, parts included: its ids are in the order of their slots."""
+    return {"_id": {"$gte": identity(feed, start), "$lt": identity(feed, end + SECOND)}}
+
+
+def brief(error: Exception) -> str:
+    """What pymongo says, without its repetitions."""
+    return re.split(r" \(configured|, Timeout:|, full error", str(error))[0]
+
+
+def _first(names: Iterable[str]) -> str:
+    named = list(names)
+    more = len(named) - NAMED
+    return ", ".join(named[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _reasons(answer: httpx.Response) -> str:
+    try:
+        return "; ".join(brief(reason) for reason in answer.json()["reasons"])
+    except (ValueError, KeyError, TypeError):
+        return " ".join(answer.text.split())[:200]
+
+
+def _value(setting: object) -> object:
+    return getattr(setting, "value", setting)
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms"

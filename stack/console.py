@@ -1,0 +1,80 @@
+"""The terminal: what a person sees of the stack, and how they stop it."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+from typing import NoReturn
+
+from stack.errors import StackError
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_COLOURS = {"worker": 36, "api_stub": 35, "provision": 33}
+
+
+class _Stopped(BaseException):
+    """Not KeyboardInterrupt, which CPython remembers when it passes an eval(): the exit is then by signal after all."""
+
+
+def until_stopped(run: Callable[[ExitStack], int]) -> int:
+    """Run until it returns its exit status, or until Ctrl-C, SIGTERM, SIGHUP or the parent's end, which is 0."""
+    for sig in _STOPPING:
+        signal.signal(sig, _stop)
+    threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
+    try:
+        with ExitStack() as closing:
+            try:
+                return run(closing)
+            except _Stopped:
+                say("\nStopping ...")
+                return 0
+    except (StackError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def say(text: str, end: str = "\n") -> None:
+    try:
+        print(text, end=end, flush=True)
+    except OSError:
+        # Who read our output has gone: stop, as programs in a pipe do, with no further word.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextmanager
+def step(text: str) -> Iterator[None]:
+    """Say what takes its time, and then how long it took."""
+    begin = time.monotonic()
+    say(f"{text} ...", end=" ")
+    try:
+        yield
+    except BaseException:
+        say("failed")
+        raise
+    say(f"{time.monotonic() - begin:.1f} s")
+
+
+def prefixed(name: str) -> Callable[[str], None]:
+    """Says lines under the name of a service."""
+    prefix = f"{name:9}|"
+    if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
+        prefix = f"\x1b[{_COLOURS.get(name, 0)}m{prefix}\x1b[0m"
+    return lambda line: say(f"{prefix} {line}")
+
+
+def _stop(_signum: int, _frame: FrameType | None) -> NoReturn:
+    """Stop once, and in peace: all that follows has its time limits."""
+    for sig in _STOPPING:
+        signal.signal(sig, signal.SIG_IGN)
+    raise _Stopped
+
+
+def _watch_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)

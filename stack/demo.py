@@ -1,0 +1,60 @@
+"""`python -m stack demo`: the whole stack from this machine, shown at work until Ctrl-C."""
+
+import argparse
+import os
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from stack import console, services
+from stack.process import Process
+from stack.servers import Mongod, NatsServer, Server
+
+# What the user's own servers may ask for. Those of the demo ask for nothing.
+_NO_SECRETS = {"NATS_CREDS": "", "NATS_CA": ""}
+
+
+def run(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m stack demo", description=__doc__)
+    parser.add_argument("--data", metavar="DIR", type=Path, help="keep the data here; without it nothing is left")
+    parser.add_argument("--every", metavar="CRON", help="the schedule, in place of SCHEDULE or else '*/5 * * * * *'")
+    options = parser.parse_args(argv)
+    return console.until_stopped(lambda closing: _show(closing, options.data, options.every))
+
+
+def _show(closing: ExitStack, asked: Path | None, every: str | None) -> int:
+    begin = time.monotonic()
+    data = services.data_folder(closing, asked)
+    # mongod is first, because it refuses to be the second on its data: so two demos cannot share a folder.
+    mongod, nats_server = Mongod(data / "mongo"), NatsServer(data / "nats")
+    parts: list[Server | Process] = [mongod, nats_server]
+    for server in (mongod, nats_server):
+        services.start_server(closing, server)
+    environ = services.defaults(data) | os.environ | _NO_SECRETS | ({"SCHEDULE": every} if every else {})
+    environ |= {"MONGO_URL": mongod.url, "NATS_URL": nats_server.url}
+    services.provision(environ)
+    for name in services.NAMES:
+        service = services.start(name, environ)
+        closing.callback(service.stop)
+        parts.append(service)
+    console.say(_verify(environ))
+    return _watch(parts, f"127.0.0.1:{environ['HTTP_PORT']}", begin)
+
+
+def _verify(environ: dict[str, str]) -> str:
+    api = f"API_URL=http://127.0.0.1:{environ['HTTP_PORT']} SCHEDULE='{environ['SCHEDULE']}'"
+    return f"To check it: NATS_URL={environ['NATS_URL']} MONGO_URL={environ['MONGO_URL']} {api} make verify"
+
+
+def _watch(parts: list[Server | Process], address: str, begin: float) -> int:
+    """Show the page's address when it is ready; return when something ends, which here nothing should."""
+    ready = False
+    while all(part.status is None for part in parts):
+        if not ready and services.is_ready(address):
+            ready = True
+            console.say(f"Ready after {time.monotonic() - begin:.1f} s: http://{address} (Ctrl-C stops all)")
+        time.sleep(0.2)
+    for part in parts:
+        if part.status is not None:
+            console.say(f"{part}: stopping the rest")
+    return 1

@@ -1,0 +1,110 @@
+"""`python -m stack dev`: the services, restarted when their files change, beside one's own servers or the stack's."""
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from stack import console, ports, services
+from stack.errors import StackError
+from stack.process import Process
+from stack.servers import Mongod, NatsServer, Server
+
+_ROOT = Path(__file__).parents[1]
+_DOTENV = Path(".env")
+_SUFFIXES = {".py", ".html", ".css", ".js"}
+_EVERY = 0.5
+
+Environ = dict[str, str]
+State = frozenset[tuple[Path, int]]
+
+
+class Reloaded:
+    """A service that is started again after each change to its files, whether it runs or has failed."""
+
+    def __init__(self, name: str, environ: Callable[[], Environ]) -> None:
+        self._name = name
+        self._environ = environ
+        self._start()
+
+    def _start(self) -> None:
+        self._state = state(self._name)
+        self._failed = False
+        self._process: Process = services.start(self._name, self._environ())
+
+    def check(self) -> None:
+        if state(self._name) != self._state:
+            console.say(f"{self._name} has changed: restarting it")
+            self.stop()
+            self._start()
+        elif self._process.status is not None and not self._failed:
+            self._failed = True
+            console.say(f"{self._process}: waiting for a change")
+
+    def stop(self) -> None:
+        self._process.stop()
+
+
+def run(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m stack dev", description=__doc__)
+    parser.add_argument("--data", metavar="DIR", type=Path, help="keep the data here; without it nothing is left")
+    options = parser.parse_args(argv)
+    return console.until_stopped(lambda closing: _develop(closing, options.data))
+
+
+def state(name: str) -> State:
+    """The files that a service is made of, with the time of their last change."""
+    folders = (_ROOT / name, _ROOT / "bus")
+    files = [path for folder in folders for path in folder.rglob("*") if path.suffix in _SUFFIXES]
+    found = set()
+    for path in [*files, _DOTENV]:
+        try:
+            found.add((path, path.stat().st_mtime_ns))
+        except FileNotFoundError:
+            continue
+    return frozenset(found)
+
+
+def _develop(closing: ExitStack, asked: Path | None) -> int:
+    data = services.data_folder(closing, asked)
+    default = services.defaults(data)
+    own: Environ = {}
+
+    def environ() -> Environ:
+        """Read anew at each start. What a service would read from `.env` has to win over the defaults here."""
+        dotenv = {name: value for name, value in dotenv_values(_DOTENV).items() if value}
+        return default | dotenv | os.environ | own
+
+    for variable, server in _servers(data).items():
+        if not environ().get(variable):
+            services.start_server(closing, server)
+            own[variable] = server.url
+    try:
+        services.provision(environ())
+    except StackError as error:  # one's own servers may be provisioned already, and by someone with more rights
+        console.say(str(error))
+    return _reload(closing, environ)
+
+
+def _servers(data: Path) -> dict[str, Server]:
+    return {
+        "MONGO_URL": Mongod(data / "mongo", port=ports.free(27017)),
+        "NATS_URL": NatsServer(data / "nats", port=ports.free(4222)),
+    }
+
+
+def _reload(closing: ExitStack, environ: Callable[[], Environ]) -> int:
+    reloaded = []
+    for name in services.NAMES:
+        service = Reloaded(name, environ)
+        closing.callback(service.stop)
+        reloaded.append(service)
+    console.say(f"Page: http://127.0.0.1:{environ()['HTTP_PORT']} (Ctrl-C stops all)")
+    while True:
+        for service in reloaded:
+            service.check()
+        time.sleep(_EVERY)

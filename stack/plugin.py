@@ -1,0 +1,74 @@
+"""The pytest plugin: real servers and services for end-to-end tests of whatever publishes or reads crypto.updates.
+
+    def test_it_stores_an_event(service, nats_url, mongo_url):
+        worker = service("worker", NATS_URL=nats_url, MARKET_SOURCE="simulated", SCHEDULE="* * * * * *")
+        worker.wait_for_line("[PUBLISH]")
+
+Servers start with the first test that asks for one, and serve the whole session.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from stack.process import Process
+from stack.servers import Mongod, NatsServer
+
+_ROOT = Path(__file__).parents[1]
+
+
+class Service(Protocol):
+    """Starts `python -m module arguments` with these variables beside this process's own."""
+
+    def __call__(self, module: str, *arguments: str, **environ: str) -> Process: ...
+
+
+@pytest.fixture(scope="session")
+def nats_server() -> Iterator[NatsServer]:
+    """A nats-server with JetStream."""
+    with NatsServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mongod() -> Iterator[Mongod]:
+    """A mongod, as the primary of a replica set of one."""
+    with Mongod() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def nats_url(nats_server: NatsServer) -> str:
+    return nats_server.url
+
+
+@pytest.fixture(scope="session")
+def mongo_url(mongod: Mongod) -> str:
+    return mongod.url
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """Starts services in the test's own folder, so that no `.env` is read, and stops them at the test's end."""
+    path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+    base = os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    with ExitStack() as closing:
+
+        def start(module: str, *arguments: str, **environ: str) -> Process:
+            args = [sys.executable, "-m", module, *arguments]
+            process = Process(args, env=base | environ, cwd=tmp_path)
+            closing.callback(_finish, process)
+            return process
+
+        yield start
+
+
+def _finish(process: Process) -> None:
+    """Stop the service and write its output, which pytest shows if the test has failed."""
+    process.stop()
+    print(process, *process.lines, sep="\n")

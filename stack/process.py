@@ -1,0 +1,103 @@
+"""A service as a child process: its output line by line, and its end in bounded time."""
+
+import re
+import signal
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from stack import guard
+from stack.errors import LineMissingError
+
+_KEPT_LINES = 10_000
+
+
+class Process:
+    """Runs at once. `lines` holds the latest lines of its output, stdout and stderr; `on_line` sees each one."""
+
+    def __init__(
+        self,
+        args: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        on_line: Callable[[str], object] | None = None,
+    ) -> None:
+        self.args = args
+        self.lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._on_line = on_line
+        self._news = threading.Condition()
+        self._ended = False
+        self._process = guard.spawn(args, env=env, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def status(self) -> int | None:
+        """The exit status, or None while the process runs."""
+        return self._process.poll()
+
+    def wait_for_line(self, pattern: str | re.Pattern[str], timeout: float = 10.0) -> str:
+        """The first line with the text, or the regular expression, past lines included.
+
+        Raises LineMissingError after `timeout` seconds, or as soon as the output has ended without it.
+        """
+        found: list[str] = []
+
+        def seen() -> bool:
+            found.extend(line for line in self.lines if _matches(pattern, line))
+            return bool(found) or self._ended
+
+        with self._news:
+            self._news.wait_for(seen, timeout)
+        if found:
+            return found[0]
+        last = "\n".join(list(self.lines)[-20:])
+        raise LineMissingError(f"{self} wrote no line with {pattern!r}; its last lines:\n{last}")
+
+    def wait(self, timeout: float = 10.0) -> int:
+        """Wait for the process to end by itself, and return the exit status. Raises subprocess.TimeoutExpired."""
+        status = self._process.wait(timeout)
+        self._reader.join(timeout)
+        return status
+
+    def stop(self, patience: float = 10.0) -> int:
+        """Ask the process to end (SIGTERM), after so many seconds force it, and return the exit status."""
+        status = guard.end(self._process, patience)
+        self._reader.join(patience)
+        return status
+
+    def kill(self, sig: signal.Signals = signal.SIGKILL) -> None:
+        self._process.send_signal(sig)
+
+    def __str__(self) -> str:
+        state = "still running" if self.status is None else f"ended with status {self.status}"
+        return f"`{' '.join(self.args)}` ({state})"
+
+    def _read(self) -> None:
+        output = self._process.stdout
+        if output is not None:
+            with output:
+                for raw in output:
+                    self._add(raw.decode(errors="replace").rstrip("\r\n"))
+        guard.forget(self._process)
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
+
+    def _add(self, line: str) -> None:
+        with self._news:
+            self.lines.append(line)
+            self._news.notify_all()
+        if self._on_line:
+            self._on_line(line)
+
+
+def _matches(pattern: str | re.Pattern[str], line: str) -> bool:
+    return pattern in line if isinstance(pattern, str) else bool(pattern.search(line))

@@ -1,0 +1,198 @@
+"""A real nats-server and a real mongod on loopback ports: ready when they answer, killed and restarted at will."""
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import ClassVar, Self
+
+from stack import binaries, guard, ports
+from stack.errors import NotReadyError, PortTakenError
+
+_READY_WITHIN = 30.0
+_ATTEMPTS = 5
+
+
+class Server(ABC):
+    """A server process. Its data is kept in `data`, or without that in a folder that goes with it.
+
+    Port 0 takes a free one, which it then keeps. Raises StackError on entering when the server cannot be had.
+    """
+
+    name: ClassVar[str]
+    scheme: ClassVar[str]
+
+    def __init__(self, data: Path | None = None, *, port: int = 0) -> None:
+        self.port = port
+        self._data = data
+        self._closing = ExitStack()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://127.0.0.1:{self.port}"
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise NotReadyError(f"{self.name} was not started: use it in a `with` statement")
+        return self._process
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def status(self) -> int | None:
+        """The exit status, or None while the process runs."""
+        return self.process.poll()
+
+    @property
+    def log(self) -> Path:
+        return self.data / f"{self.name}.log"
+
+    @property
+    def data(self) -> Path:
+        if self._data is None:
+            self._data = self._closing.enter_context(guard.folder())
+            self._closing.callback(setattr, self, "_data", None)
+        return self._data
+
+    def __str__(self) -> str:
+        return self.name + (" (still running)" if self.status is None else f" (ended with status {self.status})")
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self._closing.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self._closing.close()
+
+    def start(self) -> None:
+        """Start, and return when the server answers. A free port can be lost to someone quicker: then try another."""
+        self.data.mkdir(parents=True, exist_ok=True)
+        for _ in range(1 if self.port else _ATTEMPTS):
+            port = self.port or ports.free()
+            try:
+                self._launch(port)
+            except PortTakenError as error:
+                lost = error
+            else:
+                self.port = port
+                return
+        raise PortTakenError(f"127.0.0.1:{port}: {lost}") from lost
+
+    def stop(self, patience: float = 10.0) -> int:
+        """Stop, after so many seconds by force, and return the exit status."""
+        return guard.end(self.process, patience)
+
+    def kill(self, sig: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal; return when it has worked if it is one that no process can refuse."""
+        self.process.send_signal(sig)
+        if sig == signal.SIGKILL:
+            self.process.wait(10)
+        if sig == signal.SIGSTOP:
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
+    def restart(self) -> None:
+        """Start again on the same port and data, whether the server still runs or not."""
+        self.stop()
+        self.start()
+
+    def _launch(self, port: int) -> None:
+        binary = binaries.find(self.name)
+        with self.log.open("ab") as log:
+            begin = log.tell()
+            args = [binary, *self._args(port)]
+            self._process = guard.spawn(args, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            self._await(port, binary, begin)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _await(self, port: int, binary: str, begin: int) -> None:
+        deadline = time.monotonic() + _READY_WITHIN
+        while not self._answers(port):
+            if (status := self.process.poll()) is not None:
+                raise binaries.failure(binary, status, self.log.read_bytes()[begin:].decode(errors="replace"))
+            if time.monotonic() > deadline:
+                raise NotReadyError(f"{self.name} did not answer on 127.0.0.1:{port} within {_READY_WITHIN:.0f} s")
+            time.sleep(0.02)
+
+    @abstractmethod
+    def _args(self, port: int) -> Sequence[str]:
+        """The command line, without the binary."""
+
+    @abstractmethod
+    def _answers(self, port: int) -> bool:
+        """True if this very process, and no other that took the port, is ready."""
+
+
+class NatsServer(Server):
+    """A nats-server. `config` is text in the form of its configuration file; port and folders are set beside it."""
+
+    name = "nats-server"
+    scheme = "nats"
+
+    def __init__(self, data: Path | None = None, *, port: int = 0, jetstream: bool = True, config: str = "") -> None:
+        super().__init__(data, port=port)
+        # Without `sync_interval: always` an acknowledged message can be lost with the power.
+        self._config = ("jetstream { sync_interval: always }\n" if jetstream else "") + config
+        self._jetstream = ["--jetstream"] if jetstream else []
+        self._id = f"stack-{secrets.token_hex(4)}"
+
+    def _args(self, port: int) -> Sequence[str]:
+        path = self.data / "nats-server.conf"
+        path.write_text(self._config, encoding="utf-8")
+        listen = ["--addr", "127.0.0.1", "--port", str(port), "--name", self._id]
+        return ["--config", str(path), *listen, *self._jetstream, "--store_dir", str(self.data)]
+
+    def _answers(self, port: int) -> bool:
+        try:
+            with (
+                socket.create_connection(("127.0.0.1", port), timeout=1) as connection,
+                connection.makefile("rb") as file,
+            ):
+                verb, _, fields = file.readline().partition(b" ")
+        except OSError:
+            return False
+        return verb == b"INFO" and json.loads(fields)["server_name"] == self._id
+
+
+class Mongod(Server):
+    """A mongod that is the primary of a replica set of one."""
+
+    name = "mongod"
+    scheme = "mongodb"
+
+    def _args(self, port: int) -> Sequence[str]:
+        listen = ["--bind_ip", "127.0.0.1", "--port", str(port), "--nounixsocket"]
+        sizes = ["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "128"]
+        return [*listen, *sizes, "--dbpath", str(self.data), "--replSet", "rs0", "--quiet"]
+
+    def _answers(self, port: int) -> bool:
+        # Imported here because the pytest plugin imports this module, and must cost nothing when it is unused.
+        from stack import replica_set  # noqa: PLC0415 - see above
+
+        return _listens(port) and replica_set.is_primary(port, self.pid)
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,73 @@
+"""The stack's parts in the order of their start: servers, provision, services."""
+
+import contextlib
+import http.client
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from stack import console, guard, ports
+from stack.errors import NotReadyError, StackError
+from stack.process import Process
+from stack.servers import Server
+
+# They stop in the reverse order: the worker before what stores its events.
+NAMES = ("api_stub", "worker")
+# More than provision itself waits for two servers, so that its own message is the one to be seen.
+_PROVISION_WITHIN = 150.0
+
+
+def data_folder(closing: ExitStack, asked: Path | None) -> Path:
+    """The folder that was asked for, or one that goes with this process."""
+    return asked.absolute() if asked else closing.enter_context(guard.folder())
+
+
+def defaults(data: Path) -> dict[str, str]:
+    """The variables of a stack for show, for where the user has set none."""
+    return {
+        "MARKET_SOURCE": "simulated",
+        "SCHEDULE": "*/5 * * * * *",
+        "OUTBOX_PATH": str(data / "outbox.db"),
+        "HTTP_PORT": str(ports.free(8080)),
+        "HEALTH_PORT": str(ports.free(8081)),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def start_server(closing: ExitStack, server: Server) -> None:
+    with console.step(f"Starting {server.name}"):
+        closing.enter_context(server)
+
+
+def provision(environ: Mapping[str, str]) -> None:
+    """Make stream, consumer and indexes. Raises StackError with what provision had to say."""
+    with console.step("Provisioning"):
+        process = Process(_command("provision"), env=environ)
+        try:
+            status = process.wait(_PROVISION_WITHIN)
+        except subprocess.TimeoutExpired as error:
+            raise NotReadyError(f"provision did not end within {_PROVISION_WITHIN:.0f} s") from error
+        finally:
+            process.stop()
+        if status:
+            raise StackError("\n".join([*process.lines, f"provision ended with status {status}"]))
+
+
+def start(name: str, environ: Mapping[str, str]) -> Process:
+    return Process(_command(name), env=environ, on_line=console.prefixed(name))
+
+
+def is_ready(address: str) -> bool:
+    """True if the API stub at this host:port says that it is ready."""
+    try:
+        with contextlib.closing(http.client.HTTPConnection(address, timeout=1)) as connection:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def _command(module: str) -> list[str]:
+    return [sys.executable, "-m", module]

@@ -1,0 +1,216 @@
+"""`python -m stack demo` and `dev`, run as a person runs them."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stack.plugin import Service
+from stack.process import Process
+
+ROOT = Path(__file__).parents[2]
+Starter = Callable[..., Process]
+
+
+def eventually(holds: Callable[[], bool], within: float = 10.0) -> bool:
+    deadline = time.monotonic() + within
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return holds()
+
+
+def processes() -> dict[int, int]:
+    """Each process that runs, and its parent. One that has ended and waits to be noticed does not run."""
+    rows = subprocess.run(["ps", "-axo", "pid=,ppid=,stat="], capture_output=True, text=True, check=True).stdout
+    fields = (row.split() for row in rows.splitlines())
+    return {int(pid): int(parent) for pid, parent, state, *_ in fields if not state.startswith("Z")}
+
+
+def family(pid: int) -> set[int]:
+    """The process and all that descend from it."""
+    parents = processes()
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def page(demo: Process) -> str:
+    ready = re.search(r"http://\S+", demo.wait_for_line("Ready after", timeout=30))
+    assert ready is not None
+    return ready[0]
+
+
+def events(address: str, limit: int = 100) -> list[dict[str, Any]]:
+    with urllib.request.urlopen(f"{address}/events?limit={limit}", timeout=5) as answer:  # noqa: S310 - it is http
+        found: list[dict[str, Any]] = json.load(answer)["events"]
+        return found
+
+
+@pytest.fixture
+def demo(service: Service, folder: Path) -> Starter:
+    def start(*arguments: str, **environ: str) -> Process:
+        return service("stack", "demo", *arguments, TMPDIR=str(folder), **environ)
+
+    return start
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the demo's own folder goes."""
+    path = tmp_path / "temporary"
+    path.mkdir()
+    return path
+
+
+def at_work(process: Process, folder: Path) -> set[int]:
+    """The processes of a demo that has stored an event: itself, its guardian, two servers, two services."""
+    process.wait_for_line("[EVENT] Stored", timeout=30)
+    members = family(process.pid)
+    assert len(members) >= 6
+    assert len(list(folder.iterdir())) == 1
+    return members
+
+
+def left(members: set[int], folder: Path) -> list[object]:
+    return [*(members & processes().keys()), *folder.iterdir()]
+
+
+def test_an_event_is_stored_within_ten_seconds_of_the_servers_start(demo: Starter) -> None:
+    process = demo()
+    process.wait_for_line("Starting nats-server")
+    begin = time.monotonic()
+    address = page(process)
+    assert eventually(lambda: bool(events(address)))
+    assert time.monotonic() - begin < 10
+    assert events(address)[0]["source"] == "simulated"
+
+
+@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_it_in_order_and_leaves_nothing(demo: Starter, folder: Path, sig: signal.Signals) -> None:
+    process = demo()
+    members = at_work(process, folder)
+    os.killpg(process.pid, sig)
+    assert process.wait(timeout=20) == 0
+    assert left(members, folder) == []
+
+
+def test_impatience_changes_nothing(demo: Starter, folder: Path) -> None:
+    process = demo()
+    members = at_work(process, folder)
+    process.kill(signal.SIGINT)
+    process.wait_for_line("Stopping")
+    process.kill(signal.SIGINT)
+    process.kill(signal.SIGTERM)
+    assert process.wait(timeout=20) == 0
+    assert left(members, folder) == []
+
+
+def test_a_signal_while_it_starts_leaves_nothing(demo: Starter, folder: Path) -> None:
+    process = demo()
+    assert eventually(lambda: len(family(process.pid)) >= 3)
+    members = family(process.pid)
+    process.kill(signal.SIGINT)
+    assert process.wait(timeout=20) == 0
+    assert left(members, folder) == []
+
+
+def test_sigkill_leaves_nothing(demo: Starter, folder: Path) -> None:
+    process = demo()
+    members = at_work(process, folder)
+    process.kill()
+    assert eventually(lambda: left(members, folder) == [], within=15)
+
+
+def test_sigkill_of_its_parent_leaves_nothing(tmp_path: Path, folder: Path) -> None:
+    command = f"'{sys.executable}' -m stack demo & wait"
+    environ = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
+    make = Process(["/bin/sh", "-c", command], env=environ, cwd=tmp_path)
+    members = at_work(make, folder)
+    make.kill()
+    assert eventually(lambda: left(members, folder) == [], within=15)
+    make.wait_for_line("Stopping")
+
+
+def test_it_stops_and_fails_when_a_service_fails(demo: Starter, folder: Path) -> None:
+    process = demo("--every", "nonsense")
+    members = family(process.pid)
+    assert process.wait(timeout=30) == 1
+    assert re.search(r"worker. \(ended with status 2\): stopping the rest", "\n".join(process.lines))
+    assert "SCHEDULE=nonsense" in "\n".join(process.lines)
+    assert left(members, folder) == []
+
+
+def test_it_stops_when_nobody_reads_its_output(tmp_path: Path, folder: Path) -> None:
+    command = f"'{sys.executable}' -m stack demo | head -n 4"
+    environ = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
+    reader = Process(["/bin/sh", "-c", command], env=environ, cwd=tmp_path)
+    assert reader.wait(timeout=30) == 0
+    assert len(reader.lines) == 4
+    assert list(folder.iterdir()) == []
+
+
+def test_it_keeps_the_data_in_a_folder_that_it_shares_with_no_other_demo(demo: Starter, tmp_path: Path) -> None:
+    data = ["--data", str(tmp_path / "kept")]
+    first = demo(*data)
+    first.wait_for_line("[EVENT] Stored", timeout=30)
+    second = demo(*data)
+    assert second.wait(timeout=30) == 1
+    assert "Starting nats-server" not in "\n".join(second.lines)
+    kept = {event["timestamp"] for event in events(page(first))}
+    assert first.stop(patience=25) == 0
+    again = demo(*data, SCHEDULE="0 0 1 1 *", MISSED_SLOTS="none")
+    assert kept <= {event["timestamp"] for event in events(page(again))}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of the project where the services are run from."""
+    for package in ("bus", "worker", "api_stub", "provision", "stack"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def count(process: Process, text: str) -> int:
+    return sum(text in line for line in list(process.lines))
+
+
+def test_dev_restarts_the_service_whose_file_has_changed(
+    service: Service, tree: Path, nats_url: str, mongo_url: str
+) -> None:
+    dev = service("stack", "dev", PYTHONPATH=str(tree), NATS_URL=nats_url, MONGO_URL=mongo_url)
+    dev.wait_for_line("[CRON] Scheduled", timeout=30)
+    dev.wait_for_line("[HTTP] Listening", timeout=30)
+    assert count(dev, "Starting") == 0
+    (tree / "worker" / "tick.py").touch()
+    assert eventually(lambda: count(dev, "[CRON] Scheduled") == 2, within=5)
+    assert count(dev, "[HTTP] Listening") == 1
+    (tree / ".env").write_text("SCHEDULE='*/7 * * * * *'\n", encoding="utf-8")
+    assert eventually(lambda: count(dev, "[CRON] Scheduled") == 3 and count(dev, "[HTTP] Listening") == 2, within=8)
+    assert count(dev, "(*/7 * * * * *)") == 1
+
+
+def test_dev_shows_a_syntax_error_and_waits_for_the_next_change(
+    service: Service, tree: Path, nats_url: str, mongo_url: str
+) -> None:
+    dev = service("stack", "dev", PYTHONPATH=str(tree), NATS_URL=nats_url, MONGO_URL=mongo_url)
+    dev.wait_for_line("[CRON] Scheduled", timeout=30)
+    source = tree / "worker" / "tick.py"
+    right = source.read_text(encoding="utf-8")
+    source.write_text("def", encoding="utf-8")
+    dev.wait_for_line("SyntaxError", timeout=5)
+    dev.wait_for_line("waiting for a change", timeout=5)
+    source.write_text(right, encoding="utf-8")
+    assert eventually(lambda: count(dev, "[CRON] Scheduled") == 2, within=5)
+    assert count(dev, "waiting for a change") == 1
+    assert dev.stop(patience=25) == 0

@@ -1,0 +1,228 @@
+"""The stack's servers and processes, against the real binaries."""
+
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import nats
+import pytest
+from pymongo import MongoClient
+
+from stack import binaries, guard, ports
+from stack.errors import BinaryBrokenError, BinaryMissingError, NotReadyError, PortTakenError
+from stack.process import Process
+from stack.servers import Mongod, NatsServer, Server
+
+ROOT = Path(__file__).parents[2]
+MONGO_LOADER = "mongod: error while loading shared libraries: libcrypto.so.1.1: cannot open shared object file"
+GLIBC_LOADER = "mongod: /lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.34' not found (required by mongod)"
+
+# Says what it has started, and then waits to be killed.
+PARENT = """
+import sys, time
+from stack.servers import Mongod, NatsServer
+with NatsServer() as nats, Mongod() as mongo:
+    print(nats.pid, mongo.pid, nats.data, mongo.data, flush=True)
+    time.sleep(60)
+"""
+
+
+def eventually(holds: Callable[[], bool], within: float = 10.0) -> bool:
+    deadline = time.monotonic() + within
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return holds()
+
+
+def runs(pid: int) -> bool:
+    """A process that has ended, and that nobody has waited for yet, does not run."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return bool(state.strip()) and not state.startswith("Z")
+
+
+def ended(pid: int) -> bool:
+    return not runs(pid)
+
+
+def a_binary(folder: Path, name: str, script: str) -> None:
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The one folder where binaries are looked for."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(binaries, "_MONGOD_WHEELS", ())
+    return tmp_path
+
+
+async def test_it_keeps_a_stream_over_a_kill_and_restart_on_the_same_port() -> None:
+    with NatsServer() as server:
+        url, pid = server.url, server.pid
+        client = await nats.connect(url)
+        await client.jetstream().add_stream(name="KEPT", subjects=["kept"])
+        await client.jetstream().publish("kept", b"1")
+        await client.close()
+        server.kill()
+        server.restart()
+        assert (server.url, server.pid != pid) == (url, True)
+        client = await nats.connect(url)
+        assert (await client.jetstream().stream_info("KEPT")).state.messages == 1
+        await client.close()
+
+
+def test_it_keeps_a_document_over_a_kill_and_restart_on_the_same_port() -> None:
+    with Mongod() as server, MongoClient[dict[str, int]](server.url) as client:
+        client.kept.events.insert_one({"_id": 1})
+        server.kill()
+        server.restart()
+        assert client.kept.events.find_one() == {"_id": 1}
+        assert client.admin.command("hello")["setName"] == "rs0"
+
+
+def test_it_serves_kept_data_on_another_port(tmp_path: Path) -> None:
+    for count in (0, 1):
+        with Mongod(tmp_path, port=ports.free()) as server, MongoClient[dict[str, int]](server.url) as client:
+            assert client.kept.events.count_documents({}) == count
+            client.kept.events.insert_one({"_id": count})
+
+
+async def test_it_has_no_jetstream_when_none_is_asked_for() -> None:
+    with NatsServer(jetstream=False) as server:
+        client = await nats.connect(server.url)
+        assert not client._server_info.get("jetstream")
+        await client.close()
+
+
+async def test_it_takes_lines_of_configuration() -> None:
+    with NatsServer(config="max_payload: 4KB") as server:
+        client = await nats.connect(server.url)
+        assert client.max_payload == 4096
+        await client.close()
+
+
+def test_it_freezes_and_thaws_a_server() -> None:
+    with NatsServer() as server:
+        server.kill(signal.SIGSTOP)
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                connection.recv(4)
+            server.kill(signal.SIGCONT)
+            connection.settimeout(5)
+            assert connection.recv(4) == b"INFO"
+
+
+@pytest.mark.parametrize("kind", [NatsServer, Mongod])
+def test_it_tries_another_port_when_someone_was_quicker(kind: type[Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as quicker:
+        taken, free = quicker.getsockname()[1], ports.free()
+        offered = iter([taken, free])
+        monkeypatch.setattr(ports, "free", lambda: next(offered))
+        with kind() as server:
+            assert server.port == free
+
+
+def test_it_is_not_fooled_by_another_server_on_its_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    with NatsServer() as other:
+        offered = iter([other.port, ports.free()])
+        monkeypatch.setattr(ports, "free", lambda: next(offered))
+        with NatsServer() as server:
+            assert server.port != other.port
+
+
+@pytest.mark.parametrize("kind", [NatsServer, Mongod])
+def test_it_names_the_port_that_is_in_use(kind: type[Server]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        with pytest.raises(PortTakenError, match=rf"127\.0\.0\.1:{port}: .*in use"), kind(port=port):
+            pass
+
+
+def test_it_prefers_a_binary_on_the_path(only: Path) -> None:
+    a_binary(only, "nats-server", "exit 0")
+    assert binaries.find("nats-server") == str(only / "nats-server")
+
+
+@pytest.mark.parametrize("kind", [NatsServer, Mongod])
+def test_it_says_what_to_install_when_a_binary_is_missing(kind: type[Server], only: Path) -> None:
+    assert only.exists()
+    with pytest.raises(BinaryMissingError, match=rf"{kind.name} was not found: .*crypto-updates\[local\]"), kind():
+        pass
+
+
+@pytest.mark.parametrize(("message", "what"), [(MONGO_LOADER, "libcrypto.so.1.1"), (GLIBC_LOADER, "GLIBC_2.34")])
+def test_it_names_the_missing_library_and_the_way_out(only: Path, message: str, what: str) -> None:
+    a_binary(only, "mongod", f"echo {shlex.quote(message)} >&2\nexit 127")
+    expected = rf"mongod cannot start: {re.escape(what)} is missing .* install .* PATH, or run `docker compose up`"
+    with pytest.raises(BinaryBrokenError, match=expected), Mongod():
+        pass
+
+
+def test_it_shows_the_errors_of_a_server_that_does_not_start(tmp_path: Path) -> None:
+    with pytest.raises(NotReadyError, match="status 1 before it answered"), NatsServer(tmp_path, config="no_such: {"):
+        pass
+
+
+def test_it_leaves_no_process_and_no_folder() -> None:
+    with NatsServer() as server:
+        pid, data = server.pid, server.data
+        assert runs(pid)
+    assert not runs(pid)
+    assert not data.exists()
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_sigkill_of_the_parent_leaves_no_child_and_no_folder(*, frozen: bool) -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        words = parent.stdout.readline().split()
+        pids, folders = [int(word) for word in words[:2]], [Path(word) for word in words[2:]]
+        assert all(map(runs, pids))
+        assert all(map(Path.exists, folders))
+        if frozen:
+            os.kill(pids[0], signal.SIGSTOP)
+        parent.kill()
+    assert eventually(lambda: not any(map(runs, pids)) and not any(map(Path.exists, folders)), within=15)
+
+
+def test_a_child_is_known_to_the_guardian_before_its_program_starts() -> None:
+    script = (
+        "import os, sys\nfrom stack import guard\n"
+        "child = guard.spawn(['/bin/sleep', '60'])\nprint(child.pid, flush=True)\nos.kill(os.getpid(), 9)\n"
+    )
+    for _ in range(10):
+        result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert eventually(partial(ended, int(result.stdout)), within=5)
+
+
+def test_it_ends_what_its_child_has_started() -> None:
+    process = Process(["/bin/sh", "-c", "sleep 60 & echo $!; wait"])
+    pid = int(process.wait_for_line(re.compile(r"^\d+$")))
+    assert runs(pid)
+    assert process.stop() == -signal.SIGTERM
+    assert eventually(partial(ended, pid))
+
+
+def test_a_folder_goes_with_its_block() -> None:
+    with guard.folder() as folder:
+        assert folder.stat().st_mode & 0o777 == 0o700
+    assert not folder.exists()
+
+
+def test_no_port_is_given_out_twice() -> None:
+    wanted = ports.free()
+    script = f"from stack import ports; print(ports.free({wanted}))"
+    elsewhere = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert wanted not in (ports.free(wanted), int(elsewhere.stdout))
