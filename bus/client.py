@@ -11,6 +11,7 @@ from typing import NamedTuple, Self
 
 from nats.errors import MaxPayloadError
 
+from bus import service
 from bus.config import Settings
 from bus.connection import LINK_ERRORS, Connection, reason
 from bus.errors import JetStreamMissingError, UnreachableError
@@ -49,8 +50,7 @@ class Bus:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await service.ended(self._task)
 
     async def connection(self, wait: float | None = None) -> Connection:
         """The working connection. Raises UnreachableError when there is none within `wait` seconds."""

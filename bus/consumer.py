@@ -20,6 +20,7 @@ from typing import Self
 from nats.aio.msg import Msg
 from nats.errors import NotJSMessageError
 
+from bus import service
 from bus.client import Bus
 from bus.connection import LINK_ERRORS, Connection
 from bus.event import MSG_ID, SUBJECT
@@ -101,8 +102,7 @@ class Consumer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await service.ended(self._task)
         while not self._buffer.empty():
             await self._buffer.get_nowait().release()
 

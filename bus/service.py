@@ -48,6 +48,13 @@ async def together(*jobs: Coroutine[Any, Any, None]) -> None:
             group.create_task(job)
 
 
+async def ended(task: asyncio.Task[Any]) -> None:
+    """Cancel the task until it has ended: a nats-py client that is just connecting can swallow a cancellation."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.5)
+
+
 async def finished(work: Coroutine[Any, Any, None]) -> None:
     """Wait for the work, and when cancelled, still give it GRACE seconds to end."""
     task = asyncio.ensure_future(work)

@@ -112,3 +112,11 @@ def test_bad_configuration_exits_2_with_a_line_for_each(
     told = done.stderr.splitlines()
     assert [line.startswith(start) and "accepted: " in line for line, start in zip(told, lines, strict=True)]
     assert all(line.startswith(start) for line, start in zip(told, lines, strict=True))
+
+
+def test_sigterm_is_obeyed_while_the_service_is_connecting(service: Service) -> None:
+    with NatsServer() as server:
+        for _ in range(5):
+            worker = service("worker", NATS_URL=server.url, MARKET_SOURCE="none")
+            worker.wait_for_line("[CRON]")
+            assert worker.stop() == 0
