@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 
+from api_stub.store import direct
 from bus import config
 
 
 def _mongo_url(url: str) -> str:
     if not re.match(r"mongodb(\+srv)?://[^/\s]", url):
         raise ValueError
+    direct(url)
     return url
 
 
@@ -26,7 +28,7 @@ class StoreSettings(config.Settings):
     """Where the events are stored."""
 
     mongo_url: Annotated[str, AfterValidator(_mongo_url)] = Field(
-        "mongodb://localhost:27017", description="mongodb://host:27017 or mongodb+srv://host"
+        "mongodb://localhost:27017", repr=False, description="mongodb://host:27017 or mongodb+srv://host"
     )
     mongo_db: Annotated[str, AfterValidator(_database)] = Field(
         "crypto", description="a database name of letters, digits, _ and -, 63 at most"
@@ -37,7 +39,7 @@ class Settings(StoreSettings):
     http_host: str = Field("127.0.0.1", min_length=1, description="an address of this machine, 0.0.0.0 for all")
     http_port: int = Field(8080, ge=1, le=65535, description="a port from 1 to 65535")
     batch_size: int = Field(500, ge=1, le=5000, description="a whole number from 1 to 5000")
-    max_events_per_second: Annotated[float | None, BeforeValidator(lambda value: value or None)] = Field(
+    max_events_per_second: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="a number above 0, or nothing for no limit"
     )
 

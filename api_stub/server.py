@@ -24,7 +24,7 @@ class _Server(uvicorn.Server):
 async def serve(app: FastAPI, host: str, port: int) -> AsyncIterator[None]:
     """Serve while the context lasts. Raises ApiError if the address cannot be had."""
     try:
-        listener = socket.create_server((host, port))
+        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         raise ApiError(f"HTTP_HOST={host} HTTP_PORT={port}: {error.strerror}; accepted: a free address") from error
     config = uvicorn.Config(

@@ -41,11 +41,14 @@ class Written(NamedTuple):
 
 def direct(url: str) -> bool:
     """True where the URL names a single host and no `replicaSet`: it is spoken to by that name, whatever its replica
-    set calls it. `directConnection` in the URL decides otherwise.
+    set calls it. `directConnection` in the URL decides otherwise. Raises ValueError for a URL that is none.
     """
     if not url.startswith("mongodb://"):
         return False
-    parsed = parse_uri(url)
+    try:
+        parsed = parse_uri(url)
+    except PyMongoError as error:
+        raise ValueError(str(error)) from error
     alone = len(parsed["nodelist"]) == 1 and "replicaSet" not in parsed["options"]
     return bool(parsed["options"].get("directConnection", alone))
 

@@ -51,9 +51,13 @@ class Subscriber:
                 bad.append((delivery, str(error)))
         written = await self._retried(self._store.add_events, [d for _, d in good])
         bad += [(good[index][0], reason) for index, reason in written.rejected.items()]
-        await self._retried(self._store.add_dead_letters, [dead_letter(*letter) for letter in bad])
+        buried = await self._retried(self._store.add_dead_letters, [dead_letter(*letter) for letter in bad])
+        kept = {bad[index][0].place: reason for index, reason in buried.rejected.items()}
         for delivery in batch:
-            await delivery.ack()
+            if kept and (reason := kept.get(delivery.place)):
+                log.error("[EVENT] Left in the stream, dead_letters cannot take it: %s (%s)", reason, _where(delivery))
+            else:
+                await delivery.ack()
         _tell(good, written, bad)
 
     async def _retried(

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FilePath, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from bus.errors import BusError
@@ -21,8 +21,8 @@ class ConfigError(BusError):
 
 
 def redacted(url: str) -> str:
-    """The URL, or list of them, without user and password."""
-    return re.sub(r"//[^/]*@", "//***@", url)
+    """The URL, or list of them, without user and password, and be it one that is badly written."""
+    return re.sub(r"(^|://)(?:(?!://).)*@", r"\1***@", url)
 
 
 def _split(value: object) -> object:
@@ -31,18 +31,21 @@ def _split(value: object) -> object:
 
 
 def _nats_urls(urls: tuple[str, ...]) -> tuple[str, ...]:
-    parts = [urlsplit(url) for url in urls]
-    if not all(part.scheme in {"nats", "tls"} and part.hostname for part in parts):
-        raise ValueError
-    return tuple(url if part.port else f"{url.rstrip('/')}:4222" for url, part in zip(urls, parts, strict=True))
+    return tuple(map(_nats_url, urls))
+
+
+def _nats_url(url: str) -> str:
+    try:
+        part = urlsplit(url.rstrip("/"))
+        good = part.scheme in {"nats", "tls"} and part.hostname and part.port != 0 and not part.path
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError  # without the cause, which may show a piece of a password
+    return part.geturl() if part.port else f"{part.geturl()}:4222"
 
 
 Words = Annotated[tuple[str, ...], BeforeValidator(_split), Field(min_length=1)]
-# An empty variable is an absent one, which is how Compose passes what is not set.
-_blank = BeforeValidator(lambda value: value or None)
-Text = Annotated[str | None, _blank]
-File = Annotated[Path | None, _blank]
-Secret = Annotated[SecretStr | None, _blank]
 
 
 class Settings(BaseModel):
@@ -51,13 +54,15 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     nats_url: Annotated[Words, AfterValidator(_nats_urls)] = Field(
-        ("nats://localhost:4222",), description="nats://host:4222 or tls://host:4222, several separated by commas"
+        ("nats://localhost:4222",),
+        repr=False,
+        description="nats://host:4222 or tls://host:4222, several separated by commas",
     )
-    nats_user: Text = None
-    nats_password: Secret = None
-    nats_token: Secret = None
-    nats_creds: File = Field(None, description="the path of a .creds file")
-    nats_ca: File = Field(None, description="the path of a PEM file")
+    nats_user: str | None = None
+    nats_password: SecretStr | None = None
+    nats_token: SecretStr | None = None
+    nats_creds: FilePath | None = Field(None, description="the path of a .creds file")
+    nats_ca: FilePath | None = Field(None, description="the path of a PEM file")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning or error")
     log_format: Literal["text", "json"] = Field("text", description="text or json")
     delivery: Literal["auto", "jetstream", "core"] = Field("auto", description="auto, jetstream or core")
@@ -82,12 +87,15 @@ class Settings(BaseModel):
 
 
 def _values(settings: type[Settings], env: Mapping[str, str | None]) -> tuple[dict[str, Any], list[str]]:
-    """The variables that are set, `NAME_FILE` read in place of NAME, and a line for each that cannot be read."""
+    """The variables that are set, `NAME_FILE` read in place of NAME, and a line for each that cannot be read.
+
+    An empty variable is an absent one where nothing is the default.
+    """
     values: dict[str, Any] = {}
     problems = []
-    for field in settings.model_fields:
+    for field, info in settings.model_fields.items():
         name, path = field.upper(), env.get(f"{field.upper()}_FILE")
-        if env.get(name) is not None:
+        if env.get(name) or (name in env and info.default is not None):
             values[field] = env[name]
         if path and env.get(name):
             problems.append(f"{name}: given twice; accepted: either {name} or {name}_FILE")

@@ -55,7 +55,7 @@ class Delivery:
         headers = message.headers or {}
         try:
             metadata = message.metadata
-        except (NotJSMessageError, ValueError):
+        except (NotJSMessageError, ValueError, OverflowError):
             return cls(message.data, headers, None, datetime.now(UTC), message)
         return cls(message.data, headers, metadata.sequence.stream, metadata.timestamp, message)
 

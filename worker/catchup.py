@@ -27,8 +27,16 @@ def missed(cron: Cron, last: datetime | None, now: datetime) -> list[datetime]:
     newest = cron.previous(now)
     if last is None:
         return [newest]
-    reach = min(HORIZON, MOST * (cron.next(newest) - newest))
-    return list(cron.between(max(last, now - reach), now))
+    if last >= newest:
+        return []
+    # Back from now, because the schedule may be dense and the outage long.
+    reach = MOST * (cron.next(newest) - newest)
+    while True:
+        start = max(last, now - min(reach, HORIZON))
+        slots = list(cron.between(start, now))
+        if len(slots) >= MOST or start > now - reach:
+            return slots or [newest]
+        reach *= 4
 
 
 def chosen(slots: Sequence[datetime], policy: Policy) -> Sequence[datetime]:

@@ -6,7 +6,7 @@ import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SecretStr
 
 from bus import config
 from worker.cron import Cron
@@ -53,11 +53,11 @@ class Settings(config.Settings):
     vs_currency: str = Field(
         "usd", pattern="^[a-z]{2,10}$", description="a currency in small letters, usd or eur for one"
     )
-    coingecko_url: Annotated[config.Text, AfterValidator(_http_url)] = Field(
-        None, description="http://host/path or https://host/path, or nothing for the plan's own"
+    coingecko_url: Annotated[str | None, AfterValidator(_http_url)] = Field(
+        None, repr=False, description="http://host/path or https://host/path, or nothing for the plan's own"
     )
     coingecko_plan: Literal["public", "demo", "pro"] = Field("public", description="public, demo or pro")
-    coingecko_api_key: config.Secret = None
+    coingecko_api_key: SecretStr | None = None
     feed: str = Field("crypto", pattern="^[A-Za-z0-9_-]{1,64}$", description="letters, digits, _ and -, 64 at most")
     health_host: str = Field("127.0.0.1", min_length=1, description="an address of this machine, 0.0.0.0 for all")
     health_port: int = Field(8081, ge=1, le=65535, description="a port from 1 to 65535")

@@ -23,7 +23,9 @@ def serve(host: str, port: int, problem: Callable[[], str | None]) -> Iterator[N
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            answer = {"/livez": _alive, "/readyz": lambda: _ready(problem()), "/metrics": _metrics}.get(self.path)
+            answer = {"/livez": _alive, "/readyz": lambda: _ready(problem()), "/metrics": _metrics}.get(
+                self.path.partition("?")[0]
+            )
             status, kind, body = answer() if answer else (404, "application/json", b'{"status":"not found"}')
             self.send_response(status)
             self.send_header("Content-Type", kind)

@@ -29,11 +29,11 @@ def parse_slot(text: str) -> datetime:
     """An instant with its offset, in whole seconds. Raises SlotError."""
     try:
         slot = datetime.fromisoformat(text)
-    except ValueError:
-        slot = datetime.min  # noqa: DTZ901 - naive, so refused below
-    if slot.tzinfo is None or slot.microsecond:
-        raise SlotError(f"--slot {text}: accepted: an ISO 8601 time in whole seconds with offset, 2023-11-21T14:30:00Z")
-    return slot.astimezone(UTC)
+        if slot.tzinfo and not slot.microsecond:
+            return slot.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise SlotError(f"--slot {text}: accepted: an ISO 8601 time in whole seconds with offset, 2023-11-21T14:30:00Z")
 
 
 async def publish(slot: datetime, settings: Settings, cron: Cron, market: Market | None) -> int:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import nats
 import pytest
-from conftest import Stack
 from nats.aio.client import Client
 
 from stack.plugin import Service
 from stack.servers import NatsServer
+from tests.e2e.conftest import Stack
 
 SLOT = "2023-11-21T14:30:00Z"
 BARE = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}'

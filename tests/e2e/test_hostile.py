@@ -6,10 +6,11 @@ import random
 
 import nats
 import pytest
-from conftest import Stack, eventually, soon
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nats.aio.client import Client
+
+from tests.e2e.conftest import Stack, eventually, soon
 
 GOOD = {"event": "CRYPTO_UPDATE", "timestamp": "2023-11-21T14:30:00Z"}
 

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from conftest import Stack, eventually, gaps, soon
 from nats.aio.client import Client
 
 from stack import ports
 from stack.process import Process
 from stack.servers import Mongod
+from tests.e2e.conftest import Stack, eventually, gaps, soon
 
 
 def get(port: int, path: str) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 import time
 
 import pytest
-from conftest import Stack, soon
 from nats.aio.client import Client
+
+from tests.e2e.conftest import Stack, soon
 
 COUNT = 3000
 

@@ -6,8 +6,8 @@ import logging
 import time
 
 import pytest
-from test_market_coingecko import KEY, SLOT, Answer, Api, coin, known, playing, reply
 
+from tests.unit.test_market_coingecko import KEY, SLOT, Answer, Api, coin, known, playing, reply
 from worker.market import MarketError
 
 

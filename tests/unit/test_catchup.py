@@ -1,0 +1,102 @@
+"""Slots that passed without a worker: which they are, which are published, and what is said."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from worker import catchup
+from worker.catchup import Policy
+from worker.cron import Cron
+from worker.metrics import MISSED
+
+QUARTERS = Cron("*/15 * * * *")
+NOON = datetime(2023, 11, 21, 12, tzinfo=UTC)
+QUARTER, HOUR, DAY = timedelta(minutes=15), timedelta(hours=1), timedelta(days=1)
+
+
+def test_before_the_first_event_ever_only_the_newest_slot_counts() -> None:
+    assert catchup.missed(QUARTERS, None, NOON + timedelta(minutes=7)) == [NOON]
+
+
+def test_the_slots_after_the_last_published_one_were_missed() -> None:
+    missed = catchup.missed(QUARTERS, NOON - 3 * QUARTER, NOON + timedelta(minutes=7))
+    assert missed == [NOON - 2 * QUARTER, NOON - QUARTER, NOON]
+
+
+def test_a_slot_is_due_at_its_very_instant() -> None:
+    assert catchup.missed(QUARTERS, NOON - QUARTER, NOON) == [NOON]
+    assert catchup.missed(QUARTERS, NOON - QUARTER, NOON - timedelta(microseconds=1)) == []
+
+
+@pytest.mark.parametrize("ahead", [timedelta(0), QUARTER, 400 * DAY])
+def test_nothing_was_missed_when_the_last_slot_is_the_newest_or_ahead_of_the_clock(ahead: timedelta) -> None:
+    assert catchup.missed(QUARTERS, NOON + ahead, NOON + timedelta(minutes=7)) == []
+
+
+def test_a_last_event_beside_the_schedule_is_no_obstacle() -> None:
+    assert catchup.missed(QUARTERS, NOON - timedelta(minutes=20), NOON) == [NOON - QUARTER, NOON]
+
+
+def test_it_looks_no_farther_back_than_the_stream_drops_second_copies() -> None:
+    missed = catchup.missed(Cron("@hourly"), NOON - 30 * DAY, NOON)
+    assert len(missed) == 7 * 24
+    assert (missed[0], missed[-1]) == (NOON - 7 * DAY + HOUR, NOON)
+
+
+def test_it_looks_at_a_bounded_number_of_slots() -> None:
+    missed = catchup.missed(Cron("* * * * * *"), NOON - DAY, NOON)
+    assert len(missed) == catchup.MOST
+    assert missed[-1] == NOON
+
+
+@pytest.mark.parametrize(("policy", "chosen"), [("latest", [3]), ("all", [1, 2, 3]), ("none", [])])
+def test_the_policy_chooses_what_is_published(policy: Policy, chosen: list[int]) -> None:
+    slots = [NOON + n * QUARTER for n in (1, 2, 3)]
+    assert list(catchup.chosen(slots, policy)) == [NOON + n * QUARTER for n in chosen]
+    assert list(catchup.chosen([], policy)) == []
+
+
+def test_all_has_a_bound_and_keeps_the_newest() -> None:
+    slots = [NOON + n * QUARTER for n in range(catchup.MOST + 5)]
+    assert list(catchup.chosen(slots, "all")) == slots[5:]
+
+
+@pytest.mark.parametrize(
+    ("count", "policy", "line"),
+    [
+        (1, "latest", "1 slot from 12:00:00 to 12:00:00; publishing the latest (MISSED_SLOTS=latest)"),
+        (2, "all", "2 slots from 12:00:00 to 12:15:00; publishing all (MISSED_SLOTS=all)"),
+        (3, "none", "3 slots from 12:00:00 to 12:30:00; publishing none (MISSED_SLOTS=none)"),
+    ],
+)
+def test_it_tells_what_was_missed_and_counts_it(
+    count: int, policy: Policy, line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = MISSED._value.get()
+    catchup.tell([NOON + n * QUARTER for n in range(count)], policy, QUARTERS)
+    assert caplog.record_tuples == [("worker.catchup", logging.WARNING, f"[CRON] Missed schedules: {line}")]
+    assert MISSED._value.get() - before == count
+
+
+def test_it_tells_times_in_the_zone_of_the_schedule(caplog: pytest.LogCaptureFixture) -> None:
+    catchup.tell([NOON], "all", Cron("*/15 * * * *", "Asia/Kolkata"))
+    assert "from 17:30:00 to 17:30:00" in caplog.text
+
+
+def test_it_says_nothing_when_nothing_was_missed(caplog: pytest.LogCaptureFixture) -> None:
+    catchup.tell([], "latest", QUARTERS)
+    assert caplog.text == ""
+
+
+def test_a_dense_hour_a_day_is_looked_back_through_whole_days() -> None:
+    cron, now = Cron("* 9 * * *"), datetime(2023, 11, 21, 9, 30, 30, tzinfo=UTC)
+    slots = catchup.missed(cron, now - timedelta(days=3), now)
+    assert slots == list(cron.between(now - timedelta(days=3), now))
+
+
+def test_a_rare_slot_is_missed_however_long_ago() -> None:
+    cron, now = Cron("@monthly"), datetime(2023, 11, 21, 9, 30, tzinfo=UTC)
+    assert catchup.missed(cron, now - timedelta(days=60), now) == [datetime(2023, 11, 1, tzinfo=UTC)]

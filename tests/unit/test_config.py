@@ -1,0 +1,166 @@
+"""The settings that both services share: where values come from, and how bad ones are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from bus.config import ConfigError, Settings, redacted
+
+Write = Callable[[bytes], str]
+
+URLS = "accepted: nats://host:4222 or tls://host:4222, several separated by commas"
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes a secret's file, and returns its path."""
+
+    def written(content: bytes) -> str:
+        path = tmp_path / "secret"
+        path.write_bytes(content)
+        return str(path)
+
+    return written
+
+
+def problems(**env: str) -> list[str]:
+    with pytest.raises(ConfigError) as raised:
+        Settings.load(env)
+    return str(raised.value).splitlines()
+
+
+def test_the_defaults_are_those_of_the_design() -> None:
+    assert Settings.load({}).model_dump() == {
+        "nats_url": ("nats://localhost:4222",),
+        "nats_user": None,
+        "nats_password": None,
+        "nats_token": None,
+        "nats_creds": None,
+        "nats_ca": None,
+        "log_level": "info",
+        "log_format": "text",
+        "delivery": "auto",
+        "stream_replicas": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("urls", "expected"),
+    [
+        ("nats://one:4222", ("nats://one:4222",)),
+        ("nats://one, tls://two:5222 ,,", ("nats://one:4222", "tls://two:5222")),
+        ("nats://user:word@one/", ("nats://user:word@one:4222",)),
+        ("nats://[::1]", ("nats://[::1]:4222",)),
+    ],
+)
+def test_it_reads_a_list_of_servers_and_adds_the_port(urls: str, expected: tuple[str, ...]) -> None:
+    assert Settings.load({"NATS_URL": urls}).nats_url == expected
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "line"),
+    [
+        ("NATS_URL", "localhost:4222", f"NATS_URL=localhost:4222: {URLS}"),
+        ("NATS_URL", "http://one", f"NATS_URL=http://one: {URLS}"),
+        ("NATS_URL", "nats://one,nats://", f"NATS_URL=nats://one,nats://: {URLS}"),
+        ("NATS_URL", " , ", f"NATS_URL= , : {URLS}"),
+        ("NATS_URL", "nats://one:99999", f"NATS_URL=nats://one:99999: {URLS}"),
+        ("NATS_URL", "nats://[::1", f"NATS_URL=nats://[::1: {URLS}"),
+        ("NATS_URL", "nats://one:0", f"NATS_URL=nats://one:0: {URLS}"),
+        ("NATS_URL", "nats://one/path", f"NATS_URL=nats://one/path: {URLS}"),
+        ("NATS_CA", "/no/such", "NATS_CA=/no/such: accepted: the path of a PEM file"),
+        ("NATS_CREDS", "/no/such", "NATS_CREDS=/no/such: accepted: the path of a .creds file"),
+        ("LOG_LEVEL", "loud", "LOG_LEVEL=loud: accepted: debug, info, warning or error"),
+        ("LOG_FORMAT", "xml", "LOG_FORMAT=xml: accepted: text or json"),
+        ("DELIVERY", "post", "DELIVERY=post: accepted: auto, jetstream or core"),
+        ("STREAM_REPLICAS", "0", "STREAM_REPLICAS=0: accepted: a whole number from 1 to 5"),
+        ("STREAM_REPLICAS", "2.5", "STREAM_REPLICAS=2.5: accepted: a whole number from 1 to 5"),
+    ],
+)
+def test_a_bad_value_is_told_with_its_variable_and_what_is_accepted(variable: str, value: str, line: str) -> None:
+    assert problems(**{variable: value}) == [line]
+
+
+def test_all_bad_values_are_told_together(tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing")
+    lines = problems(LOG_LEVEL="loud", NATS_TOKEN_FILE=missing, DELIVERY="post", NATS_URL="one", NATS_USER="fine")
+    assert [line.partition("=")[0] for line in lines] == ["NATS_TOKEN_FILE", "NATS_URL", "LOG_LEVEL", "DELIVERY"]
+
+
+@pytest.mark.parametrize("variable", [n.upper() for n, info in Settings.model_fields.items() if info.default is None])
+def test_an_empty_variable_is_an_absent_one_where_nothing_is_the_default(variable: str) -> None:
+    assert Settings.load({variable: "", f"{variable}_FILE": ""}) == Settings.load({})
+
+
+def test_it_reads_a_secret_from_the_file_named(write: Write) -> None:
+    settings = Settings.load({"NATS_PASSWORD_FILE": write(b"p\xc3\xa4ss word\n"), "NATS_PASSWORD": ""})
+    assert settings.nats_password == SecretStr("päss word")
+
+
+def test_any_variable_may_come_from_a_file(write: Write) -> None:
+    assert Settings.load({"NATS_URL_FILE": write(b"nats://one\n")}).nats_url == ("nats://one:4222",)
+
+
+def test_it_refuses_a_secret_given_twice(write: Write) -> None:
+    assert problems(NATS_TOKEN="one", NATS_TOKEN_FILE=write(b"two")) == [  # noqa: S106 - a test's token
+        "NATS_TOKEN: given twice; accepted: either NATS_TOKEN or NATS_TOKEN_FILE"
+    ]
+
+
+def test_it_names_a_secret_file_that_cannot_be_read(write: Write, tmp_path: Path) -> None:
+    for path in (str(tmp_path / "missing"), str(tmp_path), write(b"\xff\xfe")):
+        (line,) = problems(NATS_PASSWORD_FILE=path)
+        assert line.startswith(f"NATS_PASSWORD_FILE={path}: ")
+        assert line.endswith("; accepted: the path of a readable UTF-8 file")
+
+
+def test_a_password_is_in_no_error_line(write: Write) -> None:
+    urls = "http://user:hunter2@one,nats://user:hunter2@two,nats://hunter2@three"
+    for lines in (problems(NATS_URL=urls), problems(NATS_URL_FILE=write(urls.encode()))):
+        assert lines == [f"NATS_URL=http://***@one,nats://***@two,nats://***@three: {URLS}"]
+    assert problems(NATS_URL="nats://user:hunt/er2@one:x") == [f"NATS_URL=nats://***@one:x: {URLS}"]
+    secrets = {"NATS_PASSWORD": "hunter2", "NATS_TOKEN": "hunter2", "NATS_TOKEN_FILE": write(b"hunter2")}
+    assert "hunter2" not in "\n".join(problems(**secrets, LOG_LEVEL="loud"))
+
+
+def test_a_password_is_in_no_text_of_the_settings() -> None:
+    settings = Settings.load({"NATS_PASSWORD": "hunter2", "NATS_TOKEN": "hunter2", "NATS_URL": "nats://u:hunter2@one"})
+    assert "hunter2" not in repr(settings) + str(settings)
+
+
+def test_the_servers_are_told_without_their_passwords() -> None:
+    settings = Settings.load({"NATS_URL": "nats://user:hunter2@one,tls://hunter2@two:5222,nats://three"})
+    assert settings.servers == "nats://***@one:4222, tls://***@two:5222, nats://three:4222"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("nats://one:4222", "nats://one:4222"),
+        ("mongodb://user:hun@ter2@one,two/base", "mongodb://***@one,two/base"),
+        ("nats://a:b@one,nats://c:d@two", "nats://***@one,nats://***@two"),
+        ("nats://user:hun/ter2@one", "nats://***@one"),
+        ("user:hunter2@one", "***@one"),
+        ("mongodb:/user:hunter2@one", "***@one"),
+    ],
+)
+def test_a_url_is_told_without_user_and_password(url: str, shown: str) -> None:
+    assert redacted(url) == shown
+
+
+def test_the_process_wins_over_the_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("NATS_USER=of-the-file\nNATS_URL=nats://of-the-file # a comment\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NATS_USER", "of-the-process")
+    monkeypatch.delenv("NATS_URL", raising=False)
+    settings = Settings.load()
+    assert (settings.nats_user, settings.nats_url) == ("of-the-process", ("nats://of-the-file:4222",))
+
+
+def test_the_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings.load({}).log_level = "debug"

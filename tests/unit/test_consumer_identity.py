@@ -1,0 +1,74 @@
+"""A message as it came: which event it is, and which message."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from bus.consumer import Delivery
+
+# 2023-11-21T14:30:00Z in the nanoseconds of JetStream.
+STORED = 1_700_577_000_000_000_000
+
+
+def delivery(reply: str = "", headers: dict[str, str] | None = None) -> Delivery:
+    return Delivery.of(Msg(Client(), "crypto.updates", reply, b"body", headers))
+
+
+def jetstream(seq: int = 41, delivered: int = 1, stored: int = STORED) -> str:
+    """The reply subject that the server gives a message of the stream."""
+    return f"$JS.ACK.CRYPTO.api_stub.{delivered}.{seq}.7.{stored}.0"
+
+
+def test_a_message_of_the_stream_has_its_sequence_and_stored_time() -> None:
+    taken = delivery(jetstream(), {"Nats-Msg-Id": "crypto@x", "ce-id": "crypto@x"})
+    assert (taken.body, taken.seq, taken.stored_at) == (b"body", 41, datetime(2023, 11, 21, 14, 30, tzinfo=UTC))
+    assert taken.headers == {"Nats-Msg-Id": "crypto@x", "ce-id": "crypto@x"}
+
+
+def test_a_reply_with_domain_and_account_is_read_too() -> None:
+    taken = delivery(f"$JS.ACK.hub.ACCOUNT.CRYPTO.api_stub.1.41.7.{STORED}.0.token")
+    assert taken.place == delivery(jetstream()).place
+
+
+def test_the_identity_is_the_publishers_id() -> None:
+    assert delivery(jetstream(), {"Nats-Msg-Id": "crypto@2023-11-21T14:30:00Z#2"}).identity == (
+        "crypto@2023-11-21T14:30:00Z#2"
+    )
+    assert delivery("", {"Nats-Msg-Id": "crypto@x"}).identity == "crypto@x"
+
+
+@pytest.mark.parametrize("headers", [None, {}, {"Nats-Msg-Id": ""}, {"nats-msg-id-": "x"}])
+def test_without_an_id_the_place_in_the_stream_is_the_identity(headers: dict[str, str] | None) -> None:
+    assert delivery(jetstream(), headers).identity == "CRYPTO#41@2023-11-21T14:30:00+00:00"
+
+
+def test_a_message_delivered_again_is_the_same_one() -> None:
+    assert delivery(jetstream(delivered=2)).place == delivery(jetstream(delivered=1)).place
+
+
+@pytest.mark.parametrize("other", [jetstream(seq=42), jetstream(stored=STORED + 1_000_000)])
+def test_another_message_has_another_place(other: str) -> None:
+    # The same sequence at another time is that of a stream made anew.
+    assert delivery(other).place != delivery(jetstream()).place
+
+
+@pytest.mark.parametrize("reply", ["", "_INBOX.x", "$JS.ACK", "$JS.ACK.a.b.c.d.e.f.g", jetstream(stored=10**30)])
+def test_a_message_of_core_nats_has_no_sequence_and_a_place_of_its_own(reply: str) -> None:
+    one = delivery(reply)
+    two = dataclasses.replace(one)
+    assert one.seq is None
+    assert datetime.now(UTC) - one.stored_at < timedelta(seconds=30)
+    assert one.place.startswith("core@")
+    assert one.place != two.place
+
+
+async def test_a_message_of_core_nats_is_not_acknowledged() -> None:
+    for taken in (delivery(), delivery("_INBOX.somebody")):
+        await taken.ack()
+        await taken.release()
+        assert not taken.message._ackd

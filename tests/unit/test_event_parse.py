@@ -1,0 +1,191 @@
+"""How a reader checks an event: whatever the bytes, a document with an aware timestamp or InvalidEventError."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bus.errors import InvalidEventError
+from bus.event import MAX_DEPTH, RESERVED, Event, Quote, encode, parse
+
+SLOT = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
+START = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"'
+
+utf8 = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+floats = st.none() | st.floats(allow_nan=False, allow_infinity=False)
+instants = st.datetimes(timezones=st.just(UTC))
+quotes = st.builds(Quote, coin=utf8, symbol=utf8, price=floats, market_cap=floats, change_24h=floats, currency=utf8)
+events = st.builds(
+    Event,
+    timestamp=instants,
+    source=st.just(msgspec.UNSET) | utf8,
+    data=st.just(msgspec.UNSET) | st.lists(quotes, max_size=3).map(tuple),
+    fetched_at=st.just(msgspec.UNSET) | instants,
+)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("2023-11-21T14:30:00Z"),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+objects = st.builds(
+    lambda extra, event, timestamp: {**extra, "event": event, "timestamp": timestamp},
+    st.dictionaries(st.text(max_size=5), values, max_size=4),
+    st.just("CRYPTO_UPDATE") | values,
+    values | instants.map(datetime.isoformat),
+)
+documents = (values | objects).map(lambda value: json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+torn = st.builds(lambda body, cut, junk: body[:cut] + junk + body[cut:], documents, st.integers(0, 99), st.binary())
+
+
+def with_x(value: bytes) -> bytes:
+    return START + b',"x":' + value + b"}"
+
+
+def stamped(value: object) -> bytes:
+    return json.dumps({"event": "CRYPTO_UPDATE", "timestamp": value}).encode()
+
+
+def problem(body: bytes) -> str:
+    with pytest.raises(InvalidEventError) as raised:
+        parse(body)
+    return str(raised.value)
+
+
+NO_JSON = {
+    "NaN": with_x(b"NaN"),
+    "Infinity": with_x(b"-Infinity"),
+    "1e999": with_x(b"1e999"),
+    "5000 digits": with_x(b"1" * 5000),
+    "invalid UTF-8 in a value": with_x(b'"\xff"'),
+    "invalid UTF-8 in a key": START + b',"\xff":1}',
+    "escaped lone surrogate": with_x(b'"\\ud800"'),
+    "encoded lone surrogate": with_x(b'"\xed\xa0\x80"'),
+    "raw newline": with_x(b'"\n"'),
+    "byte order mark": b"\xef\xbb\xbf" + START + b"}",
+    "UTF-16": (START + b"}").decode().encode("utf-16"),
+    "trailing garbage": START + b"} x",
+    "truncated": START,
+    "empty": b"",
+    "opened 100k times": b"[" * 100_000,
+    "100k lists deep": with_x(b"[" * 100_000 + b"]" * 100_000),
+    "100k objects deep": with_x(b'{"a":' * 100_000 + b"1" + b"}" * 100_000),
+}
+
+
+def test_it_reads_the_bare_event_with_space_around() -> None:
+    assert parse(b" \r\n" + START + b"}\n") == {"event": "CRYPTO_UPDATE", "timestamp": SLOT}
+
+
+def test_it_keeps_keys_that_it_does_not_know() -> None:
+    assert parse(START + b',"v":2,"$a.b":{"":[null]}}') == {
+        "event": "CRYPTO_UPDATE",
+        "timestamp": SLOT,
+        "v": 2,
+        "$a.b": {"": [None]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(b"9223372036854775808", 2**63), (b"18446744073709551616", 2**64), (b'1,"x":2', 2), (b'"\\u0000"', "\0")],
+    ids=["2^63", "2^64", "the last of duplicate keys", "NUL"],
+)
+def test_it_leaves_to_the_store_what_json_allows(value: bytes, expected: object) -> None:
+    assert parse(with_x(value))["x"] == expected
+
+
+@pytest.mark.parametrize("body", NO_JSON.values(), ids=NO_JSON)
+def test_it_refuses_what_is_no_json(body: bytes) -> None:
+    assert problem(body).startswith("body: not JSON: ")
+
+
+@pytest.mark.parametrize(("body", "shown"), [(b"null", "None"), (b"[]", "[]"), (b"1", "1"), (b'"x"', "'x'")])
+def test_it_refuses_json_that_is_no_object(body: bytes, shown: str) -> None:
+    assert problem(body) == f"body: {shown} is not an object"
+
+
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
+def test_it_refuses_nesting_that_mongodb_cannot_hold(opening: bytes, closing: bytes) -> None:
+    def nested(levels: int) -> bytes:
+        return with_x(opening * (levels - 1) + b"1" + closing * (levels - 1))
+
+    parse(nested(MAX_DEPTH))
+    for levels in (MAX_DEPTH + 1, 500):
+        assert problem(nested(levels)) == "body: nested more than 99 levels deep"
+
+
+def test_many_shallow_values_are_not_deep() -> None:
+    assert len(parse(with_x(b"[" + b",".join([b"[{}]"] * 1000) + b"]"))["x"]) == 1000
+
+
+@pytest.mark.parametrize("name", ["crypto_update", "", None, 1, ["CRYPTO_UPDATE"], {"a": 1}])
+def test_it_refuses_other_events(name: object) -> None:
+    body = json.dumps({"event": name, "timestamp": "2023-11-21T14:30:00Z"}).encode()
+    assert problem(body) == f"event: {name!r} is not CRYPTO_UPDATE"
+
+
+def test_it_shows_no_more_of_a_value_than_fits_a_log_line() -> None:
+    assert problem(b'{"event":"' + b"\\n" * 5000 + b'"}') == "event: '" + "\\n" * 28 + "... is not CRYPTO_UPDATE"
+
+
+@pytest.mark.parametrize("key", RESERVED)
+def test_it_refuses_keys_that_the_store_adds(key: str) -> None:
+    assert problem(START + f',"{key}":null}}'.encode()) == f"{key}: reserved for the store"
+
+
+@pytest.mark.parametrize(
+    ("text", "beyond"),
+    [
+        ("2023-11-21T14:30:00Z", {}),
+        ("2023-11-21t14:30:00z", {}),
+        ("2023-11-21 14:30:00Z", {}),
+        ("2023-11-21T15:30:00+01:00", {}),
+        ("2023-11-21T09:00:00-05:30", {}),
+        ("2023-11-21T14:30:00.5Z", {"milliseconds": 500}),
+        ("2023-11-21T14:30:00.123456Z", {"microseconds": 123_456}),
+        ("2023-11-21T14:30:00.123456789Z", {"microseconds": 123_457}),
+    ],
+)
+def test_it_reads_offsets_and_fractions_as_utc(text: str, beyond: dict[str, Any]) -> None:
+    timestamp = parse(stamped(text))["timestamp"]
+    assert timestamp == SLOT + timedelta(**beyond)
+    assert timestamp.tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("2023-11-21T14:30:00", "2023-11-21", "14:30:00Z", "", "soon", "1700577000"),
+        *("0000-01-01T00:00:00Z", "10000-01-01T00:00:00Z", "2023-02-29T00:00:00Z", "2016-12-31T23:59:60Z"),
+        *("2023-11-21T24:00:00Z", "2023-11-21T14:30:00+24:00", "9999-12-31T23:59:59.9999999Z"),
+        *("0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00"),
+        *(1_700_577_000, 1_700_577_000.5, 10**30, True, [], {}),
+    ],
+)
+def test_it_refuses_what_is_no_instant(value: object) -> None:
+    assert problem(stamped(value)) == "timestamp: not an ISO 8601 time"
+
+
+def test_it_says_that_the_timestamp_is_missing() -> None:
+    assert problem(b'{"event":"CRYPTO_UPDATE"}') == problem(stamped(None)) == "timestamp: missing"
+
+
+@given(body=st.binary() | documents | torn)
+def test_any_bytes_are_an_event_or_an_invalid_event(body: bytes) -> None:
+    try:
+        fields = parse(body)
+    except InvalidEventError:
+        return
+    assert fields["event"] == "CRYPTO_UPDATE"
+    assert fields["timestamp"].utcoffset() == timedelta(0)
+
+
+@given(event=events)
+def test_what_is_encoded_is_what_is_read(event: Event) -> None:
+    assert msgspec.convert(parse(encode(event)), Event) == event

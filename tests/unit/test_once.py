@@ -1,0 +1,62 @@
+"""`--once`: the slot from the command line, and what a dry run prints."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from worker import once
+from worker.market.simulated import Simulated
+
+SLOT = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2023-11-21T14:30:00Z", "2023-11-21T15:30:00+01:00", "2023-11-21 09:00:00-05:30", "2023-11-21T14:30Z"],
+)
+def test_a_slot_is_an_instant_with_its_offset(text: str) -> None:
+    slot = once.parse_slot(text)
+    assert slot == SLOT
+    assert slot.tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "soon",
+        "2023-11-21",
+        "2023-11-21T14:30:00",
+        "2023-11-21T14:30:00.5Z",
+        "1700577000",
+        "0001-01-01T00:00:00+01:00",
+    ],
+)
+def test_it_refuses_what_is_no_slot(text: str) -> None:
+    with pytest.raises(once.SlotError) as raised:
+        once.parse_slot(text)
+    accepted = "an ISO 8601 time in whole seconds with offset, 2023-11-21T14:30:00Z"
+    assert str(raised.value) == f"--slot {text}: accepted: {accepted}"
+
+
+async def test_a_dry_run_prints_the_message_as_it_would_go_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert await once.show(SLOT, "demo", None) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "subject: crypto.updates",
+        "Nats-Msg-Id: demo@2023-11-21T14:30:00Z",
+        "ce-specversion: 1.0",
+        "ce-id: demo@2023-11-21T14:30:00Z",
+        "ce-source: /crypto-updates/demo",
+        "ce-type: CRYPTO_UPDATE",
+        "ce-time: 2023-11-21T14:30:00Z",
+        "",
+        '{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}',
+    ]
+
+
+async def test_a_dry_run_shows_the_data_of_the_market(capsys: pytest.CaptureFixture[str]) -> None:
+    await once.show(SLOT, "demo", Simulated(coins=("bitcoin",), currency="usd"))
+    body = capsys.readouterr().out.splitlines()[-1]
+    assert '"source":"simulated","data":[{"coin":"bitcoin",' in body

@@ -1,0 +1,150 @@
+"""A service's process: its exit status, what signals do, and how work in hand ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bus import service
+
+ROOT = Path(__file__).parents[2]
+
+# A service that is told by its argument how to go on once it runs.
+SERVICE = """
+import asyncio, sys
+from bus import service
+from bus.config import Settings
+
+async def run(settings):
+    print("running", flush=True)
+    if sys.argv[1] == "work":
+        await service.finished(work())
+    return int(sys.argv[1])
+
+async def work():
+    try:
+        await asyncio.sleep(60)
+    finally:
+        print("flushed", flush=True)
+
+service.GRACE = 0.1
+sys.exit(service.main(Settings, run))
+"""
+
+
+@contextlib.contextmanager
+def started(folder: Path, *command: str, **env: str) -> Iterator[subprocess.Popen[str]]:
+    """A Python process in a folder and an environment of its own, so that no `.env` counts, ended with the context."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "SYSTEMROOT") if name in os.environ}
+    with subprocess.Popen(
+        [sys.executable, *command],
+        cwd=folder,
+        env={**kept, "PYTHONPATH": str(ROOT), **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_bad_configuration_exits_2_with_a_line_for_each_value_on_stderr(tmp_path: Path) -> None:
+    with started(
+        tmp_path, "-m", "worker", LOG_LEVEL="loud", SCHEDULE="soon", NATS_URL="nats://localhost:4222"
+    ) as process:
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (service.BAD_CONFIG, "")
+    first, second = err.splitlines()
+    assert first == "LOG_LEVEL=loud: accepted: debug, info, warning or error"
+    assert second.startswith("SCHEDULE=soon: ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_work_in_hand_and_exits_0(number: signal.Signals, tmp_path: Path) -> None:
+    with started(tmp_path, "-c", SERVICE, "work") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "running\n"
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (0, "flushed\n", "")
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_the_exit_status_is_that_of_the_run(status: int, tmp_path: Path) -> None:
+    with started(tmp_path, "-c", SERVICE, str(status)) as process:
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (status, "running\n", "")
+
+
+async def test_work_in_hand_is_finished_when_the_service_is_cancelled() -> None:
+    may_end, ended = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        await may_end.wait()
+        ended.set()
+
+    task = asyncio.create_task(service.finished(work()))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.sleep(0)
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()
+
+
+async def test_work_that_does_not_end_is_given_up_after_the_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "GRACE", 0.05)
+    stopped = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    began = time.monotonic()
+    task = asyncio.create_task(service.finished(work()))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert time.monotonic() - began >= 0.05
+    await asyncio.wait_for(stopped.wait(), 5)
+
+
+async def test_what_the_work_raises_is_passed_on() -> None:
+    async def work() -> None:
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await service.finished(work())
+
+
+async def test_the_first_job_that_fails_ends_the_others() -> None:
+    stopped = asyncio.Event()
+
+    async def endless() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    async def failing() -> None:
+        raise LookupError
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await service.together(endless(), failing())
+    assert raised.group_contains(LookupError)
+    assert stopped.is_set()

@@ -1,0 +1,159 @@
+"""The settings of each service, and `.env.example`, which shows them all."""
+
+from __future__ import annotations
+
+import re
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from dotenv import dotenv_values
+
+import api_stub.config
+import worker.config
+from bus.config import ConfigError, Settings
+
+EXAMPLE = Path(__file__).parents[2] / ".env.example"
+SHARED = set(Settings.model_fields)
+
+COINS = "accepted: CoinGecko coin ids separated by commas, bitcoin,ethereum for one"
+URL = "accepted: http://host/path or https://host/path, or nothing for the plan's own"
+FEED = "accepted: letters, digits, _ and -, 64 at most"
+MONGO = "accepted: mongodb://host:27017 or mongodb+srv://host"
+DATABASE = "accepted: a database name of letters, digits, _ and -, 63 at most"
+RATE = "accepted: a number above 0, or nothing for no limit"
+PORT = "accepted: a port from 1 to 65535"
+BATCH = "accepted: a whole number from 1 to 5000"
+
+
+def problem(service: type[Settings], variable: str, value: str) -> str:
+    with pytest.raises(ConfigError) as raised:
+        service.load({variable: value})
+    return str(raised.value)
+
+
+def test_the_worker_defaults_are_those_of_the_design() -> None:
+    assert worker.config.Settings.load({}).model_dump(exclude=SHARED) == {
+        "schedule": "*/15 * * * *",
+        "schedule_tz": "UTC",
+        "missed_slots": "latest",
+        "market_source": "coingecko",
+        "coins": ("bitcoin", "ethereum", "matic-network"),
+        "vs_currency": "usd",
+        "coingecko_url": None,
+        "coingecko_plan": "public",
+        "coingecko_api_key": None,
+        "feed": "crypto",
+        "health_host": "127.0.0.1",
+        "health_port": 8081,
+    }
+
+
+def test_the_api_stub_defaults_are_those_of_the_design() -> None:
+    assert api_stub.config.Settings.load({}).model_dump(exclude=SHARED) == {
+        "mongo_url": "mongodb://localhost:27017",
+        "mongo_db": "crypto",
+        "http_host": "127.0.0.1",
+        "http_port": 8080,
+        "batch_size": 500,
+        "max_events_per_second": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "rest"),
+    [
+        ("SCHEDULE_TZ", "Mars/Olympus", "accepted: an IANA time zone, Europe/Berlin for one"),
+        ("MISSED_SLOTS", "some", "accepted: latest, all or none"),
+        ("MARKET_SOURCE", "bazaar", "accepted: coingecko, simulated or none"),
+        ("COINS", ",", COINS),
+        ("COINS", "bitcoin,bit coin", f"'bit coin' is no coin id; {COINS}"),
+        ("COINS", "../ping", f"'../ping' is no coin id; {COINS}"),
+        ("VS_CURRENCY", "US$", "accepted: a currency in small letters, usd or eur for one"),
+        ("COINGECKO_URL", "ftp://host", URL),
+        ("COINGECKO_URL", "https://", URL),
+        ("COINGECKO_PLAN", "gold", "accepted: public, demo or pro"),
+        ("FEED", "a b", FEED),
+        ("FEED", "a" * 65, FEED),
+        ("FEED", "a#1", FEED),
+        ("HEALTH_PORT", "65536", PORT),
+    ],
+)
+def test_the_worker_tells_a_bad_value(variable: str, value: str, rest: str) -> None:
+    line = problem(worker.config.Settings, variable, value)
+    assert line.startswith(f"{variable}={value}: ")
+    assert line.endswith(rest)
+
+
+@pytest.mark.parametrize("schedule", ["soon", "61 * * * *", "0 0 30 2 *", "* * * *"])
+def test_the_worker_tells_what_is_wrong_with_a_schedule(schedule: str) -> None:
+    line = problem(worker.config.Settings, "SCHEDULE", schedule)
+    assert line.startswith(f"SCHEDULE={schedule}: {schedule!r}: ")
+    assert line.endswith("; accepted: 5 cron fields, 6 with seconds first, or @hourly and its like")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "rest"),
+    [
+        ("MONGO_URL", "localhost:27017", MONGO),
+        ("MONGO_URL", "mongodb://", MONGO),
+        ("MONGO_DB", "a.b", DATABASE),
+        ("MONGO_DB", "a" * 64, DATABASE),
+        ("HTTP_PORT", "http", PORT),
+        ("BATCH_SIZE", "0", BATCH),
+        ("BATCH_SIZE", "5001", BATCH),
+        ("MAX_EVENTS_PER_SECOND", "0", RATE),
+        ("MAX_EVENTS_PER_SECOND", "nan", RATE),
+        ("MAX_EVENTS_PER_SECOND", "inf", RATE),
+    ],
+)
+def test_the_api_stub_tells_a_bad_value(variable: str, value: str, rest: str) -> None:
+    assert problem(api_stub.config.Settings, variable, value) == f"{variable}={value}: {rest}"
+
+
+def test_a_password_is_in_no_error_line() -> None:
+    assert problem(api_stub.config.Settings, "MONGO_URL", "http://u:hunter2@h") == f"MONGO_URL=http://***@h: {MONGO}"
+    assert problem(worker.config.Settings, "COINGECKO_URL", "ftp://u:hunter2@h") == f"COINGECKO_URL=ftp://***@h: {URL}"
+
+
+def test_a_coin_named_twice_is_fetched_once() -> None:
+    settings = worker.config.Settings.load({"COINS": "bitcoin, ethereum,bitcoin,"})
+    assert settings.coins == ("bitcoin", "ethereum")
+
+
+@pytest.mark.parametrize("service", [worker.config.Settings, api_stub.config.Settings], ids=["worker", "api_stub"])
+def test_an_empty_variable_is_told_where_nothing_is_no_value(service: type[Settings]) -> None:
+    needed = [name.upper() for name, info in service.model_fields.items() if info.default is not None]
+    with pytest.raises(ConfigError) as refused:
+        service.load({name.upper(): "" for name in service.model_fields})
+    assert [line.partition("=: ")[0] for line in str(refused.value).splitlines()] == needed
+
+
+def test_a_password_is_in_no_text_of_the_settings() -> None:
+    api = api_stub.config.Settings.load({"MONGO_URL": "mongodb://u:hunter2@h"})
+    publisher = worker.config.Settings.load({"COINGECKO_URL": "http://u:hunter2@h", "COINGECKO_API_KEY": "hunter2"})
+    assert "hunter2" not in repr(api) + repr(publisher)
+
+
+@pytest.mark.parametrize(
+    "url", ["mongodb://u:hun@ter2@h", "mongodb://u:hunter2@h:x", "mongodb://h/?directConnection=x"]
+)
+def test_the_api_stub_tells_a_url_that_the_driver_refuses(url: str) -> None:
+    line = problem(api_stub.config.Settings, "MONGO_URL", url)
+    assert line.startswith("MONGO_URL=mongodb://")
+    assert line.endswith(MONGO)
+    assert "ter2" not in line
+
+
+@pytest.mark.parametrize(("rate", "batch"), [("", 500), ("1000", 500), ("20.5", 20), ("0.1", 1)])
+def test_a_batch_is_at_most_what_may_be_stored_in_a_second(rate: str, batch: int) -> None:
+    assert api_stub.config.Settings.load({"MAX_EVENTS_PER_SECOND": rate}).batch == batch
+
+
+@pytest.mark.skipif(not EXAMPLE.exists(), reason="there is no .env.example yet")
+@pytest.mark.parametrize("service", [worker.config.Settings, api_stub.config.Settings], ids=["worker", "api_stub"])
+def test_the_example_shows_every_variable_with_its_default(service: type[Settings]) -> None:
+    uncommented = re.sub(r"^# ?(?=[A-Z0-9_]+=)", "", EXAMPLE.read_text(), flags=re.MULTILINE)
+    shown = dotenv_values(stream=StringIO(uncommented))
+    assert {name.upper() for name in service.model_fields} <= shown.keys()
+    assert service.load(shown) == service.load({})

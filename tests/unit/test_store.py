@@ -1,0 +1,132 @@
+"""The store's own decisions: how to connect, what can be stored, and where a page begins."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+from datetime import UTC, datetime
+from typing import Any
+
+import bson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pymongo.errors import ServerSelectionTimeoutError
+
+from api_stub.errors import BadCursorError, BadDocumentError, StoreUnavailableError
+from api_stub.store import DUPLICATE, MAX_DOCUMENT, Written, _after, _cursor, _encode, _said, _sort_out, direct
+from bus.event import MAX_DEPTH
+
+SLOT = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("mongodb://localhost:27017", True),
+        ("mongodb://user:p%40ss@mongo/base?authSource=admin", True),
+        ("mongodb://one,two", False),
+        ("mongodb://one/?replicaSet=rs0", False),
+        ("mongodb://one/?replicaset=rs0", False),
+        ("mongodb://one/?directConnection=false", False),
+        ("mongodb://one/?replicaSet=rs0&directConnection=true", True),
+        ("mongodb+srv://cluster.example.net", False),
+    ],
+)
+def test_a_single_host_is_spoken_to_directly_unless_the_url_decides_otherwise(url: str, *, expected: bool) -> None:
+    assert direct(url) is expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    [2**63 - 1, -(2**63), "a\0b", "é\U0001f680", {"$a": 1, "b.c": 2, "": 3}, datetime.min.replace(tzinfo=UTC), None],
+)
+def test_it_encodes_what_mongodb_can_hold(value: object) -> None:
+    assert bson.decode(_encode({"_id": "x", "v": value}).raw, bson.CodecOptions(tz_aware=True))["v"] == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [2**63, -(2**63) - 1, [{"a": 2**64}], "\ud800", {"a\0b": 1}, {1: 2}, object()],
+)
+def test_it_refuses_what_bson_has_no_form_for(value: object) -> None:
+    with pytest.raises(BadDocumentError, match=r"^body: not storable: "):
+        _encode({"_id": "x", "v": value})
+
+
+def test_it_refuses_nesting_that_breaks_the_encoder() -> None:
+    value: Any = 1
+    for _ in range(50_000):
+        value = [value]
+    with pytest.raises(BadDocumentError, match=r"^body: not storable: "):
+        _encode({"v": value})
+
+
+def test_it_refuses_a_document_above_16_mib_and_takes_one_of_just_that() -> None:
+    room = MAX_DOCUMENT - len(bson.encode({"v": b""}))
+    assert len(_encode({"v": bytes(room)}).raw) == MAX_DOCUMENT
+    with pytest.raises(BadDocumentError, match="16777217 bytes as BSON, more than 16777216"):
+        _encode({"v": bytes(room + 1)})
+
+
+def test_the_depth_that_a_reader_accepts_can_be_encoded() -> None:
+    value: Any = 1
+    for _ in range(MAX_DEPTH - 1):
+        value = {"a": [value]} if isinstance(value, list) else [value]
+    _encode({"v": value})
+
+
+@given(timestamp=st.datetimes(timezones=st.just(UTC)), identity=st.text(st.characters(exclude_categories=["Cs"])))
+def test_a_cursor_leads_to_what_comes_after_its_event(timestamp: datetime, identity: str) -> None:
+    where = _after(_cursor({"timestamp": timestamp, "_id": identity}))
+    assert where == {"$or": [{"timestamp": {"$lt": timestamp}}, {"timestamp": timestamp, "_id": {"$lt": identity}}]}
+
+
+def test_a_cursor_is_fit_for_a_url() -> None:
+    assert _cursor({"timestamp": SLOT, "_id": "é?>~" * 9}).isascii()
+    assert not set(_cursor({"timestamp": SLOT, "_id": "é?>~" * 9})) & set("+/&?#% ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"soon x", b"2023-13-01T00:00:00+00:00 x", b"0001-01-01T00:00:00+01:00 x", b"\xff\xfe"],
+)
+def test_it_refuses_a_cursor_that_names_no_instant(text: bytes) -> None:
+    with pytest.raises(BadCursorError, match=r"^cursor: '.*' is not one that this API gave out$"):
+        _after(base64.urlsafe_b64encode(text).decode())
+
+
+@given(cursor=st.text())
+def test_any_cursor_is_one_of_ours_or_refused(cursor: str) -> None:
+    with contextlib.suppress(BadCursorError):
+        assert _after(cursor).keys() == {"$or"}
+
+
+def test_it_tells_what_failed_without_the_view_of_the_topology() -> None:
+    view = (
+        "one:27017: refused (configured timeouts: connectTimeoutMS: 20000.0ms), Timeout: 10s, Topology Description: x"
+    )
+    assert _said(ServerSelectionTimeoutError(view)) == "MongoDB: one:27017: refused"
+
+
+def test_a_duplicate_is_stored_already_and_a_fault_of_the_document_is_its_own() -> None:
+    written = Written(set(), {0: "body: not storable"})
+    errors = [{"index": 0, "code": DUPLICATE, "errmsg": ""}, {"index": 2, "code": 53, "errmsg": "an array _id"}]
+    _sort_out({"writeErrors": errors, "writeConcernErrors": []}, [1, 2, 4], written)
+    assert written == ({1}, {0: "body: not storable", 4: "body: not storable: an array _id"})
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        {"writeErrors": [{"index": 0, "code": 14031, "errmsg": "no space"}], "writeConcernErrors": []},
+        {
+            "writeErrors": [{"index": 0, "code": DUPLICATE, "errmsg": ""}],
+            "writeConcernErrors": [{"errmsg": "no space"}],
+        },
+    ],
+    ids=["storage", "write concern"],
+)
+def test_a_fault_of_the_server_is_never_a_dead_letter(details: dict[str, Any]) -> None:
+    with pytest.raises(StoreUnavailableError, match=r"^MongoDB: no space$"):
+        _sort_out(details, [0], Written(set(), {}))

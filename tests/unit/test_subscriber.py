@@ -1,0 +1,89 @@
+"""What of a message goes into `events` and `dead_letters`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from api_stub import store, subscriber
+from api_stub.subscriber import MAX_RAW, dead_letter, document
+from bus.consumer import Delivery
+from bus.errors import InvalidEventError
+
+SLOT = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
+STORED = SLOT + timedelta(seconds=2)
+PLACE = "CRYPTO#41@2023-11-21T14:30:02+00:00"
+BODY = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T15:30:00+01:00","v":[1,null]}'
+
+
+def delivery(body: bytes, headers: dict[str, str] | None = None, seq: int | None = 41) -> Delivery:
+    return Delivery(body, headers or {}, seq, STORED, Msg(Client()))
+
+
+def just_now(at: datetime) -> bool:
+    return timedelta(0) <= datetime.now(UTC) - at < timedelta(seconds=30)
+
+
+def test_an_event_is_kept_with_its_id_unknown_keys_and_where_it_came_from() -> None:
+    kept = document(delivery(BODY, {"Nats-Msg-Id": "crypto@2023-11-21T14:30:00Z"}))
+    assert just_now(kept.pop("received_at"))
+    assert kept == {
+        "_id": "crypto@2023-11-21T14:30:00Z",
+        "event": "CRYPTO_UPDATE",
+        "timestamp": SLOT,
+        "v": [1, None],
+        "stream_seq": 41,
+    }
+
+
+def test_an_event_without_an_id_gets_one_from_its_sequence_and_stored_time() -> None:
+    assert document(delivery(BODY))["_id"] == PLACE
+
+
+def test_an_event_of_core_nats_has_no_sequence() -> None:
+    assert document(delivery(BODY, {"Nats-Msg-Id": "x"}, seq=None))["stream_seq"] is None
+
+
+def test_what_is_no_event_is_no_document() -> None:
+    with pytest.raises(InvalidEventError, match="timestamp: not an ISO 8601 time"):
+        document(delivery(b'{"event":"CRYPTO_UPDATE","timestamp":"soon"}'))
+
+
+def test_a_dead_letter_keeps_the_raw_bytes_the_headers_and_the_reason() -> None:
+    kept = dead_letter(delivery(b"\xff\0", {"Nats-Msg-Id": "theirs", "$x.y": "z"}), "body: not JSON")
+    assert just_now(kept.pop("received_at"))
+    assert kept == {
+        "_id": PLACE,
+        "raw": b"\xff\0",
+        "headers": {"Nats-Msg-Id": "theirs", "$x.y": "z"},
+        "reason": "body: not JSON",
+        "stream_seq": 41,
+    }
+
+
+def test_two_dead_letters_with_one_id_are_both_kept() -> None:
+    one, two = (dead_letter(delivery(b"", {"Nats-Msg-Id": "x"}, seq), "") for seq in (41, 42))
+    assert one["_id"] != two["_id"]
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"", {}),
+        (bytes(range(256)), {"a\0b": "c\0d", "": "", "$a.b": "é"}),
+        (b"x" * (MAX_RAW + 1), {"a": "b"}),
+    ],
+    ids=["empty", "odd", "too large"],
+)
+def test_a_dead_letter_can_always_be_stored(body: bytes, headers: dict[str, str]) -> None:
+    letter = dead_letter(delivery(body, headers), "reason")
+    assert letter["raw"] == body[:MAX_RAW]
+    assert len(store._encode(letter).raw) < store.MAX_DOCUMENT
+
+
+@pytest.mark.parametrize(("seq", "where"), [(41, "seq 41"), (None, "core NATS")])
+def test_a_log_line_says_where_an_event_came_from(seq: int | None, where: str) -> None:
+    assert subscriber._where(delivery(BODY, seq=seq)) == where

@@ -1,0 +1,120 @@
+"""What one slot takes: the time to fetch, the event made of it, and its messages."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from bus import event
+from bus.event import Event, Quote
+from worker import tick
+from worker.cron import Cron
+from worker.market import MarketError
+from worker.market.coingecko import CoinGecko
+from worker.market.simulated import Simulated
+from worker.metrics import FETCH_FAILURES
+
+SLOT = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
+# A server's max_payload by default.
+MEGABYTE = 1024**2
+# Takes no connections, so a request fails at once.
+NOWHERE = "http://127.0.0.1:1"
+
+
+class Broken:
+    """A market that gives no quotes."""
+
+    name = "broken"
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    async def fetch(self, slot: datetime, budget: float) -> tuple[Quote, ...]:  # noqa: ARG002 - a market's interface
+        raise self._error
+
+    async def close(self) -> None:
+        pass
+
+
+async def whole(coins: int) -> Event:
+    names = tuple(f"coin-{number}" for number in range(coins))
+    return await tick.make(SLOT, Simulated(coins=names, currency="usd"), 1)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "seconds"),
+    [("*/15 * * * *", 240), ("* * * * *", 30), ("*/5 * * * * *", 2.5), ("@daily", 240), ("30,31 14 * * *", 30)],
+)
+def test_a_fetch_has_half_the_time_to_the_next_slot(schedule: str, seconds: float) -> None:
+    assert tick.budget(Cron(schedule), SLOT) == seconds
+
+
+async def test_without_a_market_the_event_is_bare() -> None:
+    assert await tick.make(SLOT, None, 1) == Event(timestamp=SLOT)
+
+
+async def test_the_event_has_the_quotes_of_the_market_and_their_time() -> None:
+    market = Simulated(coins=("bitcoin", "ethereum"), currency="usd")
+    made = await tick.make(SLOT, market, 1)
+    assert (made.timestamp, made.source, made.data) == (SLOT, "simulated", await market.fetch(SLOT, 1))
+    assert isinstance(made.fetched_at, datetime)
+    assert made.fetched_at.microsecond == 0
+    assert abs(datetime.now(UTC) - made.fetched_at) < timedelta(seconds=30)
+
+
+async def test_a_market_that_fails_leaves_the_event_bare_and_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    before = FETCH_FAILURES._value.get()
+    assert await tick.make(SLOT, Broken(MarketError("no quotes")), 1) == Event(timestamp=SLOT)
+    line = "[MARKET] No data for 2023-11-21T14:30:00Z: no quotes; the event goes without"
+    assert caplog.record_tuples == [("worker.tick", logging.WARNING, line)]
+    assert FETCH_FAILURES._value.get() - before == 1
+
+
+async def test_a_market_with_a_bug_leaves_the_event_bare_and_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    before = FETCH_FAILURES._value.get()
+    assert await tick.make(SLOT, Broken(LookupError("bug")), 1) == Event(timestamp=SLOT)
+    assert "[MARKET] No data for 2023-11-21T14:30:00Z; the event goes without" in caplog.text
+    assert "LookupError: bug" in caplog.text
+    assert FETCH_FAILURES._value.get() - before == 1
+
+
+async def test_a_market_out_of_reach_leaves_the_event_bare(caplog: pytest.LogCaptureFixture) -> None:
+    market = CoinGecko(coins=("bitcoin",), currency="usd", url=NOWHERE)
+    assert await tick.make(SLOT, market, 0.1) == Event(timestamp=SLOT)
+    assert "[MARKET] No data for 2023-11-21T14:30:00Z: " in caplog.text
+    await market.close()
+
+
+async def test_an_event_that_fits_is_one_message() -> None:
+    made = await whole(20)
+    assert tick.messages(made, "demo", MEGABYTE) == [("demo@2023-11-21T14:30:00Z", made)]
+
+
+async def test_an_event_that_does_not_fit_goes_in_parts_that_do() -> None:
+    made, max_payload = await whole(20), 2048
+    messages = tick.messages(made, "demo", max_payload)
+    assert len(messages) > 1
+    assert [name for name, _ in messages] == [f"demo@2023-11-21T14:30:00Z#{n}" for n in range(1, len(messages) + 1)]
+    assert [quote for _, part in messages for quote in part.data or ()] == list(made.data or ())
+    for name, part in messages:
+        assert _size(event.headers("demo", part, name)) + len(event.encode(part)) <= max_payload
+
+
+def test_the_room_for_headers_is_enough_for_the_longest() -> None:
+    feed = "f" * 64
+    assert _size(event.headers(feed, Event(timestamp=SLOT), event.identity(feed, SLOT, 9999))) <= tick.HEADERS
+
+
+async def test_a_quote_that_alone_does_not_fit_leaves_the_event_bare(caplog: pytest.LogCaptureFixture) -> None:
+    made, max_payload = await whole(3), tick.HEADERS + 150
+    assert tick.messages(made, "demo", max_payload) == [("demo@2023-11-21T14:30:00Z", Event(timestamp=SLOT))]
+    line = "[PUBLISH] A quote alone passes max_payload=1174; the event goes without data"
+    assert caplog.record_tuples == [("worker.tick", logging.WARNING, line)]
+
+
+def _size(headers: dict[str, str]) -> int:
+    """Bytes on the wire: https://docs.nats.io/reference/reference-protocols/nats-protocol#hpub"""
+    lines = ["NATS/1.0", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+    return len("\r\n".join(lines).encode())
