@@ -33,6 +33,8 @@ from worker.cron import Cron
 
 # Seconds for an answer.
 JETSTREAM, MONGO = 2.0, 4.0
+# Seconds for a connection to come back.
+BACK = 15.0
 # More than the API stub's own deadline for MongoDB, so that it has the time to say what is wrong.
 HTTP = 11.0
 # Seconds that publishing and storing may take before an event counts as missing.
@@ -42,6 +44,7 @@ SECOND, WINDOW = timedelta(seconds=1), timedelta(days=1)
 NAMED = 3
 
 PROVISION = "run `python -m provision` (docker compose up provision)"
+NATS = "see the NATS server's log (docker compose logs nats)"
 DELIVERY = "see to the event delivery first"
 WORKER = "see the worker's log (docker compose logs worker); FEED, SCHEDULE and SCHEDULE_TZ must be the worker's"
 
@@ -61,7 +64,7 @@ async def nats_answers(stack: Stack) -> str:
             stack.connection = connection
             return f"{connection.url}, round trip {_ms(time.perf_counter() - begin)}"
     problem, _, advice = problems[0].partition(": ")
-    raise FailedError("; ".join([problem, *problems[1:]]), f"{advice}; NATS_URL says where")
+    raise FailedError("; ".join([problem, *problems[1:]]), f"{advice}, and NATS_URL")
 
 
 async def stream_is_right(stack: Stack) -> str:
@@ -114,7 +117,7 @@ async def mongo_answers(stack: Stack) -> str:
         begin = time.perf_counter()
         await client.admin.command("ping")
     except (PyMongoError, ValueError) as error:
-        advice = "verify that MongoDB is running (docker ps); MONGO_URL says where"
+        advice = "verify that MongoDB is running (docker ps), and MONGO_URL"
         raise FailedError(f"{redacted(url)}: {brief(error)}", advice) from error
     if not hello["isWritablePrimary"]:
         raise FailedError(f"{redacted(url)} takes no writes: it is no primary", PROVISION)
@@ -167,25 +170,30 @@ async def api_is_ready(stack: Stack) -> str:
             answer = await client.get(url)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         problem = f"{redacted(url)}: {error or type(error).__name__}"
-        raise FailedError(problem, "verify that the API stub is running (docker ps); API_URL says where") from error
+        raise FailedError(problem, "verify that the API stub is running (docker ps), and API_URL") from error
     if answer.status_code != HTTPStatus.OK:
         raise FailedError(f"{redacted(url)} answers {answer.status_code}: {_reasons(answer)}", API)
     return f"{redacted(url)} answers in {_ms(time.perf_counter() - begin)}"
 
 
 async def disconnect_is_survived(stack: Stack) -> str:
-    stack.publisher(), stack.mongo()
+    stack.publisher()
+    stack.mongo()
     if not stack.delivers:
         raise SkippedError("no event arrives in MongoDB")
     async with Bus(stack.settings, "verify") as bus:
         lost = await bus.connection()
+        what = f"this command's own connection to {lost.url} cut"
         begin = time.perf_counter()
         cut(lost)
-        while await bus.connection() is lost:  # noqa: ASYNC110 - the bus does not announce a new connection
-            await asyncio.sleep(0.01)
+        try:
+            async with asyncio.timeout(BACK):
+                while await bus.connection() is lost:  # noqa: ASYNC110 - the bus does not announce a new connection
+                    await asyncio.sleep(0.01)
+        except TimeoutError as error:
+            raise FailedError(f"{what}: not back after {BACK:.0f} s", NATS) from error
         back = time.perf_counter() - begin
-        seconds = await stack.send(bus.publish)
-    return f"this command's own connection to {lost.url} cut: back after {_ms(back)}, event after {_ms(seconds)}"
+        return f"{what}: back after {_ms(back)}, event after {_ms(await stack.send(bus.publish))}"
 
 
 def cut(connection: Connection) -> None:

@@ -32,8 +32,8 @@ NAME = "verify"
 POLL = 0.005
 # What a verification that was killed has left is removed by a later one, which must spare those that run beside it.
 ABANDONED = timedelta(minutes=1)
-# Seconds for an event's way to MongoDB.
-ARRIVAL = 6.0
+# Seconds for an event's way to MongoDB, and for its removal from the stream.
+ARRIVAL, REMOVAL = 6.0, 2.0
 
 API = "see the API stub's log (docker compose logs api_stub)"
 
@@ -90,9 +90,11 @@ class Probe:
         left = []
         if self._js and self._seq is not None:
             try:
-                await self._js.delete_msg(STREAM, self._seq)
+                async with asyncio.timeout(REMOVAL):
+                    await self._js.delete_msg(STREAM, self._seq)
             except LINK_ERRORS as error:
-                left.append(f"{self.id} in the stream {STREAM}, sequence {self._seq}: {error}")
+                why = error if str(error) else "no answer; NATS_USER may not have the right"
+                left.append(f"{self.id} in the stream {STREAM}, sequence {self._seq}: {why}")
         older = {
             "_id": {"$gte": f"{NAME}@", "$lt": f"{NAME}A"},  # A follows @
             "source": NAME,

@@ -37,11 +37,11 @@ CHECKS = (
     Check("NATS connection", 6, checks.nats_answers),
     Check("JetStream", 5, checks.stream_is_right),
     Check("MongoDB connection", 5, checks.mongo_answers),
-    Check("Event delivery", 15, checks.event_arrives),
+    Check("Event delivery", 20, checks.event_arrives),
     Check("Schedule kept", 5, checks.schedule_is_kept),
     Check("No slot missing", 10, checks.no_slot_is_missing),
     Check("HTTP API", 12, checks.api_is_ready),
-    Check("Reconnection", 15, checks.disconnect_is_survived),
+    Check("Reconnection", 30, checks.disconnect_is_survived),
 )
 
 
