@@ -1,0 +1,33 @@
+"""The Compose project as a fixture: up for the tests of a module, and gone after them, whatever happens."""
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.compose.project import Project, docker
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _engine() -> None:
+    """Skip where there is nothing to test on."""
+    for command in (["info"], ["compose", "version"]):
+        try:
+            answer = docker(*command, timeout=30)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            pytest.skip(f"no Docker engine with Compose v2: docker {' '.join(command)}: {error}")
+        if answer.returncode:
+            first = (answer.stderr.strip() or "failed").splitlines()[0]
+            pytest.skip(f"no Docker engine with Compose v2: docker {' '.join(command)}: {first}")
+
+
+@pytest.fixture(scope="module")
+def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """Up and healthy, from a clean state. The module's DOTENV, if it has one, is the text of `.env`."""
+    project = Project(tmp_path_factory.mktemp("compose"), getattr(request.module, "DOTENV", None))
+    project.down()
+    try:
+        project.up()
+        yield project
+    finally:
+        project.down()

@@ -1,0 +1,115 @@
+"""The Compose project that the tests run: a copy of compose.yaml and of what it builds, under a name of its own."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from stack import ports
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).parents[2]
+NAME = "crypto-updates-test"
+PARTS = ("compose.yaml", ".dockerignore", "nats", "bus", "worker", "api_stub", "provision")
+PORTS = {"NATS_PORT": 4222, "MONGO_PORT": 27017, "HTTP_PORT": 8080}
+
+
+def docker(*args: str, timeout: float = 60, **options: Any) -> subprocess.CompletedProcess[str]:  # noqa: ANN401 - run's
+    return subprocess.run(["docker", *args], capture_output=True, text=True, check=False, timeout=timeout, **options)
+
+
+def must(result: subprocess.CompletedProcess[str]) -> str:
+    """What the command wrote to standard output; an AssertionError with all of its output if it failed."""
+    assert result.returncode == 0, f"{result.args}: status {result.returncode}\n{result.stdout}{result.stderr}"
+    return result.stdout
+
+
+def eventually(holds: Callable[[], T], within: float = 60) -> T:
+    """The last answer of `holds`: the first true one, or whatever it is when the time (seconds) is over."""
+    deadline = time.monotonic() + within
+    while not (answer := holds()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return answer
+
+
+class Project:
+    """`dotenv` is the text of its `.env`; None for no such file. A port that someone holds makes way for a free one."""
+
+    def __init__(self, folder: Path, dotenv: str | None) -> None:
+        self._folder = folder
+        for part in PARTS:
+            copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
+            copy(ROOT / part, folder / part)
+        if dotenv is not None:
+            (folder / ".env").write_text(dotenv, encoding="utf-8")
+        self._ports = {name: ports.free(port) for name, port in PORTS.items()}
+        moved = {name: str(port) for name, port in self._ports.items() if port != PORTS[name]}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("COMPOSE_")}
+        self._environ = {name: value for name, value in kept.items() if name not in PORTS} | moved
+
+    @property
+    def nats_url(self) -> str:
+        return f"nats://127.0.0.1:{self._ports['NATS_PORT']}"
+
+    @property
+    def mongo_url(self) -> str:
+        return f"mongodb://127.0.0.1:{self._ports['MONGO_PORT']}/?directConnection=true"
+
+    def compose(self, *args: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        command = ("compose", "--project-name", NAME, *args)
+        return docker(*command, timeout=timeout, cwd=self._folder, env=self._environ)
+
+    def up(self) -> str:
+        return must(self.compose("up", "--build", "--wait", timeout=240))
+
+    def down(self) -> None:
+        must(self.compose("down", "--volumes", "--remove-orphans", "--rmi", "local", timeout=120))
+
+    def container(self, service: str) -> str:
+        return must(self.compose("ps", "--all", "--quiet", service)).strip()
+
+    def inspect(self, service: str) -> dict[str, Any]:
+        inspected: list[dict[str, Any]] = json.loads(must(docker("inspect", self.container(service))))
+        return inspected[0]
+
+    def is_well(self, service: str) -> bool:
+        """True if it runs, and is healthy where it has a health check."""
+        state = self.inspect(service)["State"]
+        return bool(state["Running"]) and state.get("Health", {"Status": "healthy"})["Status"] == "healthy"
+
+    def kill(self, service: str) -> None:
+        """End the service's process as a crash does. After `docker kill`, a stop by hand, no restart policy applies."""
+        pid = self.inspect(service)["State"]["Pid"]
+        script = f"import os; os.kill({pid}, 9)"
+        must(docker("run", "--rm", "--pid", "host", "--user", "0", "crypto-updates-api_stub", "python", "-c", script))
+
+    def logs(self, service: str) -> str:
+        """What the service wrote, without what `docker compose logs` writes between the lines for a terminal."""
+        return must(docker("logs", self.container(service)))
+
+    def line(self, service: str, pattern: str, within: float = 60) -> str:
+        """The latest log line that is `pattern`, a regular expression, from its first to its last letter."""
+        found = eventually(lambda: re.findall(f"^{pattern}$", self.logs(service), re.MULTILINE), within)
+        assert found, f"{service} wrote no line {pattern!r} within {within:.0f} s:\n{self.logs(service)[-3000:]}"
+        return str(found[-1])
+
+    def events(self, limit: int = 100) -> list[dict[str, Any]]:
+        """The newest events, as the API shows them; none while it is away."""
+        try:
+            answer = httpx.get(f"http://127.0.0.1:{self._ports['HTTP_PORT']}/events?limit={limit}", timeout=10)
+        except httpx.TransportError:
+            return []
+        events: list[dict[str, Any]] = answer.json()["events"] if answer.is_success else []
+        return events
+
+    def has(self, identity: str, within: float = 60) -> bool:
+        """True if the API shows the event."""
+        return eventually(lambda: any(event["_id"] == identity for event in self.events()), within)

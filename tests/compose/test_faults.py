@@ -1,0 +1,120 @@
+"""What happens to the composed stack: servers and services that stop or are killed, at a slot every 2 seconds."""
+
+import asyncio
+import contextlib
+import re
+import time
+from datetime import UTC, datetime
+from functools import partial
+
+import pytest
+from pymongo import MongoClient
+
+from bus.client import Bus
+from bus.config import Settings
+from bus.event import MSG_ID
+from tests.compose.project import ROOT, Project, eventually, must
+
+pytestmark = pytest.mark.timeout(180)
+
+# A file that states every default, and then what is other here.
+EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
+DOTENV = (
+    re.sub(r"^#(?=[A-Z_]+=)", "", EXAMPLE, flags=re.MULTILINE) + "SCHEDULE=*/2 * * * * *\nMARKET_SOURCE=simulated\n"
+)
+MISSED = (
+    r"\[CRON\] Missed schedules: \d+ slots? from \d\d:\d\d:\d\d to \d\d:\d\d:\d\d;"
+    r" publishing the latest \(MISSED_SLOTS=latest\)"
+)
+REFUSED = (
+    r"\[NATS\] CONNECTION_REFUSED nats://nats:4222:"
+    r" verify that the NATS server is running \(docker ps\); retrying in 2 s"
+)
+
+
+def newest_slot(project: Project) -> float:
+    """The newest slot stored, as a POSIX time."""
+    slots = [datetime.fromisoformat(e["timestamp"]) for e in project.events() if e["_id"].startswith("crypto@")]
+    return max(slots, default=datetime.fromtimestamp(0, UTC)).timestamp()
+
+
+def flows(project: Project, within: float = 60) -> bool:
+    """True if a slot of after this moment gets stored."""
+    now = time.time()
+    return eventually(lambda: newest_slot(project) > now, within)
+
+
+async def publish(project: Project, feed: str, enough: asyncio.Event) -> set[str]:
+    """Publish 100 events or more, one about every 20 ms, each until it is acknowledged; return their ids."""
+    acknowledged: set[str] = set()
+    async with Bus(Settings.load({"NATS_URL": project.nats_url, "DELIVERY": "jetstream"}), "test") as bus:
+        while not enough.is_set() or len(acknowledged) < 100:
+            identity = f"{feed}@{len(acknowledged)}"
+            await bus.publish(b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}', {MSG_ID: identity})
+            acknowledged.add(identity)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(enough.wait(), 0.02)
+    return acknowledged
+
+
+def stored(project: Project, feed: str) -> set[str]:
+    with MongoClient[dict[str, str]](project.mongo_url) as mongo:
+        return {event["_id"] for event in mongo.crypto.events.find({"_id": {"$regex": f"^{feed}@"}}, {"_id": 1})}
+
+
+def test_an_env_file_with_every_variable_of_the_example_is_used(project: Project) -> None:
+    assert project.line("worker", r"\[CRON\] Scheduled job initialized \(every 2 seconds\)")
+    assert flows(project)
+    assert project.events(1)[0]["source"] == "simulated"
+
+
+def test_slots_missed_while_no_worker_runs_are_told(project: Project) -> None:
+    assert flows(project)
+    must(project.compose("stop", "worker"))
+    last = newest_slot(project)
+    assert eventually(lambda: time.time() > last + 6)
+    must(project.compose("start", "worker"))
+    assert project.line("worker", MISSED)
+    assert flows(project)
+
+
+def test_a_stopped_nats_is_told_and_events_flow_after_its_return(project: Project) -> None:
+    must(project.compose("stop", "nats"))
+    try:
+        assert [project.line(service, REFUSED) for service in ("worker", "api_stub")]
+    finally:
+        must(project.compose("start", "nats"))
+    assert flows(project)
+    assert eventually(lambda: project.is_well("worker") and project.is_well("api_stub"))
+
+
+def test_what_is_sent_while_mongo_is_stopped_is_stored_after_its_return(project: Project) -> None:
+    must(project.compose("stop", "mongo"))
+    try:
+        assert project.line("api_stub", r"\[MONGO\] Not stored, nothing acknowledged; trying again until it is: .+")
+        sent = set(re.findall(r"Sent crypto\.update event at (\S+)", project.logs("worker")))
+    finally:
+        must(project.compose("start", "mongo"))
+    assert flows(project)
+    assert eventually(lambda: sent <= {identity[-9:-1] for identity in stored(project, "crypto")})
+
+
+@pytest.mark.parametrize("victim", ["worker", "nats", "api_stub", "mongo"])
+async def test_a_killed_service_comes_back_and_nothing_acknowledged_is_lost(project: Project, victim: str) -> None:
+    feed, enough = f"{victim}-killed", asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        publishing = group.create_task(publish(project, feed, enough))
+        await asyncio.to_thread(kill_and_await, project, victim)
+        enough.set()
+    acknowledged = publishing.result()
+    assert eventually(lambda: acknowledged <= stored(project, feed))
+
+
+def kill_and_await(project: Project, victim: str) -> None:
+    """Kill the service, and see that it comes back by itself, that all are well again, and that events flow."""
+    restarts = project.inspect(victim)["RestartCount"]
+    project.kill(victim)
+    assert eventually(lambda: project.inspect(victim)["RestartCount"] == restarts + 1)
+    assert flows(project)
+    for service in ("worker", "nats", "api_stub", "mongo"):
+        assert eventually(partial(project.is_well, service))
