@@ -5,13 +5,13 @@ RUN := exec $(VENV)/bin/python -m
 
 .PHONY: demo dev test check e2e verify lock
 
-demo: $(VENV)/.installed ## the whole sequence without Docker; DATA=dir keeps the data
+demo: $(VENV)/.local ## the whole sequence without Docker; DATA=dir keeps the data
 	@$(RUN) stack demo $(if $(DATA),--data $(DATA))
 
-dev: $(VENV)/.installed ## the services, restarted when their files change
+dev: $(VENV)/.local ## the services, restarted when their files change
 	@$(RUN) stack dev
 
-verify: $(VENV)/.installed ## the checklist against a running stack
+verify: $(VENV)/.local ## the checklist against a running stack
 	@$(RUN) stack verify
 
 test: $(VENV)/.installed ## every test that this machine can run
@@ -31,9 +31,14 @@ lock: $(VENV)/.installed ## the images' pinned dependencies, with hashes
 	$(VENV)/bin/uv pip compile -q pyproject.toml --extra api --universal --python-version 3.13 \
 		--generate-hashes --no-emit-index-url --no-header --upgrade -o api_stub/requirements.lock
 
-$(VENV)/.installed: pyproject.toml
-	@echo "Installing into $(VENV) (about a minute the first time) ..."
+$(VENV)/.local: pyproject.toml
+	@echo "Installing the services and their servers into $(VENV) (about 160 MB, once) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@$(VENV)/bin/python -m pip install --disable-pip-version-check --editable '.[local]'
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.local
+	@echo "Installing the test tools into $(VENV) ..."
+	@$(VENV)/bin/python -m pip install --disable-pip-version-check --editable '.[test]'
 	@touch $@

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 FIRST_WAIT, LONGEST_WAIT = 1.0, 5.0
 # Up to this many events of a batch have a log line each.
 LINES = 20
+# What is left in hand at the end is stored so many at a time.
+LAST_BATCH = 500
 # The largest body that fits a MongoDB document beside its headers.
 MAX_RAW = 15 * 1024 * 1024
 
@@ -32,13 +35,24 @@ class Subscriber:
         self._rate = rate
 
     async def run(self) -> None:
+        """Until cancelled; then what is in hand is still stored, if that takes no longer than the grace."""
         allowed = time.monotonic()
-        while True:
-            batch = await self._consumer.take()
-            await service.finished(self.handle(batch))
-            if self._rate:
-                allowed = max(allowed, time.monotonic() - 1 / self._rate) + len(batch) / self._rate
-                await asyncio.sleep(allowed - time.monotonic())
+        try:
+            while True:
+                batch = await self._consumer.take()
+                await service.finished(self.handle(batch))
+                if self._rate:
+                    allowed = max(allowed, time.monotonic() - 1 / self._rate) + len(batch) / self._rate
+                    await asyncio.sleep(allowed - time.monotonic())
+        finally:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(service.GRACE):
+                    await self._finish()
+
+    async def _finish(self) -> None:
+        await self._consumer.stop()
+        while batch := self._consumer.rest(LAST_BATCH):
+            await self.handle(batch)
 
     async def handle(self, batch: Sequence[Delivery]) -> None:
         """Each delivery ends in `events` or in `dead_letters`, and then is acknowledged."""
@@ -49,16 +63,20 @@ class Subscriber:
                 good.append((delivery, document(delivery)))
             except InvalidEventError as error:
                 bad.append((delivery, str(error)))
+            except Exception as error:
+                # Else the message would come back for ever, and end the service each time.
+                log.exception("[EVENT] Not understood (%s)", _where(delivery))
+                bad.append((delivery, f"body: {type(error).__name__}"))
         written = await self._retried(self._store.add_events, [d for _, d in good])
         bad += [(good[index][0], reason) for index, reason in written.rejected.items()]
         buried = await self._retried(self._store.add_dead_letters, [dead_letter(*letter) for letter in bad])
-        kept = {bad[index][0].place: reason for index, reason in buried.rejected.items()}
+        for index, reason in buried.rejected.items():
+            log.error("[EVENT] Not acknowledged: dead_letters cannot take it: %s (%s)", reason, _where(bad[index][0]))
+        left = {id(bad[index][0]) for index in buried.rejected}
         for delivery in batch:
-            if kept and (reason := kept.get(delivery.place)):
-                log.error("[EVENT] Left in the stream, dead_letters cannot take it: %s (%s)", reason, _where(delivery))
-            else:
+            if id(delivery) not in left:
                 await delivery.ack()
-        _tell(good, written, bad)
+        _tell(good, written, [letter for letter in bad if id(letter[0]) not in left])
 
     async def _retried(
         self, write: Callable[[Sequence[Document]], Awaitable[Written]], documents: Sequence[Document]
@@ -111,9 +129,14 @@ def _tell(good: Sequence[tuple[Delivery, Document]], written: Written, bad: Sequ
         return
     for index, (delivery, doc) in enumerate(good):
         if index in written.duplicates:
-            log.info("[EVENT] Already stored: %s (%s)", doc["_id"], _where(delivery))
+            log.info("[EVENT] Already stored: %s (%s)", _printable(doc["_id"]), _where(delivery))
         elif index not in written.rejected:
-            log.info("[EVENT] Stored %s (%s)", doc["_id"], _where(delivery))
+            log.info("[EVENT] Stored %s (%s)", _printable(doc["_id"]), _where(delivery))
+
+
+def _printable(identity: str) -> str:
+    """A publisher's id, with nothing in it that a terminal would obey."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in identity)
 
 
 def _where(delivery: Delivery) -> str:

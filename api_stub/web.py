@@ -12,7 +12,6 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from api_stub.errors import BadCursorError, StoreUnavailableError
 from api_stub.store import Store
 from bus.client import Bus
-from bus.errors import UnreachableError
 
 
 def application(bus: Bus, store: Store) -> FastAPI:
@@ -42,7 +41,7 @@ def application(bus: Bus, store: Store) -> FastAPI:
     async def readyz() -> JSONResponse:
         """NATS and MongoDB answered a round trip just now."""
         answers = await asyncio.gather(bus.ping(), store.ping(), return_exceptions=True)
-        reasons = [str(answer) for answer in answers if isinstance(answer, UnreachableError | StoreUnavailableError)]
+        reasons = [str(answer) or repr(answer) for answer in answers if isinstance(answer, BaseException)]
         if reasons:
             return JSONResponse({"status": "not ready", "reasons": reasons}, 503)
         return JSONResponse({"status": "ready"})

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from nats.errors import MaxPayloadError
+from nats.js.errors import NoStreamResponseError
 
 from bus import service
 from bus.config import Settings
@@ -41,7 +42,7 @@ class Bus:
         self._connection: Connection | None = None
         self._connected = asyncio.Event()
         self._jetstream_seen = False
-        self._told: tuple[str, float] = ("", 0.0)
+        self._told: dict[str, float] = {}
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._supervise(), name="bus")
@@ -85,6 +86,8 @@ class Bus:
                 raise
             except LINK_ERRORS as error:
                 self._tell(f"[PUBLISH] Not acknowledged ({error or type(error).__name__}); trying again")
+                if isinstance(error, TimeoutError | NoStreamResponseError):
+                    connection.abandon("a publish was not answered")  # the next one sees to it that there is a stream
                 await asyncio.sleep(PUBLISH_WAIT)
 
     async def _supervise(self) -> None:
@@ -94,7 +97,10 @@ class Bus:
                 await self._open(connection)
                 log.info("[NATS] Connected to %s", connection.url)
                 self._serve(connection)
+                begin = time.monotonic()
                 log.warning("[NATS] Disconnected from %s: %s; reconnecting", connection.url, await connection.watch())
+                # At once, but for a server that takes connections only to close them.
+                await asyncio.sleep(max(0.0, CONNECT_WAIT - (time.monotonic() - begin)))
             except (*LINK_ERRORS, JetStreamMissingError) as error:
                 self._tell(f"[NATS] {reason(error, connection.url)}; retrying in {CONNECT_WAIT:.0f} s")
                 await asyncio.sleep(CONNECT_WAIT)
@@ -130,7 +136,8 @@ class Bus:
             self._connected.clear()
 
     def _tell(self, line: str) -> None:
-        told, at = self._told
-        if line != told or time.monotonic() - at > TELL_AGAIN:
+        now = time.monotonic()
+        self._told = {told: at for told, at in self._told.items() if now - at < TELL_AGAIN}
+        if line not in self._told:
             log.warning("%s", line)
-            self._told = (line, time.monotonic())
+            self._told[line] = now

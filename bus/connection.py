@@ -45,6 +45,7 @@ class Connection:
         self.lost = asyncio.Event()
         self._url = url
         self._error: Exception | None = None
+        self._reason = ""
 
     async def open(self, settings: Settings, name: str) -> None:
         """Raises one of LINK_ERRORS."""
@@ -108,7 +109,12 @@ class Connection:
                 except LINK_ERRORS as error:
                     return f"no answer to a ping ({type(error).__name__})"
             else:
-                return f"connection closed ({self.nc.last_error or 'by the server'})"
+                return self._reason or f"connection closed ({self.nc.last_error or 'by the server'})"
+
+    def abandon(self, reason: str) -> None:
+        """Have the connection replaced: `watch` returns with this reason."""
+        self._reason = reason
+        self.lost.set()
 
     async def close(self) -> None:
         """Flush what was sent, then close, within a second: a frozen server must not hold the service back."""
@@ -119,8 +125,9 @@ class Connection:
                 await self.nc.close()
 
     async def _on_error(self, error: Exception) -> None:
+        dropping = isinstance(error, nats.errors.SlowConsumerError) and not isinstance(self._error, type(error))
         self._error = error
-        level = logging.WARNING if "permissions violation" in str(error) else logging.DEBUG
+        level = logging.WARNING if dropping or "permissions violation" in str(error) else logging.DEBUG
         log.log(level, "[NATS] %s: %s", self.url, error)
 
     async def _on_closed(self) -> None:

@@ -17,8 +17,11 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
+import nats.errors
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.errors import NotJSMessageError
+from nats.js.errors import NotFoundError
 
 from bus import service
 from bus.client import Bus
@@ -77,12 +80,6 @@ class Delivery:
             with contextlib.suppress(*LINK_ERRORS):
                 await self.message.ack()
 
-    async def release(self) -> None:
-        """Give the message back at once, for another API stub."""
-        if self.seq is not None:
-            with contextlib.suppress(*LINK_ERRORS):
-                await self.message.nak()
-
 
 class Consumer:
     """Asks the server for as much as there is room for: `batch` being stored and `batch` on its way."""
@@ -90,7 +87,8 @@ class Consumer:
     def __init__(self, bus: Bus, batch: int) -> None:
         self._bus = bus
         self._batch = batch
-        self._buffer: asyncio.Queue[Delivery] = asyncio.Queue(2 * batch)
+        self._buffer: asyncio.Queue[Delivery] = asyncio.Queue()
+        self._subscription: Subscription | None = None
         self._asked = 0
         self._heard = 0.0
         self._changed = asyncio.Event()
@@ -103,16 +101,23 @@ class Consumer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await service.ended(self._task)
-        while not self._buffer.empty():
-            await self._buffer.get_nowait().release()
+
+    async def stop(self) -> None:
+        """Take no more from the server; what it has sent until now can still be taken."""
+        with contextlib.suppress(*LINK_ERRORS):
+            async with asyncio.timeout(1):
+                if self._subscription:
+                    await self._subscription.drain()  # type: ignore[no-untyped-call]
+        await service.ended(self._task)
 
     async def take(self) -> list[Delivery]:
         """At least one delivery, waited for, and at most `batch`."""
-        batch = [await self._buffer.get()]
-        while len(batch) < self._batch and not self._buffer.empty():
-            batch.append(self._buffer.get_nowait())
+        return [await self._buffer.get(), *self.rest(self._batch - 1)]
+
+    def rest(self, most: int) -> list[Delivery]:
+        """What is there already, at most so many."""
         self._changed.set()
-        return batch
+        return [self._buffer.get_nowait() for _ in range(min(most, self._buffer.qsize()))]
 
     async def _feed(self) -> None:
         while True:
@@ -127,13 +132,13 @@ class Consumer:
                 await asyncio.sleep(1)
 
     async def _listen(self, connection: Connection) -> None:
-        await connection.nc.subscribe(SUBJECT, queue=DURABLE, cb=self._receive)
+        self._subscription = await connection.nc.subscribe(SUBJECT, queue=DURABLE, cb=self._receive)
         await connection.lost.wait()
 
     async def _pull(self, connection: Connection) -> None:
         """Keep pull requests standing until the connection is lost."""
         inbox = connection.nc.new_inbox()
-        subscription = await connection.nc.subscribe(inbox, cb=self._receive)
+        self._subscription = await connection.nc.subscribe(inbox, cb=self._receive)
         try:
             while not connection.lost.is_set():
                 if time.monotonic() - self._heard > SILENCE:
@@ -146,12 +151,18 @@ class Consumer:
         finally:
             self._heard = 0.0
             with contextlib.suppress(*LINK_ERRORS):
-                await subscription.unsubscribe()
+                await self._subscription.unsubscribe()
 
     async def _restart(self, connection: Connection) -> None:
         """No pull request stands any more: see that there is a consumer, so that the next ones reach it."""
-        if connection.js and await ensure_consumer(connection.js):
-            log.info("[NATS] Consumer %s created on stream %s", DURABLE, STREAM)
+        try:
+            if connection.js and await ensure_consumer(connection.js):
+                log.info("[NATS] Consumer %s created on stream %s", DURABLE, STREAM)
+        except NotFoundError:
+            connection.abandon("the stream is gone")  # the next one sees to it that there is one
+        except nats.errors.TimeoutError:
+            # A user without the right to ask gets no answer; then the consumer is the provisioner's affair.
+            log.debug("[NATS] consumer info of %s: no answer", DURABLE)
         self._asked = 0
         self._heard = time.monotonic()
 
@@ -169,7 +180,7 @@ class Consumer:
         headers = message.headers or {}
         if message.subject == SUBJECT:
             self._asked -= 1
-            await self._buffer.put(Delivery.of(message))
+            self._buffer.put_nowait(Delivery.of(message))
             self._heard = time.monotonic()
         elif headers.get("Status") == IDLE or UNDELIVERED in headers:
             self._asked -= 0 if headers.get("Status") == IDLE else int(headers[UNDELIVERED])

@@ -16,9 +16,5 @@ class UnreachableError(BusError):
     """No NATS server could be reached in the time given."""
 
 
-class ClosedError(BusError):
-    """The bus was closed while an operation was under way."""
-
-
 class JetStreamMissingError(BusError):
     """The NATS server has no JetStream: start it with `-js`, or set DELIVERY=core."""

@@ -134,6 +134,6 @@ def _instant(value: object) -> datetime:
 
 
 def _shown(value: object) -> str:
-    """A value short enough for a log line."""
-    shown = repr(value)
+    """A value short enough for a log line; of a list or an object only the kind, since it can be deeply nested."""
+    shown = f"a {type(value).__name__}" if isinstance(value, list | dict) else repr(value)
     return shown if len(shown) <= SHOWN else shown[: SHOWN - 3] + "..."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from datetime import datetime
 
@@ -17,32 +18,33 @@ from bus.stream import STREAM
 
 log = logging.getLogger(__name__)
 
-# Others publish on the subject too, so the feed's newest event is looked for among so many of the newest messages.
-LOOK_BACK = 50
+# Others publish on the subject too, and old slots are published by hand, so the newest slot is looked for among these.
+LOOK_BACK = 20
 
 
-async def last_slot(connection: Connection, feed: str) -> datetime | None:
-    """The slot of the feed's newest event, or None where that is not to be known. Raises nats.errors.Error."""
+async def last_slot(connection: Connection, feed: str, now: datetime) -> datetime | None:
+    """The feed's newest slot that is not in the future, or None where that is not to be known.
+
+    Raises nats.errors.Error.
+    """
     if connection.js is None:
         return None
     try:
-        message = await connection.js.get_last_msg(STREAM, SUBJECT)
-        newest = message.seq or 0
-        for seq in range(newest - 1, max(newest - LOOK_BACK, 0), -1):
-            if slot := _slot(message, feed):
-                return slot
-            message = await _get(connection.js, seq) or message
-        return _slot(message, feed)
+        newest = (await connection.js.get_last_msg(STREAM, SUBJECT)).seq or 0
+        numbers = range(newest, max(newest - LOOK_BACK, 0), -1)
+        messages = await asyncio.gather(*(_get(connection.js, number) for number in numbers))
     except NotFoundError:
         return None
     except nats.errors.TimeoutError:
-        log.debug("[NATS] the newest event cannot be read: not permitted, or no answer")
+        log.debug("[NATS] the newest events cannot be read: not permitted, or no answer")
         return None
+    slots = [slot for message in messages if message and (slot := _slot(message, feed)) and slot <= now]
+    return max(slots, default=None)
 
 
-async def _get(js: JetStreamContext, seq: int) -> RawStreamMsg | None:
+async def _get(js: JetStreamContext, number: int) -> RawStreamMsg | None:
     try:
-        return await js.get_msg(STREAM, seq)
+        return await js.get_msg(STREAM, number)
     except NotFoundError:
         return None  # deleted
 

@@ -13,24 +13,31 @@ from bus.config import ConfigError, Settings
 
 S = TypeVar("S", bound=Settings)
 
-# Seconds for what is in hand when the service is told to stop; the whole stop has 10.
-GRACE = 5.0
+# Seconds for each of the steps that finish what is in hand when the service is told to stop; all of it has 10.
+GRACE = 3.0
 
 BAD_CONFIG = 2
 
 
-def main(settings_class: type[S], run: Callable[[S], Awaitable[int | None]]) -> int:
-    """Run the service to its end and return its exit status: 2 for a bad configuration, with a line for each value."""
+def main(settings_class: type[S], run: Callable[[S], Coroutine[Any, Any, int | None]], *, lasting: bool = True) -> int:
+    """Run to the end and return the exit status: 2 for a bad configuration, with a line for each value.
+
+    A signal is a good end for a `lasting` service. It kills a one-shot as it kills any program, because what that was
+    asked for has not been done.
+    """
     try:
         settings = settings_class.load()
         log.setup(settings.log_level, settings.log_format)
-        return asyncio.run(_run(run(settings))) or 0
+        if lasting:
+            return asyncio.run(_until_stopped(run(settings))) or 0
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        return asyncio.run(run(settings)) or 0
     except ConfigError as error:
         print(error, file=sys.stderr)  # noqa: T201 - the log may not be set up yet
         return BAD_CONFIG
 
 
-async def _run(work: Awaitable[int | None]) -> int | None:
+async def _until_stopped(work: Awaitable[int | None]) -> int | None:
     """Signals count from the first moment on: the task that works is cancelled, and that is a good end."""
     task = asyncio.ensure_future(work)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -39,13 +46,6 @@ async def _run(work: Awaitable[int | None]) -> int | None:
         return await task
     except asyncio.CancelledError:
         return 0
-
-
-async def together(*jobs: Coroutine[Any, Any, None]) -> None:
-    """Run jobs that never end by themselves; the first that fails ends all."""
-    async with asyncio.TaskGroup() as group:
-        for job in jobs:
-            group.create_task(job)
 
 
 async def ended(task: asyncio.Task[Any]) -> None:
@@ -62,5 +62,5 @@ async def finished(work: Coroutine[Any, Any, None]) -> None:
         await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task], timeout=GRACE)
-        task.cancel()
+        await ended(task)
         raise

@@ -29,4 +29,4 @@ async def run(settings: StoreSettings) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(service.main(StoreSettings, run))
+    sys.exit(service.main(StoreSettings, run, lasting=False))

@@ -71,7 +71,7 @@ def state(name: str) -> State:
 
 def _develop(closing: ExitStack, asked: Path | None) -> int:
     data = services.data_folder(closing, asked)
-    default = services.defaults(data)
+    default = services.defaults()
     own: Environ = {}
 
     def environ() -> Environ:

@@ -24,12 +24,11 @@ def data_folder(closing: ExitStack, asked: Path | None) -> Path:
     return asked.absolute() if asked else closing.enter_context(guard.folder())
 
 
-def defaults(data: Path) -> dict[str, str]:
+def defaults() -> dict[str, str]:
     """The variables of a stack for show, for where the user has set none."""
     return {
         "MARKET_SOURCE": "simulated",
         "SCHEDULE": "*/5 * * * * *",
-        "OUTBOX_PATH": str(data / "outbox.db"),
         "HTTP_PORT": str(ports.free(8080)),
         "HEALTH_PORT": str(ports.free(8081)),
         "PYTHONUNBUFFERED": "1",

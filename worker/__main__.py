@@ -94,4 +94,4 @@ async def forever(settings: Settings, cron: Cron, market: Market | None) -> None
 
 if __name__ == "__main__":
     parsed = arguments()
-    sys.exit(service.main(Settings, lambda settings: run(settings, parsed)))
+    sys.exit(service.main(Settings, lambda settings: run(settings, parsed), lasting=not parsed.once))

@@ -30,13 +30,13 @@ def missed(cron: Cron, last: datetime | None, now: datetime) -> list[datetime]:
     if last >= newest:
         return []
     # Back from now, because the schedule may be dense and the outage long.
-    reach = MOST * (cron.next(newest) - newest)
+    reach = min(MOST * (cron.next(newest) - newest), HORIZON)
     while True:
-        start = max(last, now - min(reach, HORIZON))
+        start = max(last, now - reach)
         slots = list(cron.between(start, now))
-        if len(slots) >= MOST or start > now - reach:
+        if len(slots) >= MOST or start == last or reach == HORIZON:
             return slots or [newest]
-        reach *= 4
+        reach = min(4 * reach, HORIZON)
 
 
 def chosen(slots: Sequence[datetime], policy: Policy) -> Sequence[datetime]:

@@ -6,7 +6,7 @@ import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo
 
 from bus import config
 from worker.cron import Cron
@@ -35,6 +35,13 @@ def _zone(name: str) -> str:
     return name
 
 
+def _key(key: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+    plan = info.data.get("coingecko_plan")
+    if key is None and plan in {"demo", "pro"} and info.data.get("market_source") == "coingecko":
+        raise ValueError(f"missing, and COINGECKO_PLAN={plan} needs it")
+    return key
+
+
 class Settings(config.Settings):
     schedule: Annotated[str, AfterValidator(_schedule)] = Field(
         "*/15 * * * *", description="5 cron fields, 6 with seconds first, or @hourly and its like"
@@ -57,7 +64,9 @@ class Settings(config.Settings):
         None, repr=False, description="http://host/path or https://host/path, or nothing for the plan's own"
     )
     coingecko_plan: Literal["public", "demo", "pro"] = Field("public", description="public, demo or pro")
-    coingecko_api_key: SecretStr | None = None
+    coingecko_api_key: Annotated[SecretStr | None, AfterValidator(_key)] = Field(
+        None, validate_default=True, description="the key of the plan"
+    )
     feed: str = Field("crypto", pattern="^[A-Za-z0-9_-]{1,64}$", description="letters, digits, _ and -, 64 at most")
     health_host: str = Field("127.0.0.1", min_length=1, description="an address of this machine, 0.0.0.0 for all")
     health_port: int = Field(8081, ge=1, le=65535, description="a port from 1 to 65535")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from bus import history, service
+from bus import event, history, service
 from bus.client import Bus
 from bus.connection import LINK_ERRORS
 from bus.event import Event
@@ -44,13 +45,22 @@ class Pipeline:
             self.hand(slot)
 
     async def run(self) -> None:
-        await service.together(self._collect(), self._deliver())
+        """Until cancelled; then what is in hand is still published, if that takes no longer than the grace."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._collect())
+                group.create_task(self._deliver())
+        finally:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(service.GRACE):
+                    while not self._events.empty():
+                        await self._publish(self._events.get_nowait())
 
     async def _catch_up(self) -> None:
         """At the start: what passed since the stream's newest event."""
         started = datetime.now(UTC)
         try:
-            last = await history.last_slot(await self._bus.connection(), self._settings.feed)
+            last = await history.last_slot(await self._bus.connection(), self._settings.feed, started)
         except LINK_ERRORS as error:
             log.warning("[CRON] What the stream has is not known (%s); the latest slot is published", error)
             last = None
@@ -62,8 +72,18 @@ class Pipeline:
 
     async def _collect(self) -> None:
         while True:
-            slot = await self._slots.get()
-            self._events.put_nowait(await tick.make(slot, self._market, tick.budget(self._cron, slot)))
+            await service.finished(self._make(await self._slots.get()))
+
+    async def _make(self, slot: datetime) -> None:
+        if self._market and not self._market.knows_past and self._cron.next(slot) <= datetime.now(UTC):
+            log.info("[MARKET] %s is past, and its quotes with it: the event goes without data", event.text(slot))
+            self._events.put_nowait(Event(timestamp=slot))
+        else:
+            made = Event(timestamp=slot)  # what is left when the worker is stopped in the middle of the fetch
+            try:
+                made = await tick.make(slot, self._market, tick.budget(self._cron, slot))
+            finally:
+                self._events.put_nowait(made)
 
     async def _deliver(self) -> None:
         # First, because what is delivered from here on is the stream's newest event.

@@ -12,7 +12,7 @@ from nats.aio.client import Client
 
 from stack.plugin import Service
 from stack.servers import NatsServer
-from tests.e2e.conftest import Stack
+from tests.e2e.conftest import Stack, eventually
 
 SLOT = "2023-11-21T14:30:00Z"
 BARE = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}'
@@ -110,8 +110,7 @@ def test_bad_configuration_exits_2_with_a_line_for_each(
     )
     assert done.returncode == 2
     told = done.stderr.splitlines()
-    assert [line.startswith(start) and "accepted: " in line for line, start in zip(told, lines, strict=True)]
-    assert all(line.startswith(start) for line, start in zip(told, lines, strict=True))
+    assert all(line.startswith(start) and "accepted: " in line for line, start in zip(told, lines, strict=True))
 
 
 def test_sigterm_is_obeyed_while_the_service_is_connecting(service: Service) -> None:
@@ -120,3 +119,16 @@ def test_sigterm_is_obeyed_while_the_service_is_connecting(service: Service) -> 
             worker = service("worker", NATS_URL=server.url, MARKET_SOURCE="none")
             worker.wait_for_line("[CRON]")
             assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("command", [("worker", "--once"), ("provision",)])
+def test_a_one_shot_that_is_stopped_does_not_claim_success(service: Service, command: tuple[str, ...]) -> None:
+    process = service(*command, NATS_URL="nats://127.0.0.1:1", MONGO_URL="mongodb://127.0.0.1:1", MARKET_SOURCE="none")
+    assert not eventually(lambda: process.status is not None, 1.5)
+    assert process.stop() != 0
+
+
+def test_two_servers_that_are_both_away_are_told_once_each(service: Service) -> None:
+    worker = service("worker", NATS_URL="nats://127.0.0.1:1,nats://127.0.0.1:2", MARKET_SOURCE="none")
+    worker.wait_for_line("CONNECTION_REFUSED nats://127.0.0.1:2")
+    assert not eventually(lambda: sum("CONNECTION_REFUSED" in line for line in worker.lines) > 2, 6)

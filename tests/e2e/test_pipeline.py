@@ -1,5 +1,6 @@
 """worker -> NATS -> API stub -> MongoDB, on the real servers."""
 
+import asyncio
 import json
 import signal
 import time
@@ -213,3 +214,78 @@ async def test_a_backlog_of_large_events_is_stored(stack: Stack, publisher: Clie
         await js.publish("crypto.updates", body)
     stack.api_stub()
     assert await soon(lambda: stack.events.count_documents({}) == 100, 60)
+
+
+async def test_what_was_not_stored_was_not_acknowledged(stack: Stack, mongod: Mongod, publisher: Client) -> None:
+    stub = stack.api_stub()
+    mongod.kill(signal.SIGKILL)
+    try:
+        for number in range(20):
+            body = f'{{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:{number:02}Z"}}'
+            await publisher.publish("crypto.updates", body.encode())
+        await publisher.flush()
+        await asyncio.to_thread(stub.wait_for_line, "[MONGO] Not stored", 20)
+        stub.kill()
+    finally:
+        mongod.start()
+    consumer = await publisher.jetstream().consumer_info("CRYPTO", "api_stub")
+    assert consumer.ack_floor is not None
+    assert consumer.ack_floor.stream_seq == 0
+    await asyncio.to_thread(stack.api_stub)
+    assert await soon(lambda: stack.events.count_documents({}) == 20, 50)
+
+
+async def test_a_stream_deleted_under_a_live_stack_is_made_again(stack: Stack, publisher: Client) -> None:
+    stack.api_stub()
+    stack.worker()
+    assert await soon(lambda: stack.events.count_documents({}) >= 2)
+    await publisher.jetstream().delete_stream("CRYPTO")
+    before = stack.events.count_documents({})
+    assert await soon(lambda: stack.events.count_documents({}) >= before + 8, 30)
+    assert gaps(stack.slots(), 1) == []
+
+
+def test_a_slot_published_by_hand_is_not_taken_for_the_newest(stack: Stack) -> None:
+    first = stack.worker(SCHEDULE="@hourly")
+    first.wait_for_line("[PUBLISH] Sent")
+    assert first.stop() == 0
+    assert stack.worker("--once", "--slot", "2023-11-21T14:00:00Z").wait(20) == 0
+    assert stack.worker("--once", "--slot", "2099-11-21T14:00:00Z").wait(20) == 0
+    again = stack.worker(SCHEDULE="@hourly")
+    again.wait_for_line("[NATS] Connected")
+    assert not eventually(lambda: any("Missed" in line or "[PUBLISH]" in line for line in again.lines), 3)
+
+
+async def test_a_slot_in_the_middle_of_its_fetch_is_still_published_after_sigterm(stack: Stack) -> None:
+    async def slow(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await asyncio.sleep(1)
+        quote = {"id": "bitcoin", "symbol": "btc", "current_price": 1.5, "market_cap": None, "last_updated": None}
+        body = json.dumps([quote | {"price_change_percentage_24h": None}]).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        writer.close()
+
+    asked = asyncio.Event()
+    async with await asyncio.start_server(slow, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        worker = stack.worker(SCHEDULE="@daily", MARKET_SOURCE="coingecko", COINGECKO_URL=url, COINS="bitcoin")
+        await asyncio.wait_for(asked.wait(), 15)
+        assert await asyncio.to_thread(worker.stop) == 0
+    assert worker.wait_for_line("[PUBLISH] Sent crypto.update event at 00:00:00")
+    assert not any("without" in line for line in worker.lines)
+
+
+async def test_a_slot_whose_fetch_does_not_end_in_time_is_published_without_data(stack: Stack) -> None:
+    async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await asyncio.sleep(30)
+        writer.close()
+
+    asked = asyncio.Event()
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        worker = stack.worker(SCHEDULE="@daily", MARKET_SOURCE="coingecko", COINGECKO_URL=url)
+        await asyncio.wait_for(asked.wait(), 15)
+        assert await asyncio.to_thread(worker.stop) == 0
+        server.close()
+    assert worker.wait_for_line("[PUBLISH] Sent crypto.update event at 00:00:00")

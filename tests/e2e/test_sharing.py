@@ -1,5 +1,6 @@
 """Several API stubs on one stream, or in one queue group; and the rate that holds one back."""
 
+import asyncio
 import time
 
 import pytest
@@ -47,3 +48,16 @@ async def test_a_rate_holds_an_api_stub_and_the_backlog_waits_in_the_stream(stac
     consumer = await publisher.jetstream().consumer_info("CRYPTO", "api_stub")
     assert consumer.num_pending is not None
     assert consumer.num_pending > COUNT / 2
+
+
+@pytest.mark.timeout(120)
+async def test_a_core_api_stub_that_is_told_to_stop_stores_what_it_was_sent(stack: Stack, publisher: Client) -> None:
+    stubs = [stack.api_stub(DELIVERY="core") for _ in range(2)]
+    for stub in stubs:
+        await soon(lambda stub=stub: any("[HTTP]" in line for line in stub.lines))
+    publishing = asyncio.create_task(publish(publisher, COUNT))
+    assert await soon(lambda: stack.events.count_documents({}) > 0)
+    assert await asyncio.to_thread(stubs[0].stop) == 0
+    await publishing
+    assert await soon(lambda: stack.events.count_documents({}) >= COUNT, 30)
+    assert stack.sum() == COUNT

@@ -100,3 +100,10 @@ def test_a_dense_hour_a_day_is_looked_back_through_whole_days() -> None:
 def test_a_rare_slot_is_missed_however_long_ago() -> None:
     cron, now = Cron("@monthly"), datetime(2023, 11, 21, 9, 30, tzinfo=UTC)
     assert catchup.missed(cron, now - timedelta(days=60), now) == [datetime(2023, 11, 1, tzinfo=UTC)]
+
+
+def test_a_leap_day_schedule_is_looked_back_through() -> None:
+    now = datetime(2026, 11, 23, tzinfo=UTC)
+    assert catchup.missed(Cron("0 0 29 2 *"), datetime(2023, 11, 21, tzinfo=UTC), now) == [
+        datetime(2024, 2, 29, tzinfo=UTC)
+    ]

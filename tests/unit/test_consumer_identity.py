@@ -70,5 +70,4 @@ def test_a_message_of_core_nats_has_no_sequence_and_a_place_of_its_own(reply: st
 async def test_a_message_of_core_nats_is_not_acknowledged() -> None:
     for taken in (delivery(), delivery("_INBOX.somebody")):
         await taken.ack()
-        await taken.release()
         assert not taken.message._ackd

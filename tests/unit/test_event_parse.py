@@ -105,7 +105,7 @@ def test_it_refuses_what_is_no_json(body: bytes) -> None:
     assert problem(body).startswith("body: not JSON: ")
 
 
-@pytest.mark.parametrize(("body", "shown"), [(b"null", "None"), (b"[]", "[]"), (b"1", "1"), (b'"x"', "'x'")])
+@pytest.mark.parametrize(("body", "shown"), [(b"null", "None"), (b"[]", "a list"), (b"1", "1"), (b'"x"', "'x'")])
 def test_it_refuses_json_that_is_no_object(body: bytes, shown: str) -> None:
     assert problem(body) == f"body: {shown} is not an object"
 
@@ -124,10 +124,13 @@ def test_many_shallow_values_are_not_deep() -> None:
     assert len(parse(with_x(b"[" + b",".join([b"[{}]"] * 1000) + b"]"))["x"]) == 1000
 
 
-@pytest.mark.parametrize("name", ["crypto_update", "", None, 1, ["CRYPTO_UPDATE"], {"a": 1}])
-def test_it_refuses_other_events(name: object) -> None:
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [*((n, repr(n)) for n in ("crypto_update", "", None, 1)), (["CRYPTO_UPDATE"], "a list"), ({"a": 1}, "a dict")],
+)
+def test_it_refuses_other_events(name: object, shown: str) -> None:
     body = json.dumps({"event": name, "timestamp": "2023-11-21T14:30:00Z"}).encode()
-    assert problem(body) == f"event: {name!r} is not CRYPTO_UPDATE"
+    assert problem(body) == f"event: {shown} is not CRYPTO_UPDATE"
 
 
 def test_it_shows_no_more_of_a_value_than_fits_a_log_line() -> None:
@@ -189,3 +192,10 @@ def test_any_bytes_are_an_event_or_an_invalid_event(body: bytes) -> None:
 @given(event=events)
 def test_what_is_encoded_is_what_is_read(event: Event) -> None:
     assert msgspec.convert(parse(encode(event)), Event) == event
+
+
+@pytest.mark.parametrize("form", ["{}", '{{"event":{}}}', '{{"event":"CRYPTO_UPDATE","timestamp":{}}}'])
+def test_no_depth_of_nesting_breaks_the_error_itself(form: str) -> None:
+    for depth in range(1, 1200):
+        with pytest.raises(InvalidEventError):
+            parse(form.format("[" * depth + "]" * depth).encode())

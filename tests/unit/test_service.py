@@ -130,21 +130,3 @@ async def test_what_the_work_raises_is_passed_on() -> None:
 
     with pytest.raises(LookupError):
         await service.finished(work())
-
-
-async def test_the_first_job_that_fails_ends_the_others() -> None:
-    stopped = asyncio.Event()
-
-    async def endless() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            stopped.set()
-
-    async def failing() -> None:
-        raise LookupError
-
-    with pytest.raises(ExceptionGroup) as raised:
-        await service.together(endless(), failing())
-    assert raised.group_contains(LookupError)
-    assert stopped.is_set()

@@ -14,7 +14,12 @@ SOURCES = ("coingecko", "simulated", "none")
 
 
 class Market(Protocol):
-    """A source of quotes. `name` goes into the event as its `source`."""
+    """A source of quotes. `name` goes into the event as its `source`.
+
+    `knows_past` is True if it can tell the quotes of a past slot; else they are always those of now.
+    """
+
+    knows_past: bool
 
     @property
     def name(self) -> str: ...

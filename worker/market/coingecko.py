@@ -35,6 +35,7 @@ class CoinGecko:
     """One HTTP client for the market's life. `waits` holds the longest wait in seconds before each retry."""
 
     name = "coingecko"
+    knows_past = False
 
     def __init__(
         self,

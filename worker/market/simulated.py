@@ -58,6 +58,7 @@ class Simulated:
     """A pure function of coin, currency and slot, with a believable level for well-known coins."""
 
     name = "simulated"
+    knows_past = True
 
     def __init__(self, *, coins: tuple[str, ...], currency: str) -> None:
         self._assets = {coin: _asset(coin) for coin in coins}
