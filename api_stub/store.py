@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
@@ -78,7 +79,7 @@ class Store:
             with pymongo.timeout(2):
                 await self._client.admin.command("ping")
         except PyMongoError as error:
-            raise StoreUnavailableError(_said(error)) from error
+            raise StoreUnavailableError(f"MongoDB: {brief(error)}") from error
 
     async def add_events(self, documents: Sequence[Document]) -> Written:
         return await _insert(self._events, documents)
@@ -92,7 +93,7 @@ class Store:
         try:
             page = await self._events.find(where, sort=NEWEST_FIRST, limit=limit + 1).to_list()
         except PyMongoError as error:
-            raise StoreUnavailableError(_said(error)) from error
+            raise StoreUnavailableError(f"MongoDB: {brief(error)}") from error
         more = len(page) > limit
         return page[:limit], _cursor(page[limit - 1]) if more else None
 
@@ -116,7 +117,7 @@ async def _insert(collection: AsyncCollection[dict[str, Any]], documents: Sequen
     except BulkWriteError as error:
         _sort_out(error.details, indexes, written)
     except PyMongoError as error:
-        raise StoreUnavailableError(_said(error)) from error
+        raise StoreUnavailableError(f"MongoDB: {brief(error)}") from error
     return written
 
 
@@ -144,9 +145,9 @@ def _sort_out(details: Mapping[str, Any], indexes: Sequence[int], written: Writt
             raise StoreUnavailableError(f"MongoDB: {error['errmsg']}")
 
 
-def _said(error: PyMongoError) -> str:
-    """What happened, without the driver's view of the topology behind it."""
-    return "MongoDB: " + str(error).partition(" (configured timeouts")[0].partition(", Timeout: ")[0]
+def brief(error: Exception) -> str:
+    """What happened, without the driver's view of the topology and its repetitions behind it."""
+    return re.split(r" \(configured timeouts|, Timeout: |, full error", str(error))[0]
 
 
 def _cursor(document: Document) -> str:

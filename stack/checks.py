@@ -6,7 +6,6 @@ Each check takes what the ones before it have put into the Stack; without that i
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -20,7 +19,7 @@ from nats.js.errors import NotFoundError, ServiceUnavailableError
 from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 
-from api_stub.store import direct
+from api_stub.store import brief, direct
 from bus.client import Bus
 from bus.config import redacted
 from bus.connection import LINK_ERRORS, Connection, reason
@@ -212,11 +211,6 @@ def between(feed: str, start: datetime, end: datetime) -> dict[str, Any]:
     return {"_id": {"$gte": identity(feed, start), "$lt": identity(feed, end + SECOND)}}
 
 
-def brief(error: Exception) -> str:
-    """What pymongo says, without its repetitions."""
-    return re.split(r" \(configured|, Timeout:|, full error", str(error))[0]
-
-
 def _first(names: Iterable[str]) -> str:
     named = list(names)
     more = len(named) - NAMED
@@ -225,7 +219,7 @@ def _first(names: Iterable[str]) -> str:
 
 def _reasons(answer: httpx.Response) -> str:
     try:
-        return "; ".join(brief(reason) for reason in answer.json()["reasons"])
+        return "; ".join(map(str, answer.json()["reasons"]))
     except (ValueError, KeyError, TypeError):
         return " ".join(answer.text.split())[:200]
 

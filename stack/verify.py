@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from pymongo.errors import PyMongoError
 
+from api_stub.store import brief
 from bus import service
 from bus.connection import LINK_ERRORS
 from stack import checks, console
@@ -101,7 +102,7 @@ async def _outcome(check: Check, stack: Stack, limit: float) -> Outcome:
         return Outcome(Result.FAILS, str(failed), failed.advice)
     except (*LINK_ERRORS, PyMongoError) as error:
         late = f"not done within {limit:.0f} s" if timeout.expired() else ""
-        return Outcome(Result.FAILS, late or checks.brief(error) or type(error).__name__, LOGS)
+        return Outcome(Result.FAILS, late or brief(error) or type(error).__name__, LOGS)
 
 
 def _show(name: str, outcome: Outcome) -> None:
