@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pymongo.errors import ServerSelectionTimeoutError
 
 from api_stub.errors import BadCursorError, BadDocumentError, StoreUnavailableError
-from api_stub.store import DUPLICATE, MAX_DOCUMENT, Written, _after, _cursor, _encode, _said, _sort_out, direct
+from api_stub.store import DUPLICATE, MAX_DOCUMENT, Written, _after, _cursor, _encode, _sort_out, brief, direct
 from bus.event import MAX_DEPTH
 
 SLOT = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
@@ -106,7 +106,7 @@ def test_it_tells_what_failed_without_the_view_of_the_topology() -> None:
     view = (
         "one:27017: refused (configured timeouts: connectTimeoutMS: 20000.0ms), Timeout: 10s, Topology Description: x"
     )
-    assert _said(ServerSelectionTimeoutError(view)) == "MongoDB: one:27017: refused"
+    assert brief(ServerSelectionTimeoutError(view)) == "one:27017: refused"
 
 
 def test_a_duplicate_is_stored_already_and_a_fault_of_the_document_is_its_own() -> None:
