@@ -1,5 +1,6 @@
 """What a subscriber on crypto.updates sees of the worker, with JetStream and without."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -132,3 +133,22 @@ def test_two_servers_that_are_both_away_are_told_once_each(service: Service) -> 
     worker = service("worker", NATS_URL="nats://127.0.0.1:1,nats://127.0.0.1:2", MARKET_SOURCE="none")
     worker.wait_for_line("CONNECTION_REFUSED nats://127.0.0.1:2")
     assert not eventually(lambda: sum("CONNECTION_REFUSED" in line for line in worker.lines) > 2, 6)
+
+
+async def test_a_server_that_closes_every_connection_is_not_hammered(service: Service) -> None:
+    connections = 0
+
+    async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        writer.write(b'INFO {"server_id":"x","version":"2.10.0","proto":1,"headers":true,"max_payload":1048576}\r\n')
+        await reader.readuntil(b"PING\r\n")
+        writer.write(b"PONG\r\n-ERR 'Authentication Timeout'\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(close, "127.0.0.1", 0) as server:
+        url = f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        worker = service("worker", NATS_URL=url, DELIVERY="core", MARKET_SOURCE="none")
+        assert await asyncio.to_thread(eventually, lambda: connections >= 2, 10)
+        assert not await asyncio.to_thread(eventually, lambda: connections > 5, 4)
+        assert worker.status is None
