@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import nats.errors
 from nats.js import JetStreamContext
@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 # Others publish on the subject too, and old slots are published by hand, so the newest slot is looked for among these.
 LOOK_BACK = 20
+# An event that was stored longer after its slot was published by hand, and tells nothing of when a worker ran.
+BY_HAND = timedelta(days=1)
 
 
 async def last_slot(connection: Connection, feed: str, now: datetime) -> datetime | None:
@@ -56,4 +58,4 @@ def _slot(message: RawStreamMsg, feed: str) -> datetime | None:
         slot: datetime = parse(message.data or b"")["timestamp"]
     except InvalidEventError:
         return None
-    return slot
+    return slot if message.time and message.time - slot < BY_HAND else None

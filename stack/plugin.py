@@ -44,11 +44,13 @@ def mongod() -> Iterator[Mongod]:
 
 @pytest.fixture(scope="session")
 def nats_url(nats_server: NatsServer) -> str:
+    """NATS_URL of the session's nats-server."""
     return nats_server.url
 
 
 @pytest.fixture(scope="session")
 def mongo_url(mongod: Mongod) -> str:
+    """MONGO_URL of the session's mongod."""
     return mongod.url
 
 

@@ -49,8 +49,10 @@ def tell(slots: Sequence[datetime], policy: Policy, cron: Cron) -> None:
     if not slots:
         return
     MISSED.inc(len(slots))
-    first, newest = (slot.astimezone(cron.zone).strftime("%H:%M:%S") for slot in (slots[0], slots[-1]))
+    first, newest = slots[0].astimezone(cron.zone), slots[-1].astimezone(cron.zone)
+    form = "%H:%M:%S" if first.date() == newest.date() else "%Y-%m-%d %H:%M:%S"
     log.warning(
         "[CRON] Missed schedules: %d slot%s from %s to %s; %s (MISSED_SLOTS=%s)",
-        *(len(slots), "" if len(slots) == 1 else "s", first, newest, DECISIONS[policy], policy),
+        *(len(slots), "" if len(slots) == 1 else "s", first.strftime(form), newest.strftime(form)),
+        *(DECISIONS[policy], policy),
     )

@@ -276,10 +276,11 @@ async def test_a_slot_in_the_middle_of_its_fetch_is_still_published_after_sigter
 
 
 async def test_a_slot_whose_fetch_does_not_end_in_time_is_published_without_data(stack: Stack) -> None:
-    async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked.set()
-        await asyncio.sleep(30)
+        await reader.read()  # until the worker hangs up
         writer.close()
+        await writer.wait_closed()
 
     asked = asyncio.Event()
     async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
@@ -287,5 +288,12 @@ async def test_a_slot_whose_fetch_does_not_end_in_time_is_published_without_data
         worker = stack.worker(SCHEDULE="@daily", MARKET_SOURCE="coingecko", COINGECKO_URL=url)
         await asyncio.wait_for(asked.wait(), 15)
         assert await asyncio.to_thread(worker.stop) == 0
-        server.close()
+
     assert worker.wait_for_line("[PUBLISH] Sent crypto.update event at 00:00:00")
+
+
+def test_a_slot_published_by_hand_is_no_beginning(stack: Stack) -> None:
+    assert stack.worker("--once", "--slot", "2023-11-21T14:00:00Z").wait(20) == 0
+    worker = stack.worker(SCHEDULE="@hourly")
+    worker.wait_for_line("[PUBLISH] Sent")
+    assert not any("Missed" in line for line in worker.lines)
