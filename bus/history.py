@@ -1,10 +1,11 @@
-"""What the stream has already: the newest slot of a feed, read from the stream itself."""
+"""What the stream has already: the newest events of a feed."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import datetime, timedelta
+from datetime import datetime
+from typing import NamedTuple
 
 import nats.errors
 from nats.js import JetStreamContext
@@ -18,30 +19,34 @@ from bus.stream import STREAM
 
 log = logging.getLogger(__name__)
 
-# Others publish on the subject too, and old slots are published by hand, so the newest slot is looked for among these.
+# Others publish on the subject too, and old slots are published by hand, so more than the newest message is looked at.
 LOOK_BACK = 20
-# An event that was stored longer after its slot was published by hand, and tells nothing of when a worker ran.
-BY_HAND = timedelta(days=1)
 
 
-async def last_slot(connection: Connection, feed: str, now: datetime) -> datetime | None:
-    """The feed's newest slot that is not in the future, or None where that is not to be known.
+class Published(NamedTuple):
+    """An event of the feed: its slot, and when the stream stored it."""
+
+    slot: datetime
+    stored: datetime
+
+
+async def newest(connection: Connection, feed: str) -> list[Published]:
+    """The feed's events among the stream's newest messages; none where that is not to be known.
 
     Raises nats.errors.Error.
     """
     if connection.js is None:
-        return None
+        return []
     try:
-        newest = (await connection.js.get_last_msg(STREAM, SUBJECT)).seq or 0
-        numbers = range(newest, max(newest - LOOK_BACK, 0), -1)
+        number = (await connection.js.get_last_msg(STREAM, SUBJECT)).seq or 0
+        numbers = range(number, max(number - LOOK_BACK, 0), -1)
         messages = await asyncio.gather(*(_get(connection.js, number) for number in numbers))
     except NotFoundError:
-        return None
+        return []
     except nats.errors.TimeoutError:
         log.debug("[NATS] the newest events cannot be read: not permitted, or no answer")
-        return None
-    slots = [slot for message in messages if message and (slot := _slot(message, feed)) and slot <= now]
-    return max(slots, default=None)
+        return []
+    return [published for message in messages if message and (published := _published(message, feed))]
 
 
 async def _get(js: JetStreamContext, number: int) -> RawStreamMsg | None:
@@ -51,11 +56,10 @@ async def _get(js: JetStreamContext, number: int) -> RawStreamMsg | None:
         return None  # deleted
 
 
-def _slot(message: RawStreamMsg, feed: str) -> datetime | None:
-    if not (message.headers or {}).get(MSG_ID, "").startswith(f"{feed}@"):
+def _published(message: RawStreamMsg, feed: str) -> Published | None:
+    if not (message.headers or {}).get(MSG_ID, "").startswith(f"{feed}@") or message.time is None:
         return None
     try:
-        slot: datetime = parse(message.data or b"")["timestamp"]
+        return Published(parse(message.data or b"")["timestamp"], message.time)
     except InvalidEventError:
         return None
-    return slot if message.time and message.time - slot < BY_HAND else None

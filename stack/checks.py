@@ -25,10 +25,10 @@ from bus.config import redacted
 from bus.connection import LINK_ERRORS, Connection, reason
 from bus.errors import JetStreamMissingError
 from bus.event import identity, text
-from bus.history import BY_HAND
 from bus.stream import DAY, DURABLE, STREAM, consumer_config, stream_config
 from stack.target import API, FailedError, SkippedError, Stack
 from worker import tick
+from worker.catchup import BY_HAND
 from worker.cron import Cron
 
 # Seconds for an answer.
@@ -151,6 +151,7 @@ async def no_slot_is_missing(stack: Stack) -> str:
     late = {"$subtract": ["$received_at", "$timestamp"]}
     in_time = {"$expr": {"$lt": [late, BY_HAND // timedelta(milliseconds=1)]}}
     first = await events.find_one(between(feed, EPOCH, now) | in_time, sort=[("_id", 1)])
+    first = first or await events.find_one(between(feed, EPOCH, now), sort=[("_id", -1)])
     if first is None:
         raise SkippedError(f"no event of feed {feed} is stored")
     start, end = max(first["timestamp"], now - WINDOW), now - grace(stack.cron, now)

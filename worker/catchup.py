@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
+from bus.history import Published
 from worker.cron import Cron
 from worker.metrics import MISSED
 
@@ -19,7 +20,19 @@ HORIZON = timedelta(days=7)
 # About so many slots are looked at, and so many published, which is more than a week of `*/15`.
 MOST = 1000
 
+BY_HAND = timedelta(days=1)
+
 DECISIONS = {"latest": "publishing the latest", "all": "publishing all", "none": "publishing none"}
+
+
+def last(published: Sequence[Published], cron: Cron, now: datetime) -> datetime | None:
+    """The newest slot that was published in its time, or None.
+
+    One that was stored long after it, and with other slots in between, was published by hand: that tells nothing of
+    when a worker ran. Nor does one in the future.
+    """
+    in_time = (p.slot for p in published if p.stored - p.slot < BY_HAND or cron.next(p.slot) > p.stored)
+    return max((slot for slot in in_time if slot <= now), default=None)
 
 
 def missed(cron: Cron, last: datetime | None, now: datetime) -> list[datetime]:

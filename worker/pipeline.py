@@ -60,10 +60,11 @@ class Pipeline:
         """At the start: what passed since the stream's newest event."""
         started = datetime.now(UTC)
         try:
-            last = await history.last_slot(await self._bus.connection(), self._settings.feed, started)
+            published = await history.newest(await self._bus.connection(), self._settings.feed)
         except LINK_ERRORS as error:
             log.warning("[CRON] What the stream has is not known (%s); the latest slot is published", error)
-            last = None
+            published = []
+        last = catchup.last(published, self._cron, started)
         slots = catchup.missed(self._cron, last, started)
         if last:
             catchup.tell(slots, self._settings.missed_slots, self._cron)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from bus.history import Published
 from worker import catchup
 from worker.catchup import Policy
 from worker.cron import Cron
@@ -107,3 +108,23 @@ def test_a_leap_day_schedule_is_looked_back_through() -> None:
     assert catchup.missed(Cron("0 0 29 2 *"), datetime(2023, 11, 21, tzinfo=UTC), now) == [
         datetime(2024, 2, 29, tzinfo=UTC)
     ]
+
+
+NOW = datetime(2026, 11, 23, 14, 35, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "slot", "lag", "counts"),
+    [
+        ("*/15 * * * *", NOW - timedelta(minutes=5), timedelta(seconds=1), True),
+        ("*/15 * * * *", NOW - timedelta(hours=6), timedelta(hours=5), True),  # NATS was down
+        ("*/15 * * * *", NOW - timedelta(days=3), timedelta(days=2), False),  # by hand
+        ("@yearly", datetime(2026, 1, 1, tzinfo=UTC), timedelta(days=200), True),  # at the worker's first start
+        ("*/15 * * * *", NOW + timedelta(days=1), timedelta(days=-1), False),  # by hand, for the future
+    ],
+)
+def test_only_a_slot_published_in_its_time_is_the_last(
+    schedule: str, slot: datetime, lag: timedelta, *, counts: bool
+) -> None:
+    found = catchup.last([Published(slot, slot + lag)], Cron(schedule), NOW)
+    assert found == (slot if counts else None)
