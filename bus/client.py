@@ -98,7 +98,9 @@ class Bus:
                 log.info("[NATS] Connected to %s", connection.url)
                 self._serve(connection)
                 begin = time.monotonic()
-                log.warning("[NATS] Disconnected from %s: %s; reconnecting", connection.url, await connection.watch())
+                lost = await connection.watch()
+                self._serve(None)  # before the pause, in which nobody should be given a dead connection
+                log.warning("[NATS] Disconnected from %s: %s; reconnecting", connection.url, lost)
                 # At once, but for a server that takes connections only to close them.
                 await asyncio.sleep(max(0.0, CONNECT_WAIT - (time.monotonic() - begin)))
             except (*LINK_ERRORS, JetStreamMissingError) as error:

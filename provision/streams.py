@@ -8,7 +8,6 @@ import nats.errors
 
 from bus.client import Bus
 from bus.config import Settings
-from bus.errors import JetStreamMissingError
 from bus.stream import DURABLE, STREAM, ensure_consumer, update_stream
 from provision.errors import ProvisionError
 
@@ -25,6 +24,6 @@ async def provision(settings: Settings, patience: float) -> None:
         try:
             await update_stream(connection.js, settings.stream_replicas)
             await ensure_consumer(connection.js)
-        except (nats.errors.Error, JetStreamMissingError) as error:
+        except nats.errors.Error as error:
             raise ProvisionError(f"NATS: {error}") from error
     log.info("[NATS] Stream %s and consumer %s are ready", STREAM, DURABLE)

@@ -11,6 +11,9 @@ import nats
 import pytest
 from nats.aio.client import Client
 
+from bus.client import Bus
+from bus.config import Settings
+from bus.errors import UnreachableError
 from stack.plugin import Service
 from stack.servers import NatsServer
 from tests.e2e.conftest import Stack, eventually
@@ -152,3 +155,15 @@ async def test_a_server_that_closes_every_connection_is_not_hammered(service: Se
         assert await asyncio.to_thread(eventually, lambda: connections >= 2, 10)
         assert not await asyncio.to_thread(eventually, lambda: connections > 5, 4)
         assert worker.status is None
+
+
+async def test_a_connection_that_is_lost_is_not_given_out_again() -> None:
+    with NatsServer() as server:
+        async with Bus(Settings.load({"NATS_URL": server.url}), "test") as bus:
+            lost = await bus.connection(5)
+            lost.abandon("the test says so")
+            # Within less than the pause before the next connection.
+            assert await asyncio.to_thread(eventually, lambda: bus._connection is None, 1)
+            with pytest.raises(UnreachableError):
+                await bus.connection(0.05)
+            assert await bus.connection(5) is not lost
