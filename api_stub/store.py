@@ -25,7 +25,7 @@ Document = Mapping[str, Any]
 
 NEWEST_FIRST = [("timestamp", -1), ("_id", -1)]
 # Seconds for one operation, below the consumer's ack wait.
-DEADLINE = 10.0
+DEADLINE = 5.0
 # Write errors that tell of the document and not of the server, so that trying again cannot help
 # (mongo/src/mongo/base/error_codes.yml); storage errors, "no space left" among them, are none of these.
 FAULTS = {2, 15, 22, 52, 53, 54, 55, 56, 57, 121, 10334, 17280}

@@ -12,8 +12,9 @@ STREAM = "CRYPTO"
 DURABLE = "api_stub"
 
 DAY = 86_400.0
-# Seconds until an event that was not acknowledged is delivered again. MongoDB's deadline stays below it.
-ACK_WAIT = 30.0
+# Seconds until an event that was not acknowledged is delivered again. MongoDB's deadline stays below it, and it is what
+# the events in hand of an API stub that was killed wait for.
+ACK_WAIT = 10.0
 
 
 def stream_config(replicas: int) -> StreamConfig:

@@ -30,8 +30,8 @@ def _show(closing: ExitStack, asked: Path | None, every: str | None) -> int:
     parts: list[Server | Process] = [mongod, nats_server]
     for server in (mongod, nats_server):
         services.start_server(closing, server)
-    environ = services.defaults() | os.environ | _NO_SECRETS | ({"SCHEDULE": every} if every else {})
-    environ |= {"MONGO_URL": mongod.url, "NATS_URL": nats_server.url}
+    environ = services.defaults(data) | os.environ | _NO_SECRETS | ({"SCHEDULE": every} if every else {})
+    environ |= {"MONGO_URL": mongod.url, "NATS_URL": nats_server.url, "OUTBOX_PATH": str(data / "outbox.db")}
     services.provision(environ)
     for name in services.NAMES:
         service = services.start(name, environ)

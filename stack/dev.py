@@ -71,7 +71,7 @@ def state(name: str) -> State:
 
 def _develop(closing: ExitStack, asked: Path | None) -> int:
     data = services.data_folder(closing, asked)
-    default = services.defaults()
+    default = services.defaults(data)
     own: Environ = {}
 
     def environ() -> Environ:

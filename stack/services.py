@@ -24,9 +24,10 @@ def data_folder(closing: ExitStack, asked: Path | None) -> Path:
     return asked.absolute() if asked else closing.enter_context(guard.folder())
 
 
-def defaults() -> dict[str, str]:
+def defaults(data: Path) -> dict[str, str]:
     """The variables of a stack for show, for where the user has set none."""
     return {
+        "OUTBOX_PATH": str(data / "outbox.db"),
         "MARKET_SOURCE": "simulated",
         "SCHEDULE": "*/5 * * * * *",
         "HTTP_PORT": str(ports.free(8080)),

@@ -17,6 +17,7 @@ from worker import health, once
 from worker.config import Settings
 from worker.cron import Cron
 from worker.market import Market, MarketError, open_market
+from worker.outbox import Outbox
 from worker.pipeline import Pipeline
 from worker.scheduler import Scheduler
 
@@ -67,11 +68,12 @@ async def run(settings: Settings, args: argparse.Namespace) -> int:
             if args.dry_run:
                 return await once.show(slot, settings.feed, market)
             return await once.publish(slot, settings, cron, market)
-        await forever(settings, cron, market)
+        with Outbox(settings.outbox_path, settings.feed) as outbox:
+            await forever(settings, cron, market, outbox)
     return 0
 
 
-async def forever(settings: Settings, cron: Cron, market: Market | None) -> None:
+async def forever(settings: Settings, cron: Cron, market: Market | None, outbox: Outbox) -> None:
     loop = asyncio.get_running_loop()
     async with Bus(settings, "worker") as bus:
 
@@ -82,7 +84,7 @@ async def forever(settings: Settings, cron: Cron, market: Market | None) -> None
                 return str(error) or "the worker's event loop does not answer"
             return None
 
-        pipeline = Pipeline(settings, cron, bus, market)
+        pipeline = Pipeline(settings, cron, bus, market, outbox)
         scheduler = Scheduler(cron, pipeline.hand, missed=pipeline.missed)
         with health.serve(settings.health_host, settings.health_port, problem):
             scheduler.start()

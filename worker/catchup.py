@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -52,9 +52,10 @@ def missed(cron: Cron, last: datetime | None, now: datetime) -> list[datetime]:
         reach = min(4 * reach, HORIZON)
 
 
-def chosen(slots: Sequence[datetime], policy: Policy) -> Sequence[datetime]:
-    """Those that are published."""
-    return {"latest": slots[-1:], "all": slots[-MOST:], "none": []}[policy]
+def chosen(due: Sequence[datetime], made: Container[datetime], policy: Policy) -> list[datetime]:
+    """Those of the slots due that are to be made; the events of the ones in `made` are there already."""
+    wanted = {"latest": due[-1:], "all": due[-MOST:], "none": []}[policy]
+    return [slot for slot in wanted if slot not in made]
 
 
 def tell(slots: Sequence[datetime], policy: Policy, cron: Cron) -> None:

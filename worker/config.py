@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -28,6 +29,12 @@ def _http_url(url: str | None) -> str | None:
 def _schedule(expression: str) -> str:
     Cron(expression)
     return expression
+
+
+def _file(path: Path) -> Path:
+    if not path.name:
+        raise ValueError
+    return path
 
 
 def _zone(name: str) -> str:
@@ -68,5 +75,6 @@ class Settings(config.Settings):
         None, validate_default=True, description="the key of the plan"
     )
     feed: str = Field("crypto", pattern="^[A-Za-z0-9_-]{1,64}$", description="letters, digits, _ and -, 64 at most")
+    outbox_path: Annotated[Path, AfterValidator(_file)] = Field(Path("outbox.db"), description="the path of a file")
     health_host: str = Field("127.0.0.1", min_length=1, description="an address of this machine, 0.0.0.0 for all")
     health_port: int = Field(8081, ge=1, le=65535, description="a port from 1 to 65535")

@@ -1,4 +1,4 @@
-"""The way of a slot through the worker: collected at its time, then delivered in order."""
+"""The way of a slot through the worker: collected at its time into the outbox, and delivered from there in order."""
 
 from __future__ import annotations
 
@@ -16,36 +16,41 @@ from worker import catchup, tick
 from worker.config import Settings
 from worker.cron import Cron
 from worker.market import Market
+from worker.outbox import Outbox
 
 log = logging.getLogger(__name__)
+
+HISTORY_WAIT = 1.0
 
 
 class Pipeline:
     """Fetching does not wait for publishing: with NATS down, each event still has the data of its own time."""
 
-    def __init__(self, settings: Settings, cron: Cron, bus: Bus, market: Market | None) -> None:
+    def __init__(self, settings: Settings, cron: Cron, bus: Bus, market: Market | None, outbox: Outbox) -> None:
         self._settings = settings
         self._cron = cron
         self._bus = bus
         self._market = market
+        self._outbox = outbox
         self._slots: asyncio.Queue[datetime] = asyncio.Queue()
-        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._newest: datetime | None = None
+        # True when slots may have passed unseen; the first of them, where the scheduler knows it.
+        self._behind = True
+        self._first: datetime | None = None
+        self._news = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
     def hand(self, slot: datetime) -> None:
         """Take a slot over from the scheduler's thread."""
-        self._loop.call_soon_threadsafe(self._slots.put_nowait, slot)
+        self._loop.call_soon_threadsafe(self._take, slot)
 
     def missed(self, slots: Sequence[datetime]) -> None:
-        """Take slots over that the scheduler's thread was too late for."""
-        policy = self._settings.missed_slots
-        catchup.tell(slots, policy, self._cron)
-        # The newest due slot is handed over on time, so `latest` has nothing to add here.
-        for slot in catchup.chosen(slots, policy) if policy == "all" else []:
-            self.hand(slot)
+        """Take note of slots that the scheduler's thread was too late for."""
+        self._loop.call_soon_threadsafe(self._fall_behind, slots)
 
     async def run(self) -> None:
         """Until cancelled; then what is in hand is still published, if that takes no longer than the grace."""
+        self._newest = self._newest or self._cron.previous(datetime.now(UTC))
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._collect())
@@ -53,45 +58,70 @@ class Pipeline:
         finally:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(service.GRACE):
-                    while not self._events.empty():
-                        await self._publish(self._events.get_nowait())
+                    while waiting := self._outbox.oldest():
+                        await self._publish(waiting)
 
-    async def _catch_up(self) -> None:
-        """At the start: what passed since the stream's newest event."""
-        started = datetime.now(UTC)
-        try:
-            published = await history.newest(await self._bus.connection(), self._settings.feed)
-        except LINK_ERRORS as error:
-            log.warning("[CRON] What the stream has is not known (%s); the latest slot is published", error)
-            published = []
-        last = catchup.last(published, self._cron, started)
-        slots = catchup.missed(self._cron, last, started)
-        if last:
-            catchup.tell(slots, self._settings.missed_slots, self._cron)
-        for slot in catchup.chosen(slots, self._settings.missed_slots):
-            self._slots.put_nowait(slot)
+    def _take(self, slot: datetime) -> None:
+        self._newest = slot
+        self._slots.put_nowait(slot)
+
+    def _fall_behind(self, slots: Sequence[datetime]) -> None:
+        self._behind, self._first, self._newest = True, slots[0], slots[-1]
+        self._news.set()
 
     async def _collect(self) -> None:
         while True:
-            await service.finished(self._make(await self._slots.get()))
+            slot = await self._slots.get()
+            await service.finished(self._make(slot))
+            self._slots.task_done()
 
     async def _make(self, slot: datetime) -> None:
-        if self._market and not self._market.knows_past and self._cron.next(slot) <= datetime.now(UTC):
-            log.info("[MARKET] %s is past, and its quotes with it: the event goes without data", event.text(slot))
-            self._events.put_nowait(Event(timestamp=slot))
-        else:
-            made = Event(timestamp=slot)  # what is left when the worker is stopped in the middle of the fetch
-            try:
+        made = Event(timestamp=slot)  # what is left when the worker is stopped in the middle of the fetch
+        try:
+            if self._market and not self._market.knows_past and self._cron.next(slot) <= datetime.now(UTC):
+                log.info("[MARKET] %s is past, and its quotes with it: the event goes without data", event.text(slot))
+            else:
                 made = await tick.make(slot, self._market, tick.budget(self._cron, slot))
-            finally:
-                self._events.put_nowait(made)
+        finally:
+            self._outbox.add(made)
+            self._news.set()
 
     async def _deliver(self) -> None:
-        # First, because what is delivered from here on is the stream's newest event.
-        await self._catch_up()
         while True:
-            whole = await self._events.get()
-            await service.finished(self._publish(whole))
+            self._news.clear()
+            if self._behind:
+                await self._catch_up()
+            if waiting := self._outbox.oldest():
+                await service.finished(self._publish(waiting))
+            else:
+                await self._news.wait()
 
     async def _publish(self, whole: Event) -> None:
         await tick.publish(whole, self._settings.feed, self._bus, self._cron)
+        self._outbox.remove(whole)
+
+    async def _catch_up(self) -> None:
+        """Make what passed since the stream's newest event and neither the stream nor the outbox has.
+
+        It is done before anything is delivered, because what is delivered then is the stream's newest event.
+        """
+        published = await self._history()
+        await self._slots.join()
+        self._behind, first, newest = False, self._first, self._newest or self._cron.previous(datetime.now(UTC))
+        made = self._outbox.slots()
+        first = first or min(made, default=None)
+        last = catchup.last(published, self._cron, newest) or (first and first - datetime.resolution)
+        due = catchup.missed(self._cron, last, newest)
+        if last:
+            catchup.tell([slot for slot in due if slot not in made], self._settings.missed_slots, self._cron)
+        for slot in catchup.chosen(due, made, self._settings.missed_slots):
+            await service.finished(self._make(slot))
+
+    async def _history(self) -> list[history.Published]:
+        while True:
+            connection = await self._bus.connection()
+            try:
+                return await history.newest(connection, self._settings.feed)
+            except LINK_ERRORS as error:
+                log.warning("[CRON] What the stream has is not known yet (%s)", error or type(error).__name__)
+                await asyncio.sleep(HISTORY_WAIT)
