@@ -70,3 +70,12 @@ async def ensure_consumer(js: JetStreamContext) -> bool:
         await js.add_consumer(STREAM, consumer_config())
         return True
     return False
+
+
+async def update_consumer(js: JetStreamContext) -> None:
+    """Give the durable consumer the settings of this version that can be changed. Raises nats.errors.Error."""
+    await ensure_consumer(js)
+    config, wanted = (await js.consumer_info(STREAM, DURABLE)).config, consumer_config()
+    changed = config.evolve(ack_wait=wanted.ack_wait, max_ack_pending=wanted.max_ack_pending)
+    if changed != config:
+        await js.add_consumer(STREAM, changed)

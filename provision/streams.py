@@ -8,7 +8,7 @@ import nats.errors
 
 from bus.client import Bus
 from bus.config import Settings
-from bus.stream import DURABLE, STREAM, ensure_consumer, update_stream
+from bus.stream import DURABLE, STREAM, update_consumer, update_stream
 from provision.errors import ProvisionError
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ async def provision(settings: Settings, patience: float) -> None:
             return
         try:
             await update_stream(connection.js, settings.stream_replicas)
-            await ensure_consumer(connection.js)
+            await update_consumer(connection.js)
         except nats.errors.Error as error:
             raise ProvisionError(f"NATS: {error}") from error
     log.info("[NATS] Stream %s and consumer %s are ready", STREAM, DURABLE)
