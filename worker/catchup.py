@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Container, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -23,6 +23,27 @@ MOST = 1000
 BY_HAND = timedelta(days=1)
 
 DECISIONS = {"latest": "publishing the latest", "all": "publishing all", "none": "publishing none"}
+
+
+def plan(
+    cron: Cron,
+    published: Sequence[Published],
+    made: Collection[datetime],
+    *,
+    first: datetime | None,
+    newest: datetime,
+    policy: Policy,
+) -> tuple[list[datetime], list[datetime]]:
+    """The slots that were missed up to `newest`, and those that are to be made.
+
+    `published` is what the stream has, `made` what waits in the outbox, and `first` the first slot that the scheduler
+    was too late for, which count where the stream does not tell.
+    """
+    first = first or min(made, default=None)
+    before = last(published, cron, newest) or (first and first - datetime.resolution)
+    due = missed(cron, before, newest)
+    # Without any event, this is the first start ever, and nothing was missed.
+    return [slot for slot in due if before and slot not in made], chosen(due, made, policy)
 
 
 def last(published: Sequence[Published], cron: Cron, now: datetime) -> datetime | None:

@@ -108,13 +108,10 @@ class Pipeline:
         published = await self._history()
         await self._slots.join()
         self._behind, first, newest = False, self._first, self._newest or self._cron.previous(datetime.now(UTC))
-        made = self._outbox.slots()
-        first = first or min(made, default=None)
-        last = catchup.last(published, self._cron, newest) or (first and first - datetime.resolution)
-        due = catchup.missed(self._cron, last, newest)
-        if last:
-            catchup.tell([slot for slot in due if slot not in made], self._settings.missed_slots, self._cron)
-        for slot in catchup.chosen(due, made, self._settings.missed_slots):
+        made, policy = self._outbox.slots(), self._settings.missed_slots
+        missed, wanted = catchup.plan(self._cron, published, made, first=first, newest=newest, policy=policy)
+        catchup.tell(missed, policy, self._cron)
+        for slot in wanted:
             await service.finished(self._make(slot))
 
     async def _history(self) -> list[history.Published]:

@@ -73,15 +73,6 @@ def _process_tz(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     time.tzset()
 
 
-def test_it_hands_over_every_slot_of_ten_years() -> None:
-    start, end = datetime(2020, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)
-    bench, count = Bench(start=start), (end - start) // (15 * MINUTE)
-    bench.run_slots(count)
-    assert count == 350_688
-    assert bench.handed == [start + n * 15 * MINUTE for n in range(1, count + 1)]
-    assert bench.missed == []
-
-
 def test_it_counts_from_the_slot_and_not_from_the_run() -> None:
     bench = Bench()
     bench.run(at("14:29:59.999999"), at("14:30:09"), at("14:45:00.001"), at("14:45:02"), at("15:14:59"))
