@@ -88,6 +88,23 @@ def test_a_stopped_nats_is_told_and_events_flow_after_its_return(project: Projec
     assert eventually(lambda: project.is_well("worker") and project.is_well("api_stub"))
 
 
+def test_what_waits_for_nats_outlives_the_workers_container(project: Project) -> None:
+    assert flows(project)
+    must(project.compose("stop", "nats"))
+    try:
+        last = newest_slot(project)
+        assert eventually(lambda: time.time() > last + 7)
+        must(project.compose("rm", "--stop", "--force", "worker"))
+    finally:
+        must(project.compose("start", "nats"))
+        must(project.compose("up", "--detach", "--no-deps", "worker"))
+    waited = int(project.line("worker", r"\[OUTBOX\] Events of an earlier run that wait for NATS: \d+").split()[-1])
+    assert waited >= 2
+    wanted = {datetime.fromtimestamp(last + 2 * n, UTC).isoformat()[:19] for n in range(waited + 1)}
+    assert eventually(lambda: wanted <= {identity[7:26] for identity in stored(project, "crypto")})
+    assert flows(project)
+
+
 def test_what_is_sent_while_mongo_is_stopped_is_stored_after_its_return(project: Project) -> None:
     must(project.compose("stop", "mongo"))
     try:

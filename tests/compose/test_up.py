@@ -89,7 +89,8 @@ def test_logs_rotate(project: Project, service: str) -> None:
 @pytest.mark.parametrize("service", [*LASTING, "provision"])
 def test_no_volume_is_without_a_name_and_so_left_behind_by_every_down(project: Project, service: str) -> None:
     volumes = [mount["Name"] for mount in project.inspect(service)["Mounts"] if mount["Type"] == "volume"]
-    assert volumes == {"nats": [f"{NAME}_nats-data"], "mongo": [f"{NAME}_mongo-data"]}.get(service, [])
+    data = {"nats": "nats-data", "mongo": "mongo-data", "worker": "worker-data"}
+    assert volumes == ([f"{NAME}_{data[service]}"] if service in data else [])
 
 
 @pytest.mark.parametrize(
