@@ -18,7 +18,7 @@ from worker.metrics import MISSED, OUTBOX
 
 log = logging.getLogger(__name__)
 
-# About 80,000 events of three quotes: two years of `*/15`, or most of a day of one event a second.
+# About 98,000 events of three quotes: more than two years of `*/15`, or a day of one event a second.
 MAX_BYTES = 64 * 1024 * 1024
 WARN_AT = 0.8
 # Events that are held in memory while the disk takes none.
