@@ -1,0 +1,55 @@
+"""`python -m tests.chaos`: a run of faults drawn from a seed. Exits 1 if the check finds a violation."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import secrets
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from stack import console
+from tests.chaos.faults import FAULTS, LONGER
+from tests.chaos.run import CLOCKS, Options, run
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--seed", default="", help="what the faults are drawn from (default: a random one)")
+    parser.add_argument("--seconds", type=float, default=600, help="how long, about (600)")
+    parser.add_argument(
+        "--workers", type=int, default=1, choices=range(1, len(CLOCKS) + 1), help="clocks up to 20 s apart"
+    )
+    parser.add_argument("--stubs", type=int, default=1, help="API stubs")
+    parser.add_argument("--rate", type=float, default=250, help="events a second beside the workers' (250)")
+    parser.add_argument("--kills", type=int, default=0, help="instead of a plan: so many SIGKILLs of each component")
+    parser.add_argument(
+        "--fault", action="append", default=[], choices=FAULTS | LONGER, metavar="NAME", help="only these"
+    )
+    parser.add_argument("--report", type=Path, metavar="FILE.json")
+    return parser.parse_args()
+
+
+def main() -> int:
+    given = arguments()
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
+    seed = given.seed or secrets.token_hex(4)
+    options = Options(seed, given.seconds, given.workers, given.stubs, given.rate, given.kills, given.fault)
+    console.say(options.command)
+    folder = Path(tempfile.mkdtemp(prefix=f"chaos-{seed}-"))
+    report = run(options, folder)
+    console.say(str(report))
+    if given.report:
+        given.report.write_text(json.dumps(report.json(), indent=2) + "\n", encoding="utf-8")
+    if report.violations:
+        console.say(f"logs and history: {folder}")
+        return 1
+    shutil.rmtree(folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

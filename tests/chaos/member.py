@@ -1,0 +1,164 @@
+"""A process of the stage, and the keeper that starts it again when it has ended, as Compose's restart policy does."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol, Self
+
+from stack.errors import StackError
+from stack.process import Process
+
+ROOT = Path(__file__).parents[2]
+# Seconds between two looks of a keeper.
+LOOK = 0.01
+# Seconds after its start before which a Python process may not have its signal handlers yet.
+YOUNG = 3.0
+FAKETIME = "faketime/libfaketime.so.1"
+
+
+def clock(ahead: int) -> dict[str, str]:
+    """The variables that set a Python process's clock so many seconds ahead. Raises StackError."""
+    if not ahead:
+        return {}
+    found = [path for folder in (Path("/usr/lib"), Path("/usr/local/lib")) for path in folder.glob(f"**/{FAKETIME}")]
+    if not found:
+        raise StackError(f"{FAKETIME} was not found: `apt-get install libfaketime` brings it")
+    return {"LD_PRELOAD": str(found[0]), "FAKETIME": f"+{ahead}s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+
+class Restartable(Protocol):
+    """What stack.servers.Server is, and Service."""
+
+    @property
+    def status(self) -> int | None: ...
+    def restart(self) -> None: ...
+    def kill(self, sig: signal.Signals = signal.SIGKILL) -> None: ...
+    def stop(self, patience: float = 10.0) -> int: ...
+
+
+class Service:
+    """`python -m module` in a folder of its own, with its output in `<folder>.log`."""
+
+    def __init__(self, module: str, folder: Path, environ: Mapping[str, str]) -> None:
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        self._environ = os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"} | dict(environ)
+        self._module, self._folder = module, folder
+        folder.mkdir()
+        self._log = folder.with_suffix(".log").open("a", encoding="utf-8")
+        self.process = self._start()
+
+    @property
+    def status(self) -> int | None:
+        return self.process.status
+
+    def restart(self) -> None:
+        self.process.stop()
+        self.process = self._start()
+
+    def kill(self, sig: signal.Signals = signal.SIGKILL) -> None:
+        self.process.kill(sig)
+
+    def stop(self, patience: float = 10.0) -> int:
+        return self.process.stop(patience)
+
+    def close(self) -> None:
+        self.stop()
+        self._log.close()
+
+    def wait_for_line(self, pattern: str | re.Pattern[str], timeout: float = 10.0) -> str:
+        return self.process.wait_for_line(pattern, timeout)
+
+    def _start(self) -> Process:
+        args = [sys.executable, "-m", self._module]
+        return Process(args, env=self._environ, cwd=self._folder, on_line=self._write)
+
+    def _write(self, line: str) -> None:
+        self._log.write(f"{time.time():.3f} {line}\n")
+        self._log.flush()
+
+
+class Member:
+    """Kept alive while the `with` lasts. `kind` is what it is one of; `kills` counts its deaths by SIGKILL.
+
+    `ready` is when it was last started, by the monotonic clock: for a server, when it answered. `ends` are the exit
+    statuses that SIGTERM has led to, of processes that were up.
+    """
+
+    def __init__(self, name: str, kind: str, process: Restartable) -> None:
+        self.name, self.kind, self.process = name, kind, process
+        self.ready = time.monotonic()
+        self.kills = 0
+        self.ends: list[int] = []
+        self._starting = self._terminated = self._held = False
+        self._tells = False  # the exit status is that of an undisturbed end
+        self._done = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name=f"keeper of {name}", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._keeper.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends the keeper, and not the process."""
+        self._done.set()
+        self._keeper.join(60)
+
+    @property
+    def alive(self) -> bool:
+        """True if it runs, and has answered if it is a server."""
+        return not self._starting and self.process.status is None
+
+    def kill(self) -> None:
+        """SIGKILL it, if it is alive."""
+        if self.alive:
+            self._starting = True  # until the keeper has seen to it
+            self._tells = False
+            self.kills += 1
+            self.signal(signal.SIGKILL)
+
+    @contextlib.contextmanager
+    def down(self) -> Iterator[None]:
+        """It is killed, and not started again while this lasts."""
+        self._held = True
+        self.kill()
+        try:
+            yield
+        finally:
+            self._held = False
+
+    def terminate(self) -> None:
+        self._tells = time.monotonic() - self.ready > YOUNG
+        self._terminated = True
+        self.signal(signal.SIGTERM)
+
+    def signal(self, sig: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            self.process.kill(sig)
+
+    def await_end(self, within: float) -> bool:
+        """True if it has ended after `terminate`, and was started again."""
+        deadline = time.monotonic() + within
+        while (waiting := self._terminated or not self.alive) and time.monotonic() < deadline:
+            time.sleep(LOOK)
+        return not waiting
+
+    def _keep(self) -> None:
+        while not self._done.wait(LOOK):
+            if (status := self.process.status) is None or self._held:
+                continue
+            self._starting = True
+            if self._terminated and self._tells:
+                self.ends.append(status)
+            self._terminated = self._tells = False
+            with contextlib.suppress(StackError):  # killed again before it answered: the next look finds it
+                self.process.restart()
+                self.ready = time.monotonic()
+                self._starting = False

@@ -1,0 +1,187 @@
+"""What is done to a machine, with the real code or with a defect: the checker's verdict is the difference.
+
+Each prints its figures and returns the violations found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import random
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import nats
+from pymongo import WriteConcern
+
+from api_stub.errors import StoreUnavailableError
+from api_stub.store import Store
+from bus.event import MSG_ID, SUBJECT, encode, parse, text
+from bus.stream import DAY, STREAM, stream_config
+from stack.process import Process
+from tests.chaos import scribe
+from tests.chaos.checker import Document, Violation, check
+from tests.chaos.disk import Disk, power_cut
+from tests.chaos.history import History, Operation
+from tests.chaos.ledger import eventually
+from tests.chaos.load import body
+from tests.chaos.machine import Machine, tell
+from tests.chaos.member import ROOT
+from worker.outbox import Outbox
+
+LANES = 5
+EVENTS = 100
+
+
+def jetstream(folder: Path, *, cuts: int = 2, config: str = "") -> list[Violation]:
+    """The power goes while events are published; what the stream has in the end is stored."""
+    with Machine(folder, config) as machine:
+        stub = machine.start("api_stub")
+        stub.stop()
+        machine.nats_disk.sync()  # the stream itself is older than the fault
+        with machine.load(rate=5000):
+            for _ in range(cuts):
+                machine.acknowledges(300)
+                machine.cut(services=False)
+        stub.restart()
+        return machine.settle("JetStream, power cuts")
+
+
+def mongodb(folder: Path, *, cuts: int = 2, concern: WriteConcern | None = None) -> list[Violation]:
+    """The power goes while events are stored, with another write concern if one is given."""
+    with Machine(folder) as machine:
+        stop = threading.Event()
+        writer = threading.Thread(target=lambda: asyncio.run(_write(machine, concern, stop)))
+        writer.start()
+        try:
+            for _ in range(cuts):
+                machine.acknowledges(1000)
+                machine.cut(services=False)
+        finally:
+            stop.set()
+            writer.join()
+        return machine.verdict("MongoDB, power cuts")
+
+
+def outbox(folder: Path, *, cuts: int = 2, synchronous: str = "") -> list[Violation]:
+    """The power goes while events are added to the outbox, with another `PRAGMA synchronous` if one is given."""
+    begin, history = time.monotonic(), History()
+    events: list[Document] = []
+    with Disk(folder) as disk:
+        for cut in range(cuts):
+            path = disk.path / f"{cut}.db"
+            kept = _kept(path, disk, synchronous)
+            for number in range(len(kept) + 1):
+                slot = scribe.slot(number)
+                operation = _stored(f"{cut}@{slot}", encode(scribe.event(slot)), number)
+                # The power may have gone between the adding and the telling.
+                history.record(operation if slot in kept else operation._replace(result="unknown"))
+            with Outbox(path, scribe.FEED) as found:
+                slots = sorted(map(text, found.slots()))
+            events += [_document(f"{cut}@{slot}", encode(scribe.event(slot)), n) for n, slot in enumerate(slots)]
+    violations = check(history.operations, events, [])
+    tell(f"outbox, power cuts: {cuts} cuts", history, 0, violations, begin)
+    return violations
+
+
+def outage(folder: Path, *, stub: str = "api_stub") -> list[Violation]:
+    """MongoDB is down, and the API stub that has taken the events meanwhile is killed."""
+    with Machine(folder) as machine:
+        service = machine.start(stub)
+        service.stop()
+        with machine.load(rate=4 * EVENTS):
+            machine.acknowledges(EVENTS)
+        machine.mongod.kill()
+        service.restart()
+        machine.drained(within=3)  # which only a stub does that acknowledges what it cannot store
+        service.kill()
+        machine.mongod.start()
+        service.restart()
+        return machine.settle("API stub killed while MongoDB is down")
+
+
+def pair(folder: Path, *, worker: str = "worker") -> list[Violation]:
+    """Two workers have the same slots."""
+    with Machine(folder) as machine:
+        machine.start("api_stub")
+        machine.start_workers(worker, worker)
+        machine.stores(4)
+        return machine.settle("two workers")
+
+
+def twice(folder: Path, *, window: float = 7 * DAY) -> tuple[int, list[Violation]]:
+    """Each event is published, and after some time again. Returns how many the stream then has, too.
+
+    Good ones only: the place of a dead letter is its place in the stream, so that each copy has its own.
+    """
+    with Machine(folder) as machine:
+        copies = asyncio.run(_publish_twice(machine, window))
+        machine.start("api_stub")
+        return copies, machine.settle(f"{EVENTS} events published twice, {copies} in the stream")
+
+
+async def _write(machine: Machine, concern: WriteConcern | None, stop: threading.Event) -> None:
+    numbers, rng = iter(range(10**9)), random.Random("store")
+    async with Store(machine.mongod.url, "crypto") as store, asyncio.TaskGroup() as lanes:
+        if concern:
+            store._events = store._events.with_options(write_concern=concern)
+
+        async def lane() -> None:
+            while not stop.is_set():
+                number = next(numbers)
+                content, valid = body(number, rng)
+                if valid:
+                    await _add(store, machine.history, f"load@{number}", content, number)
+
+        for _ in range(LANES):
+            lanes.create_task(lane())
+
+
+async def _add(store: Store, history: History, identity: str, content: bytes, number: int) -> None:
+    document = _document(identity, content, number)
+    try:
+        await store.add_events([document])
+    except StoreUnavailableError:
+        history.record(_stored(identity, content, number)._replace(result="unknown"))
+    else:
+        history.record(_stored(identity, content, number))
+
+
+def _kept(path: Path, disk: Disk, synchronous: str) -> set[str]:
+    """The slots whose events were added until the power went."""
+    environ = {"OUTBOX_PATH": str(path), "SYNCHRONOUS": synchronous, "PYTHONUNBUFFERED": "1"}
+    process = Process([sys.executable, "-m", "tests.chaos.scribe"], env=os.environ | environ, cwd=ROOT)
+    try:
+        eventually(lambda: len(process.lines) > EVENTS, 20)
+        power_cut([process], [disk])
+    finally:
+        process.stop()
+    return {line.removeprefix(scribe.KEPT) for line in process.lines if line.startswith(scribe.KEPT)}
+
+
+async def _publish_twice(machine: Machine, window: float) -> int:
+    nc = await nats.connect(machine.nats.url)
+    try:
+        js = nc.jetstream()
+        await js.add_stream(dataclasses.replace(stream_config(1), duplicate_window=window))
+        for _ in range(2):
+            for number in range(EVENTS):
+                content = encode(scribe.event(scribe.slot(number)))
+                ack = await js.publish(SUBJECT, content, headers={MSG_ID: f"load@{number}"})
+                machine.history.record(_stored(f"load@{number}", content, ack.seq))
+            await asyncio.sleep(0.5)  # more than a short window
+        return (await js.stream_info(STREAM)).state.messages
+    finally:
+        await nc.close()
+
+
+def _stored(identity: str, content: bytes, number: int) -> Operation:
+    return Operation(identity, content, time.time(), time.time(), "ok", number)
+
+
+def _document(identity: str, content: bytes, number: int) -> Document:
+    return {"_id": identity, **parse(content), "received_at": datetime.now(UTC), "stream_seq": number}

@@ -1,0 +1,172 @@
+"""The system under test as processes: servers, links, workers and API stubs, each of them kept alive."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from stack import ports
+from stack.errors import NotReadyError
+from stack.servers import Mongod, NatsServer, Server
+from tests.chaos.checker import Consumer, Feed
+from tests.chaos.ledger import FEED, Ledger, eventually
+from tests.chaos.member import Member, Service, clock
+from tests.chaos.proxy import Proxy
+from worker.cron import Cron
+
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+# Seconds for everything to be up, or to have been started again.
+START = 60.0
+
+
+class Evidence(NamedTuple):
+    """What was found when the stage had come to rest. `ends`: exit statuses after SIGTERM that are not 0."""
+
+    events: list[dict[str, Any]]
+    dead_letters: list[dict[str, Any]]
+    consumer: Consumer | None
+    feed: Feed
+    ends: list[str]
+
+
+class Stage:
+    """`clocks`: a worker for each, whose clock is so many seconds ahead. Logs are in `folder`, data is not kept."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        clocks: Sequence[int] = (0,),
+        stubs: int = 1,
+        schedule: str = "* * * * * *",
+        missed_slots: str = "all",
+    ) -> None:
+        self.folder = folder
+        self.nats, self.mongod = NatsServer(), Mongod()
+        self.members: list[Member] = []
+        self.links: dict[str, Proxy] = {}
+        self._services: list[Service] = []
+        self.cron = Cron(schedule)
+        self.clocks, self._stubs = clocks, stubs
+        self._environ = {
+            "MARKET_SOURCE": "simulated",
+            "MISSED_SLOTS": missed_slots,
+            "SCHEDULE": schedule,
+            "OUTBOX_PATH": "outbox.db",
+        }
+        self._keepers, self._closing = ExitStack(), ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as closing:
+            for server in (self.nats, self.mongod):
+                closing.enter_context(server)
+                closing.callback(self._keep_log, server)
+            for name, server in (("worker-nats", self.nats), ("stub-nats", self.nats), ("stub-mongo", self.mongod)):
+                self.links[name] = closing.enter_context(Proxy(server.port))
+            self.ledger = closing.enter_context(Ledger(self.nats.url, self.mongod.url))
+            self._provision()
+            self._start(closing)
+            self._closing = closing.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.heal()
+        self._closing.close()
+
+    def of(self, kind: str) -> list[Member]:
+        """The members of a kind: nats, mongod, api_stub or worker."""
+        return [member for member in self.members if member.kind == kind]
+
+    def heal(self) -> None:
+        """End the links' faults and every freeze. What was killed is the keepers' affair."""
+        for link in self.links.values():
+            link.heal()
+        for member in self.members:
+            member.signal(signal.SIGCONT)
+
+    def flows(self, within: float) -> float | None:
+        """Seconds from now until an event is stored that nobody could publish yet; None if `within` is not enough."""
+        begin, newest = time.monotonic(), datetime.now(UTC) + max(self.clocks) * SECOND
+        return time.monotonic() - begin if eventually(lambda: bool(self.ledger.slots(newest)), within) else None
+
+    def settle(self, within: float = 120.0) -> Evidence:
+        """Heal all, restart all, wait until nothing is left to do (seconds for each step), and see what is there."""
+        self.heal()
+        for member in self.members:
+            member.terminate()
+        for member in self.members:
+            member.await_end(START)
+        until = datetime.now(UTC)
+        feed = self._feed(until)
+        eventually(lambda: not set(feed.slots) - self.ledger.slots(), within)
+        for service in self._services:
+            service.wait_for_line("[NATS] Connected", START)
+        self._keepers.close()
+        for member in self.of("worker"):
+            member.ends.append(member.process.stop())
+        eventually(lambda: _drained(self.ledger.consumer()), within)
+        return Evidence(
+            self.ledger.events(),
+            self.ledger.dead_letters(),
+            self.ledger.consumer(),
+            self._feed(until),
+            [f"{m.name}: status {s}" for m in self.members for s in m.ends if s and m.kind in ("worker", "api_stub")],
+        )
+
+    def _keep_log(self, server: Server) -> None:
+        shutil.copy(server.log, self.folder)
+
+    def _provision(self) -> None:
+        environ = {"NATS_URL": self.nats.url, "MONGO_URL": self.mongod.url}
+        service = Service("provision", self.folder / "provision", environ)
+        try:
+            if status := service.process.wait(START):
+                raise NotReadyError(f"provision ended with status {status}: see {self.folder}/provision.log")
+        finally:
+            service.close()
+
+    def _start(self, closing: ExitStack) -> None:
+        self.members += [Member("nats", "nats", self.nats), Member("mongod", "mongod", self.mongod)]
+        for number in range(1, self._stubs + 1):
+            self._add(closing, "api_stub", number, {"HTTP_PORT": str(ports.free())})
+        for number, ahead in enumerate(self.clocks, 1):
+            self._add(closing, "worker", number, {"HEALTH_PORT": str(ports.free()), **clock(ahead)})
+        closing.callback(self._keepers.close)
+        for member in self.members:
+            self._keepers.enter_context(member)
+        if not eventually(lambda: bool(self.ledger.slots()), START):
+            raise NotReadyError(f"no event was stored within {START:.0f} s: see the logs in {self.folder}")
+        self.begun = datetime.now(UTC)
+
+    def _add(self, closing: ExitStack, kind: str, number: int, environ: Mapping[str, str]) -> None:
+        nats = self.links["worker-nats" if kind == "worker" else "stub-nats"]
+        urls = {
+            "NATS_URL": f"nats://127.0.0.1:{nats.port}",
+            "MONGO_URL": f"mongodb://127.0.0.1:{self.links['stub-mongo'].port}",
+        }
+        service = Service(kind, self.folder / f"{kind}{number}", {**self._environ, **urls, **environ})
+        closing.callback(service.close)
+        self._services.append(service)
+        self.members.append(Member(f"{kind}{number}", kind, service))
+
+    def _feed(self, until: datetime) -> Feed:
+        """The slots that must be there by then; those that may be: from before all ran, and of fast clocks."""
+        ahead = max(self.clocks) * SECOND
+        edge = [
+            *self.cron.between(self.begun - MINUTE, self.begun + ahead),
+            *self.cron.between(until, datetime.now(UTC) + ahead),
+        ]
+        return Feed(FEED, list(self.cron.between(self.begun + ahead, until)), edge, "simulated")
+
+
+def _drained(consumer: Consumer | None) -> bool:
+    return consumer is not None and consumer == Consumer(0, 0, consumer.last_seq, consumer.last_seq)

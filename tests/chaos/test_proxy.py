@@ -1,0 +1,196 @@
+"""Each fault of the proxy does to a connection what its name says."""
+
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.chaos.proxy import Proxy
+
+QUIET = 0.3
+
+
+class Server(socketserver.ThreadingTCPServer):
+    """Answers what it gets in capitals, and keeps it."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.received = b""
+        self.clients: list[socket.socket] = []
+        self.port: int = self.server_address[1]
+
+    def hang_up(self) -> None:
+        for client in self.clients:
+            client.shutdown(socket.SHUT_RDWR)
+
+
+class Handler(socketserver.BaseRequestHandler):
+    server: Server
+
+    def handle(self) -> None:
+        self.server.clients.append(self.request)
+        try:
+            while data := self.request.recv(65_536):
+                self.server.received += data
+                self.request.sendall(data.upper())
+        except OSError:
+            pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[Proxy]:
+    with Proxy(server.port) as running:
+        yield running
+
+
+@pytest.fixture
+def client(proxy: Proxy) -> Iterator[socket.socket]:
+    """A connection that has been used."""
+    with connect(proxy) as connection:
+        assert ask(connection, b"hello") == b"HELLO"
+        yield connection
+
+
+def connect(proxy: Proxy) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", proxy.port), timeout=5)
+
+
+def ask(connection: socket.socket, data: bytes, within: float = 5.0) -> bytes:
+    connection.settimeout(within)
+    connection.sendall(data)
+    answer = b""
+    while len(answer) < len(data):
+        if not (piece := connection.recv(65_536)):
+            break
+        answer += piece
+    return answer
+
+
+def received(server: Server, data: bytes) -> bool:
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and not server.received.endswith(data):
+        time.sleep(0.01)
+    return server.received.endswith(data)
+
+
+def healed(proxy: Proxy) -> bool:
+    """True if a new connection works after `heal`."""
+    proxy.heal()
+    with connect(proxy) as fresh:
+        return ask(fresh, b"well") == b"WELL"
+
+
+def test_without_a_fault_all_passes(client: socket.socket) -> None:
+    data = bytes(range(97, 123)) * 100_000
+    threading.Thread(target=client.sendall, args=[data]).start()
+    answer = b""
+    while len(answer) < len(data):
+        answer += client.recv(65_536)
+    assert answer == data.upper()
+
+
+def test_cut_closes_and_refuses(proxy: Proxy, client: socket.socket) -> None:
+    proxy.cut()
+    assert client.recv(1) == b""
+    with pytest.raises(ConnectionRefusedError):
+        connect(proxy)
+    assert healed(proxy)
+
+
+def test_hang_passes_nothing_and_later_all(proxy: Proxy, server: Server, client: socket.socket) -> None:
+    proxy.hang()
+    with connect(proxy) as other:
+        for connection in (client, other):
+            with pytest.raises(TimeoutError):
+                ask(connection, b"quiet", QUIET)
+        assert server.received == b"hello"
+        proxy.heal()
+        for connection in (client, other):
+            connection.settimeout(5)
+            assert connection.recv(5) == b"QUIET"
+
+
+def test_hang_tells_nobody_that_the_server_has_gone(proxy: Proxy, server: Server, client: socket.socket) -> None:
+    proxy.hang()
+    server.hang_up()
+    client.settimeout(QUIET)
+    with pytest.raises(TimeoutError):
+        client.recv(1)
+    proxy.heal()
+    client.settimeout(5)
+    assert client.recv(1) == b""
+
+
+def test_reset_resets_old_and_new_connections(proxy: Proxy, client: socket.socket) -> None:
+    proxy.reset()
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
+    with pytest.raises(ConnectionResetError), connect(proxy) as fresh:  # it may come before connect() returns
+        fresh.recv(1)
+    assert healed(proxy)
+
+
+def test_half_open_leaves_the_client_without_a_server_for_good(
+    proxy: Proxy, server: Server, client: socket.socket
+) -> None:
+    proxy.half_open()
+    with connect(proxy) as late:
+        assert healed(proxy)
+        for connection in (client, late):
+            with pytest.raises(TimeoutError):
+                ask(connection, b"lost", QUIET)
+    assert server.received == b"hellowell"
+
+
+def test_slow_takes_its_time_for_each_piece(proxy: Proxy, client: socket.socket) -> None:
+    proxy.slow(0.1, size=10)
+    assert ask(client, b"a") == b"A"  # the reads that were waiting had the old size
+    begin = time.monotonic()
+    assert ask(client, 30 * b"b") == 30 * b"B"
+    assert 0.35 < time.monotonic() - begin < 2
+    proxy.heal()
+    assert ask(client, b"a") == b"A"
+
+
+def test_dropped_replies_are_to_requests_that_reached_the_server(
+    proxy: Proxy, server: Server, client: socket.socket
+) -> None:
+    proxy.drop_replies()
+    with pytest.raises(TimeoutError):
+        ask(client, b"request", QUIET)
+    assert received(server, b"request")
+    proxy.heal()
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
+    assert healed(proxy)
+
+
+def test_injected_bytes_reach_the_client(proxy: Proxy, client: socket.socket) -> None:
+    proxy.inject(b"-ERR 'Stale Connection'\r\n")
+    assert client.recv(100) == b"-ERR 'Stale Connection'\r\n"
+
+
+def test_a_server_that_closes_is_told_to_the_client(server: Server, client: socket.socket) -> None:
+    server.hang_up()
+    assert client.recv(1) == b""
+
+
+def test_a_server_that_is_down_closes_the_connection() -> None:
+    with Proxy(1) as proxy, connect(proxy) as client:
+        assert client.recv(1) == b""
