@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := exec $(VENV)/bin/python -m
 
-.PHONY: demo dev test check e2e verify lock
+.PHONY: demo dev test check e2e chaos verify audit lock
 
 demo: $(VENV)/.local ## the whole sequence without Docker; DATA=dir keeps the data
 	@$(RUN) stack demo $(if $(DATA),--data $(DATA))
@@ -14,8 +14,12 @@ dev: $(VENV)/.local ## the services, restarted when their files change
 verify: $(VENV)/.local ## the checklist against a running stack
 	@$(RUN) stack verify
 
+audit: $(VENV)/.local ## the slots expected and stored; SINCE=7d for another span than 24h
+	@$(RUN) stack audit $(if $(SINCE),--since $(SINCE))
+
 test: $(VENV)/.installed ## every test that this machine can run
-	@$(RUN) pytest
+	@$(VENV)/bin/python -m pytest --ignore=tests/chaos
+	@$(RUN) pytest tests/chaos -n 4 --dist worksteal
 
 check: $(VENV)/.installed ## lint, format, types
 	$(VENV)/bin/ruff check .
@@ -24,6 +28,10 @@ check: $(VENV)/.installed ## lint, format, types
 
 e2e: $(VENV)/.installed ## the tests on real servers
 	@$(RUN) pytest tests/e2e
+
+chaos: $(VENV)/.installed ## faults drawn from a seed; SEED, SECONDS, KILLS, REPORT
+	@$(RUN) tests.chaos --seconds $(or $(SECONDS),600) --workers 3 --stubs 2 \
+		$(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) $(if $(REPORT),--report $(REPORT))
 
 lock: $(VENV)/.installed ## the images' pinned dependencies, with hashes
 	$(VENV)/bin/uv pip compile -q pyproject.toml --extra worker --universal --python-version 3.13 \

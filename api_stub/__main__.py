@@ -8,6 +8,7 @@ import sys
 from api_stub import web
 from api_stub.config import Settings
 from api_stub.errors import ApiError
+from api_stub.metrics import Metrics
 from api_stub.server import serve
 from api_stub.store import Store
 from api_stub.subscriber import Subscriber
@@ -27,14 +28,15 @@ async def run(settings: Settings) -> int:
 
 
 async def serve_and_store(settings: Settings) -> None:
+    metrics = Metrics()
     async with (
         Store(settings.mongo_url, settings.mongo_db) as store,
         Bus(settings, "api_stub") as bus,
         Consumer(bus, settings.batch) as consumer,
-        serve(web.application(bus, store), settings.http_host, settings.http_port),
+        serve(web.application(bus, store, metrics), settings.http_host, settings.http_port),
     ):
         log.info("[HTTP] Listening on http://%s:%d", settings.http_host, settings.http_port)
-        await Subscriber(consumer, store, settings.max_events_per_second).run()
+        await Subscriber(consumer, store, metrics, settings.max_events_per_second).run()
 
 
 if __name__ == "__main__":

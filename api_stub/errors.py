@@ -18,3 +18,7 @@ class BadDocumentError(ApiError):
 
 class BadCursorError(ApiError):
     """The cursor is not one that this API gave out."""
+
+
+class TakenError(ApiError):
+    """Another event is stored under this id."""

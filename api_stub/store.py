@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -20,6 +21,7 @@ from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from api_stub.errors import BadCursorError, BadDocumentError, StoreUnavailableError
+from bus.event import RESERVED
 
 Document = Mapping[str, Any]
 
@@ -75,11 +77,8 @@ class Store:
 
     async def ping(self) -> None:
         """A round trip within 2 s. Raises StoreUnavailableError."""
-        try:
-            with pymongo.timeout(2):
-                await self._client.admin.command("ping")
-        except PyMongoError as error:
-            raise StoreUnavailableError(f"MongoDB: {brief(error)}") from error
+        with _available(), pymongo.timeout(2):
+            await self._client.admin.command("ping")
 
     async def add_events(self, documents: Sequence[Document]) -> Written:
         return await _insert(self._events, documents)
@@ -90,12 +89,60 @@ class Store:
     async def newest(self, limit: int, cursor: str | None) -> tuple[list[dict[str, Any]], str | None]:
         """A page of events, newest first, and the cursor of the next page; raises BadCursorError."""
         where = _after(cursor) if cursor else {}
-        try:
+        with _available():
             page = await self._events.find(where, sort=NEWEST_FIRST, limit=limit + 1).to_list()
-        except PyMongoError as error:
-            raise StoreUnavailableError(f"MongoDB: {brief(error)}") from error
         more = len(page) > limit
         return page[:limit], _cursor(page[limit - 1]) if more else None
+
+    async def newest_slot(self, now: datetime) -> datetime | None:
+        """The newest slot that is stored, of any feed, and not in the future."""
+        with _available():
+            found = await self._events.find_one({"timestamp": {"$lte": now}}, {"timestamp": 1}, sort=NEWEST_FIRST)
+        return found["timestamp"] if found else None
+
+    async def holds(self, event: Document) -> bool:
+        """True if `events` has this event under its id, whenever and from wherever in the stream it came."""
+        with _available():
+            found = await self._events.find_one({"_id": event["_id"]}, dict.fromkeys(RESERVED, 0))
+        content = {key: value for key, value in event.items() if key not in RESERVED}
+        return found is not None and bson.encode(found) == bson.encode(content)
+
+    async def dead_letters(self, limit: int) -> list[dict[str, Any]]:
+        """The newest first, with the `size` of each body in place of its bytes."""
+        fields = {"headers": 1, "reason": 1, "stream_seq": 1, "received_at": 1, "size": {"$binarySize": "$raw"}}
+        # The bodies, up to 15 MB each, are left behind before sorting.
+        stages: list[dict[str, Any]] = [{"$project": fields}, {"$sort": {"received_at": -1, "_id": -1}}]
+        stages.append({"$limit": limit})
+        with _available():
+            return await (await self._dead_letters.aggregate(stages)).to_list()
+
+    async def dead_letter(self, identity: str) -> dict[str, Any] | None:
+        with _available():
+            return await self._dead_letters.find_one({"_id": identity})
+
+    async def dead_letter_ids(self) -> list[str]:
+        """All of them, the oldest first."""
+        with _available():
+            letters = await self._dead_letters.find({}, {"received_at": 1}, sort=[("received_at", 1)]).to_list()
+        return [letter["_id"] for letter in letters]
+
+    async def count_dead_letters(self) -> int:
+        with _available():
+            return await self._dead_letters.count_documents({}, hint="_id_")
+
+    async def remove_dead_letter(self, identity: str) -> bool:
+        """Return False if it was not there."""
+        with _available():
+            return (await self._dead_letters.delete_one({"_id": identity})).deleted_count > 0
+
+
+@contextlib.contextmanager
+def _available() -> Iterator[None]:
+    """Raises StoreUnavailableError for what MongoDB, or the way to it, is the reason of."""
+    try:
+        yield
+    except PyMongoError as error:
+        raise StoreUnavailableError(f"MongoDB: {brief(error)}") from error
 
 
 async def _insert(collection: AsyncCollection[dict[str, Any]], documents: Sequence[Document]) -> Written:
@@ -111,13 +158,12 @@ async def _insert(collection: AsyncCollection[dict[str, Any]], documents: Sequen
         except BadDocumentError as error:
             written.rejected[index] = str(error)
     indexes = list(encoded)
-    try:
-        if encoded:
-            await collection.insert_many(list(encoded.values()), ordered=False)
-    except BulkWriteError as error:
-        _sort_out(error.details, indexes, written)
-    except PyMongoError as error:
-        raise StoreUnavailableError(f"MongoDB: {brief(error)}") from error
+    with _available():
+        try:
+            if encoded:
+                await collection.insert_many(list(encoded.values()), ordered=False)
+        except BulkWriteError as error:
+            _sort_out(error.details, indexes, written)
     return written
 
 

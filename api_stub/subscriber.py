@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from api_stub.errors import StoreUnavailableError
+from api_stub.metrics import Metrics
 from api_stub.store import Document, Store, Written
 from bus import event, service
 from bus.consumer import Consumer, Delivery
@@ -28,10 +29,11 @@ MAX_RAW = 15 * 1024 * 1024
 
 
 class Subscriber:
-    def __init__(self, consumer: Consumer, store: Store, rate: float | None = None) -> None:
+    def __init__(self, consumer: Consumer, store: Store, metrics: Metrics, rate: float | None = None) -> None:
         """`rate`: events a second at most, None for no limit."""
         self._consumer = consumer
         self._store = store
+        self._metrics = metrics
         self._rate = rate
 
     async def run(self) -> None:
@@ -76,6 +78,8 @@ class Subscriber:
         for delivery in batch:
             if id(delivery) not in left:
                 await delivery.ack()
+        dead = len(bad) - len(buried.rejected) - len(buried.duplicates)
+        self._metrics.count(batch, [d for _, d in good], written, dead)
         _tell(good, written, [letter for letter in bad if id(letter[0]) not in left])
 
     async def _retried(
@@ -100,12 +104,12 @@ class Subscriber:
 
 def document(delivery: Delivery) -> dict[str, Any]:
     """The event as `events` keeps it. Raises InvalidEventError."""
-    return {
-        "_id": delivery.identity,
-        **event.parse(delivery.body),
-        "received_at": datetime.now(UTC),
-        "stream_seq": delivery.seq,
-    }
+    return stored(delivery.identity, delivery.body, delivery.seq, datetime.now(UTC))
+
+
+def stored(identity: str, body: bytes, seq: int | None, received: datetime) -> dict[str, Any]:
+    """The event as `events` keeps it, made of its parts. Raises InvalidEventError."""
+    return {"_id": identity, **event.parse(body), "received_at": received, "stream_seq": seq}
 
 
 def dead_letter(delivery: Delivery, reason: str) -> dict[str, Any]:
@@ -129,12 +133,12 @@ def _tell(good: Sequence[tuple[Delivery, Document]], written: Written, bad: Sequ
         return
     for index, (delivery, doc) in enumerate(good):
         if index in written.duplicates:
-            log.info("[EVENT] Already stored: %s (%s)", _printable(doc["_id"]), _where(delivery))
+            log.info("[EVENT] Already stored: %s (%s)", printable(doc["_id"]), _where(delivery))
         elif index not in written.rejected:
-            log.info("[EVENT] Stored %s (%s)", _printable(doc["_id"]), _where(delivery))
+            log.info("[EVENT] Stored %s (%s)", printable(doc["_id"]), _where(delivery))
 
 
-def _printable(identity: str) -> str:
+def printable(identity: str) -> str:
     """A publisher's id, with nothing in it that a terminal would obey."""
     return "".join(char if char.isprintable() else "\ufffd" for char in identity)
 

@@ -7,14 +7,16 @@ from typing import Annotated
 
 import msgspec
 from fastapi import FastAPI, HTTPException, Query, Response
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from api_stub.errors import BadCursorError, StoreUnavailableError
+from api_stub.metrics import Metrics
 from api_stub.store import Store
 from bus.client import Bus
 
 
-def application(bus: Bus, store: Store) -> FastAPI:
+def application(bus: Bus, store: Store, metrics: Metrics) -> FastAPI:
     app = FastAPI(title="Crypto Updates", docs_url=None, redoc_url=None)
 
     @app.get("/", include_in_schema=False)
@@ -45,5 +47,10 @@ def application(bus: Bus, store: Store) -> FastAPI:
         if reasons:
             return JSONResponse({"status": "not ready", "reasons": reasons}, 503)
         return JSONResponse({"status": "ready"})
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def measured() -> Response:
+        """For Prometheus; what NATS or MongoDB does not tell within 2 s is left out."""
+        return Response(await metrics.exposition(bus, store), media_type=CONTENT_TYPE_LATEST)
 
     return app

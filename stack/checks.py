@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -24,12 +23,10 @@ from bus.client import Bus
 from bus.config import redacted
 from bus.connection import LINK_ERRORS, Connection, reason
 from bus.errors import JetStreamMissingError
-from bus.event import identity, text
+from bus.event import text
 from bus.stream import DAY, DURABLE, STREAM, consumer_config, stream_config
+from stack import feed, slots
 from stack.target import API, FailedError, SkippedError, Stack
-from worker import tick
-from worker.catchup import BY_HAND
-from worker.cron import Cron
 
 # Seconds for an answer.
 JETSTREAM, MONGO = 2.0, 4.0
@@ -37,15 +34,16 @@ JETSTREAM, MONGO = 2.0, 4.0
 BACK = 15.0
 # More than the API stub's own deadline for MongoDB, so that it has the time to say what is wrong.
 HTTP = 11.0
-# Seconds that publishing and storing may take before an event counts as missing.
-ON_ITS_WAY = 2.0
-EPOCH = datetime.fromtimestamp(0, UTC)
-SECOND, WINDOW = timedelta(seconds=1), timedelta(days=1)
+WINDOW = timedelta(days=1)
 NAMED = 3
 
 PROVISION = "run `python -m provision` (docker compose up provision)"
 NATS = "see the NATS server's log (docker compose logs nats)"
 DELIVERY = "see to the event delivery first"
+MISSING = (
+    "`python -m worker --once --slot TIME` makes up for one; MISSED_SLOTS decides after an outage; if SCHEDULE was"
+    " changed since then, these were never slots"
+)
 WORKER = "see the worker's log (docker compose logs worker); FEED, SCHEDULE and SCHEDULE_TZ must be the worker's"
 
 
@@ -133,40 +131,31 @@ async def event_arrives(stack: Stack) -> str:
 
 
 async def schedule_is_kept(stack: Stack) -> str:
-    feed, now = stack.settings.feed, datetime.now(UTC)
+    name, now = stack.settings.feed, datetime.now(UTC)
     advice = WORKER if stack.delivers else DELIVERY
-    newest = await stack.mongo().find_one(between(feed, EPOCH, now), sort=[("_id", -1)])
+    newest = await feed.newest(stack.mongo(), name, now)
     if newest is None:
         upcoming = text(stack.cron.next(now))
-        raise FailedError(f"no event of feed {feed} is stored; the next slot is {upcoming}", advice)
-    slot, due = newest["timestamp"], stack.cron.previous(now - grace(stack.cron, now))
-    if slot < due:
-        raise FailedError(f"the newest event of feed {feed} is {text(slot)}; {text(due)} was due", advice)
-    return f"newest event of feed {feed}: {text(slot)}"
+        raise FailedError(f"no event of feed {name} is stored; the next slot is {upcoming}", advice)
+    due = stack.cron.previous(now - slots.grace(stack.cron, now))
+    if newest < due:
+        raise FailedError(f"the newest event of feed {name} is {text(newest)}; {text(due)} was due", advice)
+    return f"newest event of feed {name}: {text(newest)}"
 
 
 async def no_slot_is_missing(stack: Stack) -> str:
-    events, feed, now = stack.mongo(), stack.settings.feed, datetime.now(UTC)
-    # One that was published by hand for a slot long past is no beginning.
-    late = {"$subtract": ["$received_at", "$timestamp"]}
-    in_time = {"$expr": {"$lt": [late, BY_HAND // timedelta(milliseconds=1)]}}
-    first = await events.find_one(between(feed, EPOCH, now) | in_time, sort=[("_id", 1)])
-    first = first or await events.find_one(between(feed, EPOCH, now), sort=[("_id", -1)])
+    events, name, now = stack.mongo(), stack.settings.feed, datetime.now(UTC)
+    first = await feed.beginning(events, name, now)
     if first is None:
-        raise SkippedError(f"no event of feed {feed} is stored")
-    start, end = max(first["timestamp"], now - WINDOW), now - grace(stack.cron, now)
+        raise SkippedError(f"no event of feed {name} is stored")
+    start, end = max(first, now - WINDOW), now - slots.grace(stack.cron, now)
+    stored = await feed.stored(events, name, start, end)
     # In a thread, because a day has up to 86,400 slots.
-    slots = await asyncio.to_thread(lambda: list(stack.cron.between(start, end)))
-    stored = {document["timestamp"] async for document in events.find(between(feed, start, end), {"timestamp": 1})}
-    missing = [slot for slot in slots if slot not in stored]
-    since = f"since {text(start)}"
-    if missing:
-        advice = (
-            "`python -m worker --once --slot TIME` makes up for one; MISSED_SLOTS decides after an outage; if SCHEDULE"
-            " was changed since then, these were never slots"
-        )
-        raise FailedError(f"{len(missing)} of {_count(len(slots))} {since}: {_first(map(text, missing))}", advice)
-    return f"{_count(len(slots))} {since}, all stored"
+    row = await asyncio.to_thread(slots.compare, stack.cron, start, end, stored)
+    count, since = f"{row.expected} slot{'' if row.expected == 1 else 's'}", f"since {text(start)}"
+    if row.gaps:
+        raise FailedError(f"{row.missing} of {count} {since}: {slots.named(row.gaps, NAMED)}", MISSING)
+    return f"{count} {since}, all stored"
 
 
 async def api_is_ready(stack: Stack) -> str:
@@ -207,26 +196,6 @@ def cut(connection: Connection) -> None:
     """Break the TCP connection off, with no word to either side's protocol."""
     transport: Any = connection.nc._transport  # noqa: SLF001 - a client has no public way to lose its connection
     transport._io_writer.transport.abort()  # noqa: SLF001 - the same
-
-
-def grace(cron: Cron, now: datetime) -> timedelta:
-    """How long after its slot an event may come: the worker's own limit for a fetch, and the way to MongoDB."""
-    return timedelta(seconds=tick.budget(cron, cron.previous(now)) + ON_ITS_WAY)
-
-
-def between(feed: str, start: datetime, end: datetime) -> dict[str, Any]:
-    """A query for the feed's events from `start` to `end`, parts included: its ids are in the order of their slots."""
-    return {"_id": {"$gte": identity(feed, start), "$lt": identity(feed, end + SECOND)}}
-
-
-def _count(slots: int) -> str:
-    return f"{slots} slot" if slots == 1 else f"{slots} slots"
-
-
-def _first(names: Iterable[str]) -> str:
-    named = list(names)
-    more = len(named) - NAMED
-    return ", ".join(named[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _reasons(answer: httpx.Response) -> str:

@@ -1,0 +1,115 @@
+"""What the API stub counts, and what it asks NATS and MongoDB at a scrape, by Prometheus' names and units."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from api_stub.errors import StoreUnavailableError
+from api_stub.store import Document, Store, Written
+from bus.client import Bus
+from bus.connection import LINK_ERRORS
+from bus.consumer import Delivery
+from bus.errors import UnreachableError
+from bus.stream import DURABLE, STREAM
+
+# Seconds for the servers' answers; a scrape goes without them rather than late.
+PATIENCE = 2.0
+# From an event that goes straight through to one that an outage of a day held back.
+BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 86_400)
+# What is asked for at the scrape.
+ASKED = {
+    "crypto_consumer_pending": "Events in the stream that were not delivered yet",
+    "crypto_consumer_ack_pending": "Events that were delivered and are not acknowledged yet",
+    "crypto_consumer_redelivered": "Events that were delivered more than once and are not acknowledged yet",
+    "crypto_dead_letters": "Dead letters in MongoDB",
+    "crypto_last_stored_slot_timestamp_seconds": "The newest slot in MongoDB, also while MongoDB does not answer",
+}
+Values = dict[str, float]
+
+
+class Metrics:
+    """Its registry is its own, so that there may be several in a process."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self._registry)
+        self._stored = self._counter("crypto_events_stored", "Events stored in MongoDB")
+        self._duplicate = self._counter("crypto_events_duplicate", "Events that were stored already")
+        self._dead = self._counter("crypto_dead_letters", "Messages that were moved to dead_letters")
+        self._redeliveries = self._counter("crypto_redeliveries", "Deliveries of a message after its first")
+        self._lag = Histogram(
+            "crypto_slot_lag_seconds",
+            "From the slot of an event to its being stored",
+            buckets=BUCKETS,
+            registry=self._registry,
+        )
+        self._newest: datetime | None = None
+
+    def _counter(self, name: str, text: str) -> Counter:
+        return Counter(name, text, registry=self._registry)
+
+    def count(self, batch: Sequence[Delivery], events: Sequence[Document], written: Written, dead: int) -> None:
+        """Of a batch: its events as they were written now, and how many became dead letters."""
+        now = datetime.now(UTC)
+        old = written.duplicates | written.rejected.keys()
+        new = [event for index, event in enumerate(events) if index not in old]
+        for event in new:
+            self._lag.observe(max((now - event["timestamp"]).total_seconds(), 0.0))
+        self._stored.inc(len(new))
+        self._duplicate.inc(len(written.duplicates))
+        self._dead.inc(dead)
+        self._redeliveries.inc(sum(map(_again, batch)))
+
+    def counted(self) -> bytes:
+        """What this process has counted, as text."""
+        return generate_latest(self._registry)
+
+    async def exposition(self, bus: Bus, store: Store) -> bytes:
+        """All of it as text; what a server does not tell in time is left out."""
+        consumer, stored = await asyncio.gather(_of_consumer(bus), self._of_store(store))
+        # A registry of their own: in this one, the gauge of dead letters would clash with the counter, as in
+        # OpenMetrics. In the text format a counter's name ends in _total.
+        registry = CollectorRegistry()
+        for name, value in (consumer | stored).items():
+            Gauge(name, ASKED[name], registry=registry).set(value)
+        return self.counted() + generate_latest(registry)
+
+    async def _of_store(self, store: Store) -> Values:
+        values: Values = {}
+        with contextlib.suppress(StoreUnavailableError, TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                self._newest = await store.newest_slot(datetime.now(UTC)) or self._newest
+                values["crypto_dead_letters"] = await store.count_dead_letters()
+        if self._newest:
+            values["crypto_last_stored_slot_timestamp_seconds"] = self._newest.timestamp()
+        return values
+
+
+async def _of_consumer(bus: Bus) -> Values:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            connection = await bus.connection(0)
+            if connection.js is None:
+                return {}
+            consumer = await connection.js.consumer_info(STREAM, DURABLE)
+    except (*LINK_ERRORS, UnreachableError):
+        return {}
+    return {
+        "crypto_consumer_pending": consumer.num_pending or 0,
+        "crypto_consumer_ack_pending": consumer.num_ack_pending or 0,
+        "crypto_consumer_redelivered": consumer.num_redelivered or 0,
+    }
+
+
+def _again(delivery: Delivery) -> bool:
+    # One that has a sequence has the metadata of JetStream.
+    return delivery.seq is not None and delivery.message.metadata.num_delivered > 1

@@ -1,0 +1,174 @@
+"""`python -m stack dead-letters`: the messages that could not become events: list, show, replay after a fix, discard.
+
+Exits 0 if all was done, 1 if something was not (no such letter, or one that was kept), 2 for bad use, and 3 where
+MongoDB does not answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import io
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from api_stub.config import StoreSettings
+from api_stub.errors import BadDocumentError, StoreUnavailableError, TakenError
+from api_stub.store import Store
+from api_stub.subscriber import printable
+from bus import service
+from bus.errors import InvalidEventError
+from stack import console, letter
+from stack.replay import identity, replay
+
+UNAVAILABLE = 3
+MOST = 1_000_000
+VARIABLES = "It reads MONGO_URL and MONGO_DB, as the services do."
+
+
+def run(argv: list[str]) -> int:
+    options = _arguments(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # publishers write what the output may have no characters for
+    return service.main(StoreSettings, functools.partial(_carried_out, options), lasting=False)
+
+
+def _arguments(argv: list[str]) -> argparse.Namespace:
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="python -m stack dead-letters", description=__doc__, epilog=VARIABLES, formatter_class=form
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    command = commands.add_parser("list", help="the newest first")
+    command.add_argument("--limit", type=_count, default=20, metavar="N", help="so many at most (default: 20)")
+    command.add_argument("--json", action="store_true", help="for machines, with the headers")
+    command.set_defaults(command=_list)
+    command = commands.add_parser("show", help="one of them, with its body")
+    command.add_argument("id", metavar="ID")
+    command.add_argument("--raw", action="store_true", help="the body's bytes alone, to be corrected in a file")
+    command.set_defaults(command=_show)
+    command = _chosen(commands.add_parser("replay", help="store them as events, under the ids that these had"))
+    command.add_argument("--body", type=_file, metavar="FILE", help="for one ID: a corrected body, - for stdin")
+    command.set_defaults(command=_replay)
+    command = _chosen(commands.add_parser("discard", help="remove them for good"))
+    command.add_argument("--yes", action="store_true", help="do not ask")
+    command.set_defaults(command=_discard, body=None)
+    options = parser.parse_args(argv)
+    if "all" in options:
+        _check(parser, options)
+    return options
+
+
+def _chosen(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    command.add_argument("ids", nargs="*", metavar="ID")
+    command.add_argument("--all", action="store_true", help="all that there are now")
+    return command
+
+
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if bool(options.ids) == options.all:
+        parser.error("accepted: either one ID or more, or --all")
+    if options.body is not None and len(options.ids) != 1:
+        parser.error("--body goes with one ID")
+
+
+def _count(value: str) -> int:
+    if value.isdecimal() and 1 <= int(value) <= MOST:
+        return int(value)
+    raise argparse.ArgumentTypeError(f"{value!r}: accepted: a whole number from 1 to {MOST}")
+
+
+def _file(path: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{path!r}: {error}; accepted: the path of a file, or -") from error
+
+
+async def _carried_out(options: argparse.Namespace, settings: StoreSettings) -> int:
+    try:
+        async with Store(settings.mongo_url, settings.mongo_db) as store:
+            status: int = await options.command(store, options)
+            return status
+    except StoreUnavailableError as error:
+        print(f"{error}: verify that MongoDB is running (docker ps), and MONGO_URL", file=sys.stderr)
+        return UNAVAILABLE
+
+
+async def _list(store: Store, options: argparse.Namespace) -> int:
+    letters = await store.dead_letters(options.limit)
+    if options.json:
+        console.say(json.dumps([letter.fields(one) for one in letters], indent=2))
+        return 0
+    for one in letters:
+        console.say(letter.summary(one))
+    count = await store.count_dead_letters()
+    console.say(f"{len(letters)} of {count} (--limit)" if count > len(letters) else _letters(count))
+    return 0
+
+
+async def _show(store: Store, options: argparse.Namespace) -> int:
+    found = await store.dead_letter(options.id)
+    if found is None:
+        return _unknown(options.id)
+    if not options.raw:
+        console.say("\n".join(letter.whole(found, identity(found))))
+    elif sys.stdout.isatty() and letter.as_text(found["raw"]) is None:
+        print("The body is no text: write it to a file, not to a terminal", file=sys.stderr)
+        return 1
+    else:
+        sys.stdout.buffer.write(found["raw"])
+        sys.stdout.flush()
+    return 0
+
+
+async def _replay(store: Store, options: argparse.Namespace) -> int:
+    ids = list(dict.fromkeys(options.ids)) or await store.dead_letter_ids()
+    kept = [one for one in ids if not await _replayed(store, one, options)]
+    console.say(f"{_letters(len(ids) - len(kept))} replayed" + (f", {len(kept)} not" if kept else ""))
+    return 1 if kept else 0
+
+
+async def _replayed(store: Store, letter_id: str, options: argparse.Namespace) -> bool:
+    found = await store.dead_letter(letter_id)
+    if found is None:
+        # Of all, someone else may be replaying some.
+        return options.all or not _unknown(letter_id)
+    try:
+        new = await replay(store, found, options.body)
+    except (InvalidEventError, BadDocumentError, TakenError) as error:
+        print(f"Kept {printable(letter_id)}: {printable(str(error))}", file=sys.stderr)
+        return False
+    what = "Stored" if new else "Stored already"
+    console.say(f"{what}: {printable(identity(found))} (was {printable(letter_id)})")
+    return True
+
+
+async def _discard(store: Store, options: argparse.Namespace) -> int:
+    ids = list(dict.fromkeys(options.ids)) or await store.dead_letter_ids()
+    if ids and not options.yes and not _sure(ids):
+        return 1
+    gone = [one for one in ids if not await store.remove_dead_letter(one)]
+    console.say(f"{_letters(len(ids) - len(gone))} discarded")
+    return max((_unknown(one) for one in gone if not options.all), default=0)
+
+
+def _sure(ids: Sequence[str]) -> bool:
+    if not sys.stdin.isatty():
+        print("Nothing is discarded: this is no terminal to ask at; accepted: --yes", file=sys.stderr)
+        return False
+    try:
+        return input(f"Discard {_letters(len(ids))} for good? [y/N] ").strip().lower() in {"y", "yes"}
+    except EOFError:
+        return False
+
+
+def _unknown(letter_id: str) -> int:
+    print(f"No dead letter has the id {printable(letter_id)}", file=sys.stderr)
+    return 1
+
+
+def _letters(count: int) -> str:
+    return f"{count} dead letter{'' if count == 1 else 's'}"

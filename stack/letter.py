@@ -1,0 +1,61 @@
+"""How a dead letter reads at a terminal, which obeys nothing of what its publisher wrote. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from api_stub.subscriber import printable
+from bus.event import text
+
+Letter = Mapping[str, Any]
+HEX = 16
+
+
+def summary(letter: Letter) -> str:
+    """A line: when, which, how large, and why."""
+    size = f"{letter['size']} B"
+    return f"{text(letter['received_at'])}  {printable(letter['_id'])}  {size:>9}  {printable(letter['reason'])}"
+
+
+def fields(letter: Letter) -> dict[str, Any]:
+    """The same for JSON, and the headers."""
+    return {
+        "id": letter["_id"],
+        "received_at": letter["received_at"].isoformat(),
+        "stream_seq": letter["stream_seq"],
+        "reason": letter["reason"],
+        "headers": letter["headers"],
+        "size": letter["size"],
+    }
+
+
+def whole(letter: Letter, event_id: str) -> Iterator[str]:
+    """All of it, line by line; what it says itself is indented, so that it cannot pass for a line of ours."""
+    yield f"id:           {printable(letter['_id'])}"
+    yield f"received at:  {text(letter['received_at'])}"
+    yield f"stream seq:   {'none (core NATS)' if letter['stream_seq'] is None else letter['stream_seq']}"
+    yield f"reason:       {printable(letter['reason'])}"
+    yield f"replayed as:  {printable(event_id)}"
+    yield "headers:" if letter["headers"] else "headers:      none"
+    yield from (f"  {printable(name)}: {printable(value)}" for name, value in letter["headers"].items())
+    body = letter["raw"]
+    yield f"body, {len(body)} bytes:"
+    plain = as_text(body)
+    yield from (f"  {line}" for line in (_dump(body) if plain is None else plain.split("\n")))
+
+
+def as_text(body: bytes) -> str | None:
+    """The body where it is text that a terminal shows as it is, else None."""
+    try:
+        plain = body.decode().replace("\r\n", "\n")
+    except UnicodeDecodeError:
+        return None
+    return plain if all(char.isprintable() or char in "\n\t" for char in plain) else None
+
+
+def _dump(body: bytes) -> Iterator[str]:
+    for place in range(0, len(body), HEX):
+        row = body[place : place + HEX]
+        shown = "".join(char if char.isascii() and char.isprintable() else "." for char in map(chr, row))
+        yield f"{place:08x}  {row.hex(' '):{3 * HEX}} {shown}"

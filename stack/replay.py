@@ -1,0 +1,39 @@
+"""A dead letter's way back: stored as the event that it should have been, after a fix."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api_stub.errors import BadDocumentError, TakenError
+from api_stub.store import Document, Store
+from api_stub.subscriber import stored
+from bus.event import MSG_ID
+
+
+def identity(letter: Document) -> str:
+    """The id that the subscriber would have given the event: the publisher's, else its place, which is the letter's."""
+    given: str = letter["headers"].get(MSG_ID) or letter["_id"]
+    return given
+
+
+async def replay(store: Store, letter: Document, body: bytes | None = None) -> bool:
+    """Store the letter's event, then remove the letter; return False if `events` had the event already.
+
+    It is not published again, because the stream would drop it for its id. Whoever is killed between the two steps, or
+    replays the letter twice, finds the event stored and removes the letter.
+
+    Raises InvalidEventError, BadDocumentError or TakenError, and then the letter is kept; and StoreUnavailableError.
+    `body` is one that was corrected.
+    """
+    event = _event(letter, letter["raw"] if body is None else body)
+    written = await store.add_events([event])
+    if written.rejected:
+        raise BadDocumentError(written.rejected[0])
+    if written.duplicates and not await store.holds(event):
+        raise TakenError(f"another event is stored as {event['_id']}")
+    await store.remove_dead_letter(letter["_id"])
+    return not written.duplicates
+
+
+def _event(letter: Document, body: bytes) -> dict[str, Any]:
+    return stored(identity(letter), body, letter["stream_seq"], letter["received_at"])

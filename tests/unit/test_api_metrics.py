@@ -1,0 +1,76 @@
+"""What the API stub counts of a batch."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from prometheus_client.parser import text_string_to_metric_families
+
+from api_stub.metrics import Metrics
+from api_stub.store import Written
+from bus.consumer import Delivery
+
+
+def event(seconds: float) -> dict[str, Any]:
+    """One whose slot was so many seconds ago."""
+    return {"timestamp": datetime.now(UTC) - timedelta(seconds=seconds)}
+
+
+def delivery(times: int) -> Delivery:
+    """As the durable consumer delivers it for the nth time."""
+    reply = f"$JS.ACK.CRYPTO.api_stub.{times}.7.9.1700577000000000000.0"
+    return Delivery.of(Msg(Client(), "crypto.updates", reply, b""))
+
+
+def values(metrics: Metrics) -> dict[str, float]:
+    families = text_string_to_metric_families(metrics.counted().decode())
+    samples = (sample for family in families for sample in family.samples)
+    return {sample.name + "".join(sample.labels.values()): sample.value for sample in samples}
+
+
+def test_it_counts_what_became_of_a_batch() -> None:
+    metrics = Metrics()
+    batch = [delivery(1), delivery(2), delivery(3)]
+    metrics.count(batch, [event(0.2), event(2), event(5000), event(9)], Written({1}, {3: "body"}), 5)
+    metrics.count([delivery(1)], [event(0)], Written(set(), {}), 0)
+    found = values(metrics)
+    assert found["crypto_events_stored_total"] == 3
+    assert found["crypto_events_duplicate_total"] == 1
+    assert found["crypto_dead_letters_total"] == 5
+    assert found["crypto_redeliveries_total"] == 2
+    assert found["crypto_slot_lag_seconds_count"] == 3
+    assert [found[f"crypto_slot_lag_seconds_bucket{le}"] for le in ("0.05", "0.25", "3600.0", "86400.0")] == [
+        1,
+        2,
+        2,
+        3,
+    ]
+
+
+def test_a_slot_in_the_future_has_no_lag_and_one_of_long_ago_its_own() -> None:
+    metrics = Metrics()
+    ancient = {"timestamp": datetime.min.replace(tzinfo=UTC)}
+    metrics.count([], [event(-5000), ancient], Written(set(), {}), 0)
+    found = values(metrics)
+    assert (found["crypto_slot_lag_seconds_bucket0.05"], found["crypto_slot_lag_seconds_count"]) == (1, 2)
+
+
+def test_core_nats_delivers_nothing_again() -> None:
+    metrics = Metrics()
+    metrics.count([Delivery.of(Msg(Client(), "crypto.updates", "", b""))], [], Written(set(), {}), 1)
+    assert (values(metrics))["crypto_redeliveries_total"] == 0
+
+
+def test_two_api_stubs_in_a_process_count_for_themselves() -> None:
+    one, two = Metrics(), Metrics()
+    one.count([], [event(1)], Written(set(), {}), 0)
+    assert [(values(metrics))["crypto_events_stored_total"] for metrics in (one, two)] == [1, 0]
+
+
+def test_process_and_python_are_told_too() -> None:
+    found = values(Metrics())
+    assert found["process_open_fds"] > 0
+    assert any(name.startswith("python_info") for name in found)

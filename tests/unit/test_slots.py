@@ -1,0 +1,150 @@
+"""The slots of a span: counted, compared with what is stored, and named where they are missing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stack import slots
+from stack.slots import Gap, Row, Stored
+from worker.cron import Cron
+
+QUARTERS = Cron("*/15 * * * *")
+NOON = datetime(2023, 11, 21, 12, tzinfo=UTC)
+SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+ON_TIME = Stored(1.0, data=True)
+
+
+def quarter(number: int) -> datetime:
+    return NOON + number * 15 * MINUTE
+
+
+def compared(stored: dict[datetime, Stored], end: datetime = NOON + HOUR) -> Row:
+    return slots.compare(QUARTERS, NOON, end, stored)
+
+
+def test_both_ends_of_a_span_count() -> None:
+    row = compared({quarter(number): ON_TIME for number in range(5)})
+    assert (row.expected, row.stored, row.missing, list(row.gaps)) == (5, 5, 0, [])
+
+
+def test_a_slot_is_not_yet_expected_in_the_second_before_it() -> None:
+    assert compared({}, NOON + HOUR - SECOND).expected == 4
+    assert slots.compare(QUARTERS, NOON + SECOND, NOON + HOUR, {}).expected == 4
+
+
+def test_fractions_of_a_second_change_nothing() -> None:
+    half = timedelta(microseconds=500_000)
+    assert slots.compare(QUARTERS, NOON + half, NOON + HOUR + half, {}).expected == 5
+
+
+def test_missing_slots_in_succession_are_one_gap() -> None:
+    row = compared({quarter(1): ON_TIME})
+    assert list(row.gaps) == [Gap(NOON, NOON, 1), Gap(quarter(2), quarter(4), 3)]
+    assert (row.expected, row.stored, row.missing) == (5, 1, 4)
+
+
+def test_an_event_at_no_slot_makes_up_for_none() -> None:
+    row = compared({quarter(number) + SECOND: ON_TIME for number in range(4)})
+    assert (row.expected, row.stored, row.strays) == (5, 0, 4)
+
+
+@pytest.mark.parametrize(("lag", "late"), [(None, 0), (-5.0, 0), (242.0, 0), (242.1, 1)])
+def test_an_event_is_late_when_its_worker_was_not_allowed_so_long(lag: float | None, late: int) -> None:
+    assert compared({NOON: Stored(lag, data=True)}).late == late
+
+
+def test_the_time_allowed_is_that_of_the_slot() -> None:
+    """Of a minute before the next slot a fetch may take the half, of an hour four minutes."""
+    cron = Cron("0,1 * * * *")
+    stored = {NOON: Stored(100, data=True), NOON + MINUTE: Stored(100, data=True)}
+    assert slots.compare(cron, NOON, NOON + MINUTE, stored).late == 1
+
+
+def test_events_without_data_are_counted() -> None:
+    assert compared({NOON: Stored(None, data=False), quarter(1): ON_TIME}).bare == 1
+
+
+def test_the_lags_are_in_order_and_known_ones_only() -> None:
+    lags = [3.0, None, 1.0, 2.0]
+    row = compared({quarter(number): Stored(lag, data=True) for number, lag in enumerate(lags)})
+    assert list(row.lags) == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("percent", "expected"), [(0, 1), (1, 1), (50, 50), (50.5, 51), (99, 99), (99.1, 100), (100, 100)]
+)
+def test_a_percentile_is_the_nearest_rank(percent: float, expected: float) -> None:
+    assert slots.percentile(range(1, 101), percent) == expected
+
+
+def test_of_nothing_there_is_no_percentile() -> None:
+    assert slots.percentile([], 50) is None
+
+
+def test_the_total_of_a_day_by_hours_is_the_day_whatever_is_missing() -> None:
+    end = NOON + DAY
+    spans = list(slots.pieces(QUARTERS, NOON, end))
+    stored = {quarter(number): Stored(number, data=number % 2 > 0) for number in (0, 3, 4, 5, 9, 60, 95)}
+    parts = [{slot: event for slot, event in stored.items() if start <= slot <= stop} for start, stop in spans]
+    rows = [slots.compare(QUARTERS, *span, part) for span, part in zip(spans, parts, strict=True)]
+    assert len(rows) == 25
+    assert slots.total(QUARTERS, rows) == slots.compare(QUARTERS, NOON, end, stored)
+
+
+@given(
+    start=st.timedeltas(-3000 * DAY, 3000 * DAY).map(NOON.__add__),
+    seconds=st.integers(0, 10**8),
+    schedule=st.sampled_from(["* * * * * *", "*/15 * * * *", "@hourly", "@daily", "0 0 29 2 *"]),
+)
+def test_the_pieces_of_a_span_leave_no_second_out_and_have_none_twice(
+    start: datetime, seconds: int, schedule: str
+) -> None:
+    end = start + timedelta(seconds=seconds)
+    pieces = list(slots.pieces(Cron(schedule), start, end))
+    assert (pieces[0][0], pieces[-1][1]) == (start, end)
+    assert all(before[1] + SECOND == after[0] for before, after in pairwise(pieces))
+    assert all(first <= last for first, last in pieces)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "span", "first", "count"),
+    [
+        ("*/15 * * * *", 90 * MINUTE, NOON + 59 * MINUTE, 2),
+        ("* * * * * *", 90 * MINUTE, NOON + 9 * MINUTE, 10),
+        ("*/15 * * * *", DAY, NOON + 59 * MINUTE, 25),
+        ("*/15 * * * *", 30 * DAY, NOON + 11 * HOUR + 59 * MINUTE, 31),
+        ("@daily", 7 * DAY, datetime(2023, 11, 26, 23, 59, tzinfo=UTC), 2),
+        ("*/15 * * * *", 365 * DAY, datetime(2023, 11, 26, 23, 59, tzinfo=UTC), 53),
+    ],
+)
+def test_a_row_is_as_short_as_a_person_can_read(schedule: str, span: timedelta, first: datetime, count: int) -> None:
+    """2023-11-26 is the Sunday after."""
+    pieces = list(slots.pieces(Cron(schedule), NOON, NOON + span))
+    assert pieces[0] == (NOON, first + 59 * SECOND)
+    assert len(pieces) == count
+
+
+def test_a_span_that_ends_before_it_starts_has_no_pieces() -> None:
+    assert list(slots.pieces(QUARTERS, NOON, NOON - SECOND)) == []
+
+
+def test_a_gap_over_the_rows_is_one_and_a_stored_slot_parts_it() -> None:
+    one, two, three = Gap(NOON, quarter(1), 2), Gap(quarter(2), quarter(3), 2), Gap(quarter(5), quarter(5), 1)
+    rows = [Row(NOON, 9, 0, 0, 0, [gap], []) for gap in (one, two, three)]
+    assert slots.total(QUARTERS, rows).gaps == [Gap(NOON, quarter(3), 4), three]
+
+
+def test_gaps_are_named_up_to_a_number_and_then_the_slots_are_counted() -> None:
+    gaps = [Gap(NOON, NOON, 1), Gap(quarter(2), quarter(3), 2), Gap(quarter(5), quarter(9), 5)]
+    assert slots.named(gaps, 1) == "2023-11-21T12:00:00Z and 7 more"
+    assert slots.named(gaps[:2], 2) == "2023-11-21T12:00:00Z, 2023-11-21T12:30:00Z to 2023-11-21T12:45:00Z (2 slots)"
+
+
+@pytest.mark.parametrize(("schedule", "seconds"), [("*/15 * * * *", 242), ("* * * * * *", 2.5), ("* * * * *", 32)])
+def test_the_grace_is_the_workers_limit_and_the_way(schedule: str, seconds: float) -> None:
+    assert slots.grace(Cron(schedule), NOON) == timedelta(seconds=seconds)
