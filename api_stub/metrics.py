@@ -87,7 +87,7 @@ class Metrics:
         values: Values = {}
         with contextlib.suppress(StoreUnavailableError, TimeoutError):
             async with asyncio.timeout(PATIENCE):
-                self._newest = await store.newest_slot(datetime.now(UTC)) or self._newest
+                self._newest = await store.newest_slot(datetime.now(UTC))
                 values["crypto_dead_letters"] = await store.count_dead_letters()
         if self._newest:
             values["crypto_last_stored_slot_timestamp_seconds"] = self._newest.timestamp()

@@ -45,6 +45,7 @@ class Connection:
         self.lost = asyncio.Event()
         self._url = url
         self._error: Exception | None = None
+        self._refused = ""
         self._reason = ""
 
     async def open(self, settings: Settings, name: str) -> None:
@@ -124,10 +125,16 @@ class Connection:
             async with asyncio.timeout(1):
                 await self.nc.close()
 
+    def is_refused(self, subject: str) -> bool:
+        """True if the server has said that this user may not publish there, to which a request gets no answer."""
+        return subject.lower() in self._refused
+
     async def _on_error(self, error: Exception) -> None:
         dropping = isinstance(error, nats.errors.SlowConsumerError) and not isinstance(self._error, type(error))
         self._error = error
-        level = logging.WARNING if dropping or "permissions violation" in str(error) else logging.DEBUG
+        refused = "permissions violation" in str(error)
+        self._refused += str(error).lower() if refused and str(error).lower() not in self._refused else ""
+        level = logging.WARNING if dropping or refused else logging.DEBUG
         log.log(level, "[NATS] %s: %s", self.url, error)
 
     async def _on_closed(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
 
@@ -19,10 +20,10 @@ from bus.stream import STREAM
 
 log = logging.getLogger(__name__)
 
-# Others publish on the subject too, so the feed's events are looked for among so many of the newest messages: first
-# among a few, which as a rule have them, and then among more.
-LOOK_BACK = (20, 200, 2_000, 20_000)
-AT_ONCE = 200
+# Others publish on the subject too, and old slots are published by hand: so many of the newest messages are looked at,
+# a few at once, because each may be as large as max_payload.
+LOOK_BACK, AT_ONCE = 20_000, 20
+GET = f"$JS.API.STREAM.MSG.GET.{STREAM}"
 
 
 class Published(NamedTuple):
@@ -32,35 +33,31 @@ class Published(NamedTuple):
     stored: datetime
 
 
-async def newest(connection: Connection, feed: str) -> list[Published]:
-    """The feed's events among the stream's newest messages; none where that is not to be known.
+async def newest(connection: Connection, feed: str, enough: Callable[[Published], bool]) -> list[Published]:
+    """The feed's newest events, back to one that is `enough`; none where they are not to be known.
 
     Raises nats.errors.Error, also when the server does not answer.
     """
     if connection.js is None:
         return []
+    found: list[Published] = []
     try:
-        newest = (await connection.js.get_last_msg(STREAM, SUBJECT)).seq or 0
-        begin = newest
-        for look_back in LOOK_BACK:
-            begin, end = max(newest - look_back, 0), begin
-            if found := await _between(connection.js, feed, begin, end):
+        end = (await connection.js.get_last_msg(STREAM, SUBJECT)).seq or 0
+        for number in range(end, max(end - LOOK_BACK, 0), -AT_ONCE):
+            numbers = range(number, max(number - AT_ONCE, 0), -1)
+            messages = await asyncio.gather(*(_get(connection.js, number) for number in numbers))
+            found += [event for message in messages if message and (event := _published(message, feed))]
+            if any(map(enough, found)):
                 return found
     except NotFoundError:
         return []
     except nats.errors.TimeoutError:
-        await connection.nc.flush(2)
+        if not connection.is_refused(GET):
+            raise
         log.debug("[NATS] The newest events cannot be read: not permitted")
-    return []
-
-
-async def _between(js: JetStreamContext, feed: str, begin: int, end: int) -> list[Published]:
-    """Those with a sequence above `begin`, up to `end`."""
-    found = []
-    for first in range(begin + 1, end + 1, AT_ONCE):
-        numbers = range(first, min(first + AT_ONCE, end + 1))
-        messages = await asyncio.gather(*(_get(js, number) for number in numbers))
-        found += [published for message in messages if message and (published := _published(message, feed))]
+        return []
+    if end > LOOK_BACK:
+        log.warning("[NATS] The newest %d messages have none of feed %s: what was missed is not known", LOOK_BACK, feed)
     return found
 
 
@@ -72,7 +69,9 @@ async def _get(js: JetStreamContext, number: int) -> RawStreamMsg | None:
 
 
 def _published(message: RawStreamMsg, feed: str) -> Published | None:
-    if not (message.headers or {}).get(MSG_ID, "").startswith(f"{feed}@") or message.time is None:
+    # A header that is not UTF-8 is no str.
+    identity = str((message.headers or {}).get(MSG_ID, ""))
+    if not identity.startswith(f"{feed}@") or message.time is None:
         return None
     try:
         return Published(parse(message.data or b"")["timestamp"], message.time)

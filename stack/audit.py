@@ -130,7 +130,7 @@ async def _flow(stack: Stack) -> tuple[Flow | None, str | None]:
 async def _asked(connection: Connection, name: str) -> Flow:
     connection.js = js = connection.nc.jetstream(timeout=checks.JETSTREAM)
     stream, consumer = await js.stream_info(STREAM), await js.consumer_info(STREAM, DURABLE)
-    published = await history.newest(connection, name)
+    published = await history.newest(connection, name, lambda _: True)
     return Flow(
         stream.state.messages,
         consumer.num_pending or 0,

@@ -46,14 +46,19 @@ def plan(
     return [slot for slot in due if before and slot not in made], chosen(due, made, policy)
 
 
-def last(published: Sequence[Published], cron: Cron, now: datetime) -> datetime | None:
-    """The newest slot that was published in its time, or None.
+def is_in_time(published: Published, cron: Cron, now: datetime) -> bool:
+    """True for an event that was published at its time.
 
     One that was stored long after it, and with other slots in between, was published by hand: that tells nothing of
     when a worker ran. Nor does one in the future.
     """
-    in_time = (p.slot for p in published if p.stored - p.slot < BY_HAND or cron.next(p.slot) > p.stored)
-    return max((slot for slot in in_time if slot <= now), default=None)
+    slot, stored = published
+    return slot <= now and (stored - slot < BY_HAND or cron.next(slot) > stored)
+
+
+def last(published: Sequence[Published], cron: Cron, now: datetime) -> datetime | None:
+    """The newest slot that was published in its time, or None."""
+    return max((event.slot for event in published if is_in_time(event, cron, now)), default=None)
 
 
 def missed(cron: Cron, last: datetime | None, now: datetime) -> list[datetime]:

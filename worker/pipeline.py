@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from bus import event, history, service
 from bus.client import Bus
@@ -34,8 +35,8 @@ class Pipeline:
         self._outbox = outbox
         self._slots: asyncio.Queue[datetime] = asyncio.Queue()
         self._newest: datetime | None = None
-        # True when slots may have passed unseen; the first of them, where the scheduler knows it.
-        self._behind = True
+        # How often slots may have passed unseen since the last look; the first of them, where the scheduler knows it.
+        self._gaps = 1
         self._first: datetime | None = None
         self._news = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -58,7 +59,7 @@ class Pipeline:
         finally:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(service.GRACE):
-                    while waiting := self._outbox.oldest():
+                    while not self._gaps and (waiting := self._outbox.oldest()):
                         await self._publish(waiting)
 
     def _take(self, slot: datetime) -> None:
@@ -66,7 +67,8 @@ class Pipeline:
         self._slots.put_nowait(slot)
 
     def _fall_behind(self, slots: Sequence[datetime]) -> None:
-        self._behind, self._first, self._newest = True, slots[0], slots[-1]
+        self._gaps += 1
+        self._first, self._newest = self._first or slots[0], slots[-1]
         self._news.set()
 
     async def _collect(self) -> None:
@@ -89,7 +91,7 @@ class Pipeline:
     async def _deliver(self) -> None:
         while True:
             self._news.clear()
-            if self._behind:
+            while self._gaps:
                 await self._catch_up()
             if waiting := self._outbox.oldest():
                 await service.finished(self._publish(waiting))
@@ -105,20 +107,29 @@ class Pipeline:
 
         It is done before anything is delivered, because what is delivered then is the stream's newest event.
         """
-        published = await self._history()
+        gaps, policy = self._gaps, self._settings.missed_slots
         await self._slots.join()
-        self._behind, first, newest = False, self._first, self._newest or self._cron.previous(datetime.now(UTC))
-        made, policy = self._outbox.slots(), self._settings.missed_slots
-        missed, wanted = catchup.plan(self._cron, published, made, first=first, newest=newest, policy=policy)
+        first, newest = self._first, self._newest or self._cron.previous(datetime.now(UTC))
+        published = await self._history(newest)
+        missed, wanted = catchup.plan(
+            self._cron, published, self._outbox.slots(), first=first, newest=newest, policy=policy
+        )
         catchup.tell(missed, policy, self._cron)
         for slot in wanted:
             await service.finished(self._make(slot))
+        self._gaps -= gaps
+        if not self._gaps:
+            self._first = None
 
-    async def _history(self) -> list[history.Published]:
+    async def _history(self, newest: datetime) -> list[history.Published]:
+        told = False
         while True:
             connection = await self._bus.connection()
             try:
-                return await history.newest(connection, self._settings.feed)
+                in_time = partial(catchup.is_in_time, cron=self._cron, now=newest)
+                return await history.newest(connection, self._settings.feed, in_time)
             except LINK_ERRORS as error:
-                log.warning("[CRON] What the stream has is not known yet (%s)", error or type(error).__name__)
+                if not told:
+                    log.warning("[CRON] What the stream has is not known yet (%s)", error or type(error).__name__)
+                told = True
                 await asyncio.sleep(HISTORY_WAIT)

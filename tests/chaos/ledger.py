@@ -54,6 +54,12 @@ class Ledger:
     def dead_letters(self) -> list[dict[str, Any]]:
         return self._database.dead_letters.find().to_list()
 
+    def checkpoint(self) -> None:
+        """Have mongod write one, as it does each minute: killed more often than that, it would start ever more slowly,
+        with all that it has to replay. Raises PyMongoError.
+        """
+        self._client.admin.command("fsync")
+
     def consumer(self) -> Consumer | None:
         """None where NATS does not answer, or has no such consumer."""
         try:

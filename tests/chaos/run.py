@@ -99,6 +99,7 @@ def _kill(stage: Stage, options: Options) -> tuple[list[str], list[Recovery]]:
         number = len(recoveries) + 1
         _at_once(_killer(stage, kind, random.Random(f"{options.seed} {number} {kind}"), ROUND) for kind in kinds)
         recoveries.append(Recovery(f"round {number}", stage.flows(PATIENCE)))
+        stage.ledger.checkpoint()
         kills = ", ".join(f"{member.name} {member.kills}" for member in stage.members)
         log.info("round %d: kills: %s; recovered after %s s", number, kills, recoveries[-1].seconds)
     return [], recoveries

@@ -73,6 +73,16 @@ async def publisher(stack: Stack) -> AsyncIterator[Client]:
     await client.close()
 
 
+async def publish_raw(server: NatsServer, header: bytes, body: bytes) -> None:
+    """Publish with a header that no client library would send."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    head = b"NATS/1.0\r\n" + header + b"\r\n\r\n"
+    sizes = b"%d %d" % (len(head), len(head) + len(body))
+    writer.write(b'CONNECT {"headers":true}\r\nHPUB crypto.updates ' + sizes + b"\r\n" + head + body + b"\r\nPING\r\n")
+    await reader.readuntil(b"PONG")
+    writer.close()
+
+
 def eventually(holds: Callable[[], bool], within: float = 15.0) -> bool:
     """True as soon as it holds, False if it has not by then (seconds)."""
     deadline = time.monotonic() + within

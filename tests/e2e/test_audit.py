@@ -188,9 +188,9 @@ async def test_it_tells_what_is_unacknowledged_and_redelivered(
 ) -> None:
     assert stack.run("provision").wait(30) == 0
     history.store(history.slots(1))
-    await publisher.publish("crypto.updates", b"one")
-    await publisher.publish("crypto.updates", b"two")
     js = publisher.jetstream()
+    for body in (b"one", b"two"):
+        await js.publish("crypto.updates", body)
     subscription = await js.pull_subscribe_bind("api_stub", "CRYPTO")
     messages = await subscription.fetch(2)
     await messages[0].nak()

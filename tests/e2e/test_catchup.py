@@ -1,17 +1,19 @@
 """What the worker makes of slots that passed without it: after a start, a suspend, and behind other people's events."""
 
 import asyncio
+import contextlib
 import signal
 import time
 import urllib.request
 from datetime import UTC, datetime, timedelta
 
+import nats
 import pytest
 from nats.aio.client import Client
 
 from stack import ports
 from stack.process import Process
-from tests.e2e.conftest import Stack, eventually, gaps, soon
+from tests.e2e.conftest import Stack, eventually, gaps, publish_raw, soon
 
 MISSED = "[CRON] Missed schedules"
 
@@ -95,3 +97,69 @@ def test_what_waits_for_nats_is_counted_survives_a_kill_and_is_delivered_in_orde
     assert eventually(lambda: len(stack.slots()) >= 10 and not gaps(stack.slots(), 1))
     assert time.monotonic() - begin < 20
     assert all(event["data"] for event in stack.events.find())
+
+
+async def outage(stack: Stack) -> datetime:
+    """A worker's life, and some slots without it. Returns the last slot of that life."""
+    await asyncio.to_thread(stack.api_stub)
+    worker = stack.worker()
+    assert await soon(lambda: len(stack.slots()) >= 2)
+    await asyncio.to_thread(worker.stop)
+    last = max(stack.slots())
+    assert not await soon(lambda: False, 3)
+    return last
+
+
+async def is_made_up_for(stack: Stack, worker: Process, last: datetime) -> bool:
+    line = await asyncio.to_thread(worker.wait_for_line, MISSED, 25)
+    assert f"from {last + timedelta(seconds=1):%H:%M:%S}" in line
+    return await soon(lambda: len(own := [slot for slot in stack.slots() if slot >= last]) > 5 and not gaps(own, 1))
+
+
+async def test_hostile_and_large_messages_of_others_do_not_stop_a_start(stack: Stack, publisher: Client) -> None:
+    last = await outage(stack)
+    await publish_raw(stack.nats, b"Nats-Msg-Id: crypto@\xff\xfe", b"{}")
+    for _ in range(130):
+        await publisher.publish("crypto.updates", b"x" * 500_000)
+        await publisher.flush()
+    assert await is_made_up_for(stack, stack.worker(MISSED_SLOTS="all"), last)
+
+
+async def test_slots_published_by_hand_do_not_hide_an_outage(stack: Stack) -> None:
+    last = await outage(stack)
+    for day in range(25):
+        event = b'{"event":"CRYPTO_UPDATE","timestamp":"2020-01-%02dT00:00:00Z"}' % (day + 1)
+        client = await nats.connect(stack.nats.url)
+        await client.publish("crypto.updates", event, headers={"Nats-Msg-Id": f"crypto@2020-01-{day + 1:02}T00:00:00Z"})
+        await client.close()
+    assert await is_made_up_for(stack, stack.worker(MISSED_SLOTS="all"), last)
+
+
+async def test_a_server_that_freezes_while_it_is_asked_does_not_hide_an_outage(stack: Stack) -> None:
+    last = await outage(stack)
+    worker = stack.worker(MISSED_SLOTS="all")
+    await asyncio.to_thread(worker.wait_for_line, "[NATS] Connected", 20)
+    stack.nats.kill(signal.SIGSTOP)
+    assert not await soon(lambda: False, 5.6)  # more than the patience for an answer
+    stack.nats.kill(signal.SIGCONT)
+    assert await is_made_up_for(stack, worker, last)
+
+
+async def test_a_worker_stopped_before_it_has_caught_up_hides_no_outage(stack: Stack) -> None:
+    last = await outage(stack)
+
+    async def hold(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        writer.close()
+
+    async with await asyncio.start_server(hold, "127.0.0.1", 0) as market:
+        slow = {"MARKET_SOURCE": "coingecko", "COINGECKO_URL": f"http://127.0.0.1:{market.sockets[0].getsockname()[1]}"}
+        stopped = stack.worker(MISSED_SLOTS="all", **slow)
+        await asyncio.to_thread(stopped.wait_for_line, "[NATS] Connected", 20)
+        assert await asyncio.to_thread(stopped.stop) == 0
+        assert not told(stopped, "[PUBLISH] Sent") or told(stopped, MISSED)
+    assert await soon(lambda: not gaps([slot for slot in stack.slots() if slot >= last], 1))
+    worker = stack.worker(MISSED_SLOTS="all")
+    assert await soon(lambda: bool(told(worker, "[PUBLISH]")))
+    assert await soon(lambda: len(own := [slot for slot in stack.slots() if slot >= last]) > 6 and not gaps(own, 1))

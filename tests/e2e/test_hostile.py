@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
-from tests.e2e.conftest import Stack, eventually, soon
+from tests.e2e.conftest import Stack, eventually, publish_raw, soon
 
 GOOD = {"event": "CRYPTO_UPDATE", "timestamp": "2023-11-21T14:30:00Z"}
 
@@ -101,6 +101,15 @@ async def test_hostile_headers_do_no_harm(stack: Stack, publisher: Client, heade
     sent = 6 if header == "Nats-Msg-Id" else 10
     assert await soon(lambda: stack.sum() >= sent, 20)
     assert stack.sum() == sent
+
+
+@pytest.mark.parametrize("payload", [json.dumps(GOOD).encode(), b"bad"])
+@pytest.mark.parametrize("header", [b"Nats-Msg-Id: crypto@\xff\xfe", b"x: \xff", b"\xff: x", b"Nats-Msg-Id"])
+async def test_headers_that_are_not_utf_8_do_no_harm(stack: Stack, header: bytes, payload: bytes) -> None:
+    stub = stack.api_stub()
+    await publish_raw(stack.nats, header, payload)
+    assert await soon(lambda: stack.sum() == 1, 10)
+    assert not any("Not acknowledged" in line for line in stub.lines)
 
 
 @pytest.mark.timeout(180)

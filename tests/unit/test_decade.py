@@ -1,4 +1,8 @@
-"""Ten years of a worker's life under an injected clock: what is published is what the schedule says, to the slot."""
+"""Ten years of a worker's life under an injected clock: what is published is what the schedule says, to the slot.
+
+The schedule, the slot job and the plan of the catch-up are the worker's; what it takes to fetch, keep and publish is
+modelled here, and runs for real in tests/e2e and tests/chaos.
+"""
 
 import random
 from datetime import UTC, datetime, timedelta

@@ -1,8 +1,10 @@
+import contextlib
 import logging
 import os
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +15,7 @@ from prometheus_client import REGISTRY
 from bus.config import ConfigError
 from bus.event import Event, Quote
 from worker import outbox as module
-from worker.journal import APPLICATION_ID
+from worker.journal import APPLICATION_ID, BrokenError, Journal
 from worker.outbox import Outbox
 
 NOON = datetime(2023, 11, 21, 12, tzinfo=UTC)
@@ -126,7 +128,7 @@ def test_it_warns_once_when_it_is_four_fifths_full(path: Path, caplog: pytest.Lo
     ]
 
 
-def test_when_it_is_full_no_slot_is_lost_and_the_newest_keeps_its_data(
+def test_when_it_is_full_no_slot_is_lost_and_the_newest_events_keep_their_data(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Outbox(path, "crypto", max_bytes=16 * 4096) as outbox:
@@ -136,8 +138,8 @@ def test_when_it_is_full_no_slot_is_lost_and_the_newest_keeps_its_data(
     assert [e.timestamp for e in kept] == [event(minute).timestamp for minute in range(500)]
     with_data = [e for e in kept if e.data]
     assert with_data[:100] == [event(minute) for minute in range(100)]
-    assert with_data[-1] == event(499)
-    assert bare(498) in kept
+    assert with_data[-100:] == [event(minute) for minute in range(400, 500)]
+    assert bare(399) in kept
     full = [record.getMessage() for record in caplog.records if "database or disk is full" in record.getMessage()]
     assert len(full) == 1
 
@@ -176,7 +178,6 @@ def test_what_cannot_be_removed_is_not_delivered_again(path: Path, outbox: Outbo
     outbox.add(event(1))
     with sqlite3.connect(path, isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")  # a lock that outlasts the wait, as a full disk would
-        outbox._journal._db.execute("PRAGMA busy_timeout = 10")
         outbox.remove(event(0))
         assert outbox.oldest() == event(1)
         assert outbox.slots() == {event(1).timestamp}
@@ -202,7 +203,7 @@ def test_a_corrupt_file_is_set_aside_and_told(path: Path, damage: str, caplog: p
     with Outbox(path, "crypto") as outbox:
         outbox.add(event(7))
         assert drained(outbox) == [event(7)]
-    (aside,) = path.parent.glob("outbox.db.broken-*")
+    (aside,) = path.parent.glob("outbox.db.broken-*Z")
     assert aside.read_bytes() == bad
     assert f"{path} is broken" in caplog.text
     assert str(aside) in caplog.text
@@ -219,16 +220,67 @@ def test_a_file_that_breaks_while_it_is_used_is_set_aside(path: Path, caplog: py
         for minute in range(200, 205):
             outbox.add(event(minute))
         assert [e for e in drained(outbox) if e.data][-1] == event(204)
-    assert len(list(path.parent.glob("outbox.db.broken-*"))) == 1
+    assert len(list(path.parent.glob("outbox.db.broken-*Z"))) == 1
     assert "set aside" in caplog.text
 
 
-def test_an_event_that_cannot_be_read_sets_the_file_aside(path: Path, outbox: Outbox) -> None:
+def test_an_event_that_cannot_be_read_goes_without_its_data(outbox: Outbox, caplog: pytest.LogCaptureFixture) -> None:
     outbox._journal.execute("INSERT INTO events VALUES ('crypto', '2023-11-21T12:00:00Z', 'no event')")
-    assert outbox.oldest() is None
-    assert len(list(path.parent.glob("outbox.db.broken-*"))) == 1
     outbox.add(event(1))
-    assert drained(outbox) == [event(1)]
+    assert drained(outbox) == [bare(0), event(1)]
+    assert "cannot be read" in caplog.text
+
+
+def test_a_worker_does_not_set_aside_what_another_one_has_made_anew(path: Path, outbox: Outbox) -> None:
+    with Outbox(path, "crypto") as second:
+        for each in (outbox, second):
+            each._fail(BrokenError("planted"))
+            each.add(event(0 if each is outbox else 1))
+        assert len(list(path.parent.glob("outbox.db.broken-*Z"))) == 1
+        assert drained(second) == [event(0), event(1)]
+
+
+def test_a_file_that_could_not_be_made_anew_is_tried_again(
+    path: Path, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "_prepare", fail)
+        outbox._fail(BrokenError("planted"))
+        outbox.add(event(0))
+        assert outbox._held
+    outbox.add(event(1))
+    assert not outbox._held
+    with Outbox(path, "crypto") as again:
+        assert drained(again) == [event(0), event(1)]
+
+
+def fail(*_: object) -> None:
+    raise sqlite3.OperationalError("planted")
+
+
+def test_another_workers_lock_holds_it_up_for_less_than_a_second(path: Path, outbox: Outbox) -> None:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        begin = time.monotonic()
+        outbox.add(event(0))
+        assert time.monotonic() - begin < 1
+        other.execute("ROLLBACK")
+    outbox.add(event(1))
+    assert not outbox._held
+
+
+def test_it_starts_with_a_disk_that_is_full(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Outbox(path, "crypto", max_bytes=4096) as outbox:
+        outbox.add(event(0))
+        assert outbox.oldest() == event(0)
+    assert "is full: new events are held in memory" in caplog.text
+
+
+def test_an_empty_file_is_told(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path.touch()
+    with Outbox(path, "crypto"):
+        pass
+    assert f"{path} was empty" in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["folder", "no such folder", "another program's"])
