@@ -29,9 +29,9 @@ check: $(VENV)/.installed ## lint, format, types
 e2e: $(VENV)/.installed ## the tests on real servers
 	@$(RUN) pytest tests/e2e
 
-chaos: $(VENV)/.installed ## faults drawn from a seed; SEED, SECONDS, KILLS, REPORT
-	@$(RUN) tests.chaos --seconds $(or $(SECONDS),600) --workers 3 --stubs 2 \
-		$(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) $(if $(REPORT),--report $(REPORT))
+chaos: $(VENV)/.installed ## faults drawn from a seed; SEED, SECONDS, WORKERS, STUBS, RATE, KILLS, REPORT
+	@$(RUN) tests.chaos --seconds $(or $(SECONDS),600) --workers $(or $(WORKERS),3) \
+		--stubs $(or $(STUBS),2) --rate $(or $(RATE),250) $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) $(if $(REPORT),--report $(REPORT))
 
 lock: $(VENV)/.installed ## the images' pinned dependencies, with hashes
 	$(VENV)/bin/uv pip compile -q pyproject.toml --extra worker --universal --python-version 3.13 \

@@ -10,6 +10,8 @@ import asyncio
 import contextlib
 import logging
 import ssl
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import nats.errors
 from nats.aio.client import Client
@@ -20,6 +22,8 @@ from bus.config import Settings, redacted
 from bus.errors import JetStreamMissingError
 from bus.event import SUBJECT
 from bus.stream import STREAM, ensure_stream
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +100,9 @@ class Connection:
             await self.nc.publish(SUBJECT, body, headers=headers)
             await self.nc.flush(int(PUBLISH_TIMEOUT))
             return None, False
-        ack = await self.js.publish(SUBJECT, body, timeout=PUBLISH_TIMEOUT, stream=STREAM, headers=dict(headers))
+        ack = await self.unless_lost(
+            self.js.publish(SUBJECT, body, timeout=PUBLISH_TIMEOUT, stream=STREAM, headers=dict(headers))
+        )
         return ack.seq, bool(ack.duplicate)
 
     async def watch(self) -> str:
@@ -106,11 +112,27 @@ class Connection:
                 await asyncio.wait_for(self.lost.wait(), PROBE_EVERY)
             except TimeoutError:
                 try:
-                    await self.nc.flush(int(PROBE_TIMEOUT))
+                    await self.unless_lost(self.nc.flush(int(PROBE_TIMEOUT)))
                 except LINK_ERRORS as error:
+                    if self.lost.is_set():
+                        continue
                     return f"no answer to a ping ({type(error).__name__})"
             else:
                 return self._reason or f"connection closed ({self.nc.last_error or 'by the server'})"
+
+    async def unless_lost(self, work: Coroutine[Any, Any, T]) -> T:
+        """What the work returns. Raises ConnectionClosedError as soon as the connection is lost: nats-py would wait on
+        for an answer that cannot come any more.
+        """
+        task, lost = asyncio.ensure_future(work), asyncio.ensure_future(self.lost.wait())
+        try:
+            await asyncio.wait([task, lost], return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise nats.errors.ConnectionClosedError
+            return task.result()
+        finally:
+            task.cancel()
+            lost.cancel()
 
     def abandon(self, reason: str) -> None:
         """Have the connection replaced: `watch` returns with this reason."""

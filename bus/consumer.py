@@ -156,7 +156,8 @@ class Consumer:
     async def _restart(self, connection: Connection) -> None:
         """No pull request stands any more: see that there is a consumer, so that the next ones reach it."""
         try:
-            if connection.js and await ensure_consumer(connection.js):
+            created = await connection.unless_lost(ensure_consumer(connection.js)) if connection.js else False
+            if created:
                 log.info("[NATS] Consumer %s created on stream %s", DURABLE, STREAM)
         except NotFoundError:
             connection.abandon("the stream is gone")  # the next one sees to it that there is one

@@ -46,4 +46,5 @@ async def stored(events: Events, feed: str, start: datetime, end: datetime) -> d
 
 def _between(feed: str, start: datetime, end: datetime) -> dict[str, Any]:
     """A query for the feed's events from `start` to `end`, parts included: its ids are in the order of their slots."""
-    return {"_id": {"$gte": identity(feed, start), "$lt": identity(feed, end + SECOND)}}
+    ids = {"$gte": identity(feed, start), "$lt": identity(feed, end + SECOND)}
+    return {"_id": ids, "timestamp": {"$type": "date"}}

@@ -52,6 +52,8 @@ class Disk:
             self._make()
             self.mount()
         except (OSError, subprocess.SubprocessError) as error:
+            if os.environ.get("CI"):
+                raise  # there nothing may be skipped
             pytest.skip(f"a disk of its own cannot be mounted here: {error} {getattr(error, 'stderr', '')}")
         return self
 

@@ -13,6 +13,7 @@ from functools import partial
 from nats.js.errors import NotFoundError
 
 from bus.stream import ACK_WAIT, DURABLE, STREAM
+from stack.errors import NotReadyError
 from tests.chaos import client
 from tests.chaos.member import Member
 from tests.chaos.proxy import Proxy
@@ -26,7 +27,7 @@ LINKS = ("worker-nats", "stub-nats", "stub-mongo")
 SHORT, LONG = 5.0, ACK_WAIT + 5.0
 # Seconds after its start that a process lives when it is killed again and again: for a Python process, from before it
 # has read its settings until well into its work.
-LIVES = {"nats": (0.05, 0.8), "mongod": (0.05, 0.8), "worker": (0.05, 2.0), "api_stub": (0.05, 2.0)}
+LIVES = {"nats": (0.05, 0.8), "mongod": (0.05, 0.8), "worker": (0.05, 3.0), "api_stub": (0.05, 3.0)}
 
 
 def killed(stage: Stage, rng: random.Random, seconds: float, *, kind: str) -> None:
@@ -59,7 +60,7 @@ def terminated(stage: Stage, rng: random.Random, _: float, *, kind: str) -> None
     """SIGTERM."""
     member = rng.choice(stage.of(kind))
     member.terminate()
-    member.await_end(20)
+    _await_end(member)
 
 
 def all_terminated(stage: Stage, _: random.Random, __: float) -> None:
@@ -67,7 +68,7 @@ def all_terminated(stage: Stage, _: random.Random, __: float) -> None:
     for member in stage.members:
         member.terminate()
     for member in stage.members:
-        member.await_end(20)
+        _await_end(member)
 
 
 def all_killed(stage: Stage, _: random.Random, __: float) -> None:
@@ -76,10 +77,15 @@ def all_killed(stage: Stage, _: random.Random, __: float) -> None:
         member.kill()
 
 
+def _await_end(member: Member) -> None:
+    if not member.await_end(20):
+        raise NotReadyError(f"{member.name} did not end within 20 s of SIGTERM, or did not come back")
+
+
 def broken(stage: Stage, _: random.Random, seconds: float, *, link: str, how: Callable[[Proxy], None]) -> None:
-    """A fault of a link."""
+    """A fault of a link. One that nobody is told of lasts for longer than it takes to find out."""
     how(stage.links[link])
-    time.sleep(seconds)
+    time.sleep(max(seconds, LONG) if how in {Proxy.hang, Proxy.half_open} else seconds)
     stage.links[link].heal()
 
 

@@ -21,6 +21,8 @@ ROOT = Path(__file__).parents[2]
 LOOK = 0.01
 # Seconds after its start before which a Python process may not have its signal handlers yet.
 YOUNG = 3.0
+# What a service says of work that is done.
+WORK = re.compile(r"\[PUBLISH\] (Sent|The stream has)|\[EVENT\] (Stored|Already stored)")
 FAKETIME = "faketime/libfaketime.so.1"
 
 
@@ -35,7 +37,7 @@ def clock(ahead: int) -> dict[str, str]:
 
 
 class Restartable(Protocol):
-    """What stack.servers.Server is, and Service."""
+    """What stack.servers.Server and Service are."""
 
     @property
     def status(self) -> int | None: ...
@@ -45,12 +47,16 @@ class Restartable(Protocol):
 
 
 class Service:
-    """`python -m module` in a folder of its own, with its output in `<folder>.log`."""
+    """`python -m module` in a folder of its own, with its output in `<folder>.log`.
+
+    `worked`: when it last said that it had published or stored something, by the monotonic clock.
+    """
 
     def __init__(self, module: str, folder: Path, environ: Mapping[str, str]) -> None:
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         self._environ = os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"} | dict(environ)
         self._module, self._folder = module, folder
+        self.worked = 0.0
         folder.mkdir()
         self._log = folder.with_suffix(".log").open("a", encoding="utf-8")
         self.process = self._start()
@@ -83,10 +89,13 @@ class Service:
     def _write(self, line: str) -> None:
         self._log.write(f"{time.time():.3f} {line}\n")
         self._log.flush()
+        if WORK.search(line):
+            self.worked = time.monotonic()
 
 
 class Member:
-    """Kept alive while the `with` lasts. `kind` is what it is one of; `kills` counts its deaths by SIGKILL.
+    """Kept alive while the `with` lasts. `kind` is what it is one of; `kills` counts its deaths by SIGKILL, and
+    `busy` those of them before which it had published or stored something, which of a server is taken for granted.
 
     `ready` is when it was last started, by the monotonic clock: for a server, when it answered. `ends` are the exit
     statuses that SIGTERM has led to, of processes that were up.
@@ -95,7 +104,7 @@ class Member:
     def __init__(self, name: str, kind: str, process: Restartable) -> None:
         self.name, self.kind, self.process = name, kind, process
         self.ready = time.monotonic()
-        self.kills = 0
+        self.kills = self.busy = 0
         self.ends: list[int] = []
         self._starting = self._terminated = self._held = False
         self._tells = False  # the exit status is that of an undisturbed end
@@ -122,6 +131,7 @@ class Member:
             self._starting = True  # until the keeper has seen to it
             self._tells = False
             self.kills += 1
+            self.busy += not isinstance(self.process, Service) or self.process.worked > self.ready
             self.signal(signal.SIGKILL)
 
     @contextlib.contextmanager

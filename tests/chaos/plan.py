@@ -27,7 +27,8 @@ class Step(NamedTuple):
     @property
     def length(self) -> float:
         """About the seconds that it takes with the recovery."""
-        own = [LONG if fault.endswith("long") else SHORT if fault.endswith("short") else 0.0 for fault in self.faults]
+        long = ("long", "hang", "half-open")
+        own = [LONG if fault.endswith(long) else SHORT if fault.endswith("short") else 0.0 for fault in self.faults]
         return self.pause + max(self.seconds, *own) + RECOVERY
 
 

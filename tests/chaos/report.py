@@ -21,6 +21,7 @@ class Report(NamedTuple):
     seconds: float
     faults: Sequence[str]
     kills: Mapping[str, int]
+    busy: Mapping[str, int]
     operations: Sequence[Operation]
     stored: int
     slots: int
@@ -36,6 +37,7 @@ class Report(NamedTuple):
             "seconds": round(self.seconds),
             "faults": dict(sorted(Counter(self.faults).items())),
             "kill points": dict(self.kills),
+            "kill points after work was done": dict(self.busy),
             "attempts": len(self.operations),
             "unknown": results["unknown"],
             "failed": results["failed"],

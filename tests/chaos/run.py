@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -57,7 +58,7 @@ def run(options: Options, folder: Path) -> Report:
         with Load(stage.nats.url, history, seed=options.seed, rate=options.rate):
             faults, recoveries = (_kill if options.kills else _break)(stage, options)
         evidence = stage.settle()
-        kills = {kind: sum(member.kills for member in stage.of(kind)) for kind in KINDS}
+        kills, busy = ({kind: sum(each) for kind, each in counts.items()} for counts in _counts(stage))
     history.dump(folder / "history.jsonl")
     violations = check(
         history.operations,
@@ -65,13 +66,29 @@ def run(options: Options, folder: Path) -> Report:
         evidence.dead_letters,
         feeds=[evidence.feed],
         consumer=evidence.consumer,
-        recoveries=recoveries,
+        recoveries=[*recoveries, evidence.backlog],
         within=WITHIN,
     )
+    if evidence.consumer is None:
+        violations.append(Violation("I6", "consumer", "it is gone, or NATS does not answer"))
+    violations += [
+        Violation("kills", kind, f"{count} of {options.kills}: more --seconds are needed")
+        for kind, count in kills.items()
+        if count < options.kills
+    ]
     violations += [Violation("exit", *end.split(": ")) for end in evidence.ends]
     stored = len(evidence.events) + len(evidence.dead_letters)
     seconds, slots = time.monotonic() - begin, len(evidence.feed.slots)
-    return Report(options.command, seconds, faults, kills, history.operations, stored, slots, recoveries, violations)
+    return Report(
+        options.command, seconds, faults, kills, busy, history.operations, stored, slots, recoveries, violations
+    )
+
+
+def _counts(stage: Stage) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+    return (
+        {kind: [member.kills for member in stage.of(kind)] for kind in KINDS},
+        {kind: [member.busy for member in stage.of(kind)] for kind in KINDS},
+    )
 
 
 def _break(stage: Stage, options: Options) -> tuple[list[str], list[Recovery]]:
@@ -83,7 +100,7 @@ def _break(stage: Stage, options: Options) -> tuple[list[str], list[Recovery]]:
         time.sleep(step.pause)
         _at_once(_fault(stage, options.seed, number, step, name) for name in step.faults)
         recoveries.append(Recovery(" and ".join(step.faults), stage.flows(PATIENCE)))
-        log.info("%s: recovered after %s s", *recoveries[-1])
+        log.info("%s: recovered after %.1f s", recoveries[-1].fault, recoveries[-1].seconds or math.nan)
     return [name for step in steps for name in step.faults], recoveries
 
 
@@ -93,15 +110,20 @@ def _fault(stage: Stage, seed: str, number: int, step: Step, name: str) -> Calla
 
 
 def _kill(stage: Stage, options: Options) -> tuple[list[str], list[Recovery]]:
-    """Rounds in which every kind of process has its killer, until each has been killed often enough."""
+    """Rounds in which every kind of process has its killer, until each has been killed often enough.
+
+    In every other round the servers are spared, so that the services come to work before they die.
+    """
     end, recoveries = time.monotonic() + options.seconds, list[Recovery]()
     while time.monotonic() < end and (kinds := _spared(stage, options.kills)):
         number = len(recoveries) + 1
+        if number % 2 and (services := [kind for kind in kinds if kind in {"worker", "api_stub"}]):
+            kinds = services
         _at_once(_killer(stage, kind, random.Random(f"{options.seed} {number} {kind}"), ROUND) for kind in kinds)
         recoveries.append(Recovery(f"round {number}", stage.flows(PATIENCE)))
         stage.ledger.checkpoint()
         kills = ", ".join(f"{member.name} {member.kills}" for member in stage.members)
-        log.info("round %d: kills: %s; recovered after %s s", number, kills, recoveries[-1].seconds)
+        log.info("round %d: kills: %s; recovered after %.1f s", number, kills, recoveries[-1].seconds or math.nan)
     return [], recoveries
 
 

@@ -45,7 +45,7 @@ def jetstream(folder: Path, *, cuts: int = 2, config: str = "") -> list[Violatio
         machine.nats_disk.sync()  # the stream itself is older than the fault
         with machine.load(rate=5000):
             for _ in range(cuts):
-                machine.acknowledges(300)
+                assert machine.acknowledges(300)
                 machine.cut(services=False)
         stub.restart()
         return machine.settle("JetStream, power cuts")
@@ -59,7 +59,7 @@ def mongodb(folder: Path, *, cuts: int = 2, concern: WriteConcern | None = None)
         writer.start()
         try:
             for _ in range(cuts):
-                machine.acknowledges(1000)
+                assert machine.acknowledges(1000)
                 machine.cut(services=False)
         finally:
             stop.set()
@@ -94,7 +94,7 @@ def outage(folder: Path, *, stub: str = "api_stub") -> list[Violation]:
         service = machine.start(stub)
         service.stop()
         with machine.load(rate=4 * EVENTS):
-            machine.acknowledges(EVENTS)
+            assert machine.acknowledges(EVENTS)
         machine.mongod.kill()
         service.restart()
         machine.drained(within=3)  # which only a stub does that acknowledges what it cannot store
@@ -156,7 +156,7 @@ def _kept(path: Path, disk: Disk, synchronous: str) -> set[str]:
     environ = {"OUTBOX_PATH": str(path), "SYNCHRONOUS": synchronous, "PYTHONUNBUFFERED": "1"}
     process = Process([sys.executable, "-m", "tests.chaos.scribe"], env=os.environ | environ, cwd=ROOT)
     try:
-        eventually(lambda: len(process.lines) > EVENTS, 20)
+        assert eventually(lambda: len(process.lines) > EVENTS, 20)
         power_cut([process], [disk])
     finally:
         process.stop()

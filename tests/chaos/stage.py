@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 from stack import ports
 from stack.errors import NotReadyError
 from stack.servers import Mongod, NatsServer, Server
-from tests.chaos.checker import Consumer, Feed
+from tests.chaos.checker import Consumer, Feed, Recovery
 from tests.chaos.ledger import FEED, Ledger, eventually
 from tests.chaos.member import Member, Service, clock
 from tests.chaos.proxy import Proxy
@@ -33,6 +33,7 @@ class Evidence(NamedTuple):
     dead_letters: list[dict[str, Any]]
     consumer: Consumer | None
     feed: Feed
+    backlog: Recovery
     ends: list[str]
 
 
@@ -94,13 +95,23 @@ class Stage:
             member.signal(signal.SIGCONT)
 
     def flows(self, within: float) -> float | None:
-        """Seconds from now until an event is stored that nobody could publish yet; None if `within` is not enough."""
+        """Seconds from now until an event is stored that nobody could publish yet, and each service has done work;
+        None if `within` is not enough.
+        """
         begin, newest = time.monotonic(), datetime.now(UTC) + max(self.clocks) * SECOND
-        return time.monotonic() - begin if eventually(lambda: bool(self.ledger.slots(newest)), within) else None
+
+        def flowing() -> bool:
+            return all(service.worked > begin for service in self._services) and bool(self.ledger.slots(newest))
+
+        return time.monotonic() - begin if eventually(flowing, within) else None
 
     def settle(self, within: float = 120.0) -> Evidence:
-        """Heal all, restart all, wait until nothing is left to do (seconds for each step), and see what is there."""
+        """Heal all, wait for what is behind, restart all, wait until nothing is left to do (seconds for each step),
+        and see what is there.
+        """
         self.heal()
+        begin, due = time.monotonic(), set(self._feed(datetime.now(UTC)).slots)
+        backlog = time.monotonic() - begin if eventually(lambda: not due - self.ledger.slots(), within) else None
         for member in self.members:
             member.terminate()
         for member in self.members:
@@ -119,6 +130,7 @@ class Stage:
             self.ledger.dead_letters(),
             self.ledger.consumer(),
             self._feed(until),
+            Recovery("backlog, before the last restart", backlog),
             [f"{m.name}: status {s}" for m in self.members for s in m.ends if s and m.kind in ("worker", "api_stub")],
         )
 

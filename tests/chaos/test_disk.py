@@ -1,8 +1,8 @@
 """A disk is full or read-only for a while: nothing is lost or stored twice, and no good event is a dead letter."""
 
 import contextlib
+import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,9 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from bus.event import identity
 from stack.servers import Mongod, Server
 from tests.chaos.disk import Disk
-from tests.chaos.ledger import FEED, eventually
+from tests.chaos.ledger import eventually
 from tests.chaos.machine import Machine
 
 
@@ -81,17 +80,13 @@ def test_the_disk_of_mongodb(machine: Machine, fault: str) -> None:
 
 
 def test_the_disk_of_the_outbox(machine: Machine) -> None:
-    """What it does not take is held in memory, where only the newest event keeps its data."""
-    full = datetime.now(UTC)
+    """What it does not take is held in memory, with its data where it is not much."""
+    begin = time.monotonic()
     machine.nats.kill()
     machine.worker_disk.fill()
     machine.services[1].wait_for_line("are held in memory", 10)
-    assert eventually(lambda: (datetime.now(UTC) - full).seconds >= 3, 10)
-    free = datetime.now(UTC)
+    assert eventually(lambda: time.monotonic() - begin >= 5, 10)
     machine.worker_disk.free()
     machine.nats.start()
     assert machine.stores(5)
-    for violation in machine.settle("outbox, disk full"):
-        assert violation.invariant == "I5"
-        assert violation.what == "altered: source None, data None"
-        assert identity(FEED, full) <= violation.subject <= identity(FEED, free)
+    assert machine.settle("outbox, disk full") == []

@@ -15,3 +15,4 @@ def test_nothing_is_lost_and_it_recovers_from(name: str, tmp_path: Path) -> None
     print(report)  # noqa: T201 - shown of a test that fails
     assert report.violations == []
     assert report.figures()["acknowledged events"] > 100
+    assert any(report.kills.values()) == ("sigkill" in name)

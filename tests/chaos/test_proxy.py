@@ -151,6 +151,8 @@ def test_half_open_leaves_the_client_without_a_server_for_good(
 ) -> None:
     proxy.half_open()
     with connect(proxy) as late:
+        with pytest.raises(TimeoutError):
+            ask(late, b"lost", QUIET)
         assert healed(proxy)
         for connection in (client, late):
             with pytest.raises(TimeoutError):
