@@ -115,11 +115,14 @@ class Pipeline:
             self._cron, published, self._outbox.slots(), first=first, newest=newest, policy=policy
         )
         catchup.tell(missed, policy, self._cron)
-        for slot in wanted:
-            await service.finished(self._make(slot))
-        self._gaps -= gaps
-        if not self._gaps:
-            self._first = None
+        try:
+            while wanted:
+                await service.finished(self._make(wanted.pop(0)))
+        finally:
+            # Also when the worker is stopped, if what was being made is the last.
+            if not wanted:
+                self._gaps -= gaps
+                self._first = self._first if self._gaps else None
 
     async def _history(self, newest: datetime) -> list[history.Published]:
         told = False
