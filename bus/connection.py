@@ -123,6 +123,9 @@ class Connection:
     async def unless_lost(self, work: Coroutine[Any, Any, T]) -> T:
         """What the work returns. Raises ConnectionClosedError as soon as the connection is lost: nats-py would wait on
         for an answer that cannot come any more.
+
+        A cancellation gets through, too. Python 3.11's `asyncio.wait_for`, on which nats-py's requests rest, forgets
+        one that comes in the same instant as the answer (https://github.com/python/cpython/issues/86296).
         """
         task, lost = asyncio.ensure_future(work), asyncio.ensure_future(self.lost.wait())
         try:

@@ -130,7 +130,7 @@ class Pipeline:
             connection = await self._bus.connection()
             try:
                 in_time = partial(catchup.is_in_time, cron=self._cron, now=newest)
-                return await history.newest(connection, self._settings.feed, in_time)
+                return await connection.unless_lost(history.newest(connection, self._settings.feed, in_time))
             except LINK_ERRORS as error:
                 if not told:
                     log.warning("[CRON] What the stream has is not known yet (%s)", error or type(error).__name__)

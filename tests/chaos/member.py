@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -150,7 +151,8 @@ class Member:
         self.signal(signal.SIGTERM)
 
     def signal(self, sig: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+        # A server under load can take its time to die; the keeper waits for it.
+        with contextlib.suppress(ProcessLookupError, ChildProcessError, subprocess.TimeoutExpired):
             self.process.kill(sig)
 
     def await_end(self, within: float) -> bool:
