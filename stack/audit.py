@@ -19,12 +19,13 @@ from nats.js.errors import NotFoundError, ServiceUnavailableError
 from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 
+from api_stub import feed, slots
 from api_stub.store import brief
 from bus import history, service
 from bus.connection import LINK_ERRORS, Connection
 from bus.errors import JetStreamMissingError
 from bus.stream import DURABLE, STREAM
-from stack import checks, console, feed, report, slots
+from stack import checks, console, report
 from stack.report import Audit, Flow
 from stack.target import FailedError, Settings, Stack
 

@@ -18,6 +18,7 @@ from nats.js.errors import NotFoundError, ServiceUnavailableError
 from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 
+from api_stub import feed, slots
 from api_stub.store import brief, direct
 from bus.client import Bus
 from bus.config import redacted
@@ -25,7 +26,6 @@ from bus.connection import LINK_ERRORS, Connection, reason
 from bus.errors import JetStreamMissingError
 from bus.event import text
 from bus.stream import DAY, DURABLE, STREAM, consumer_config, stream_config
-from stack import feed, slots
 from stack.target import API, FailedError, SkippedError, Stack
 
 # Seconds for an answer.

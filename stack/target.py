@@ -8,22 +8,19 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from pydantic import Field
-from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import PyMongoError
 
 from api_stub.config import StoreSettings
+from api_stub.store import Events
 from bus import event
 from bus.connection import LINK_ERRORS, Connection
 from bus.event import Event
 from bus.stream import STREAM
 from stack.errors import StackError
 from worker import config
-from worker.cron import Cron
 
-Events = AsyncCollection[dict[str, Any]]
 # From body and headers to the sequence in the stream, and True if the stream had the event already.
 Publish = Callable[[bytes, dict[str, str]], Awaitable[tuple[int | None, bool]]]
 
@@ -113,7 +110,7 @@ class Stack:
     def __init__(self, settings: Settings, closing: AsyncExitStack) -> None:
         self.settings = settings
         self.closing = closing
-        self.cron = Cron(settings.schedule, settings.schedule_tz)
+        self.cron = settings.cron
         self.connection: Connection | None = None
         self.events: Events | None = None
         self.delivers = False

@@ -61,7 +61,7 @@ async def market_of(settings: Settings) -> AsyncIterator[Market | None]:
 
 
 async def run(settings: Settings, args: argparse.Namespace) -> int:
-    cron = Cron(settings.schedule, settings.schedule_tz)
+    cron = settings.cron
     async with market_of(settings) as market:
         if args.once:
             slot = args.slot or cron.previous(datetime.now(UTC))

@@ -10,6 +10,7 @@ from typing import Literal
 from bus.history import Published
 from worker.cron import Cron
 from worker.metrics import MISSED
+from worker.timetable import BY_HAND
 
 log = logging.getLogger(__name__)
 
@@ -19,8 +20,6 @@ Policy = Literal["latest", "all", "none"]
 HORIZON = timedelta(days=7)
 # About so many slots are looked at, and so many published, which is more than a week of `*/15`.
 MOST = 1000
-
-BY_HAND = timedelta(days=1)
 
 DECISIONS = {"latest": "publishing the latest", "all": "publishing all", "none": "publishing none"}
 

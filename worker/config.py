@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo
 
 from bus import config
-from worker.cron import Cron
+from worker.timetable import Timetable
 
 
 def _coins(coins: tuple[str, ...]) -> tuple[str, ...]:
@@ -26,20 +26,10 @@ def _http_url(url: str | None) -> str | None:
     return url
 
 
-def _schedule(expression: str) -> str:
-    Cron(expression)
-    return expression
-
-
 def _file(path: Path) -> Path:
     if not path.name:
         raise ValueError
     return path
-
-
-def _zone(name: str) -> str:
-    Cron("@hourly", name)
-    return name
 
 
 def _key(key: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
@@ -49,13 +39,7 @@ def _key(key: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
     return key
 
 
-class Settings(config.Settings):
-    schedule: Annotated[str, AfterValidator(_schedule)] = Field(
-        "*/15 * * * *", description="5 cron fields, 6 with seconds first, or @hourly and its like"
-    )
-    schedule_tz: Annotated[str, AfterValidator(_zone)] = Field(
-        "UTC", description="an IANA time zone, Europe/Berlin for one"
-    )
+class Settings(Timetable):
     missed_slots: Literal["latest", "all", "none"] = Field("latest", description="latest, all or none")
     market_source: Literal["coingecko", "simulated", "none"] = Field(
         "coingecko", description="coingecko, simulated or none"
@@ -74,7 +58,6 @@ class Settings(config.Settings):
     coingecko_api_key: Annotated[SecretStr | None, AfterValidator(_key)] = Field(
         None, validate_default=True, description="the key of the plan"
     )
-    feed: str = Field("crypto", pattern="^[A-Za-z0-9_-]{1,64}$", description="letters, digits, _ and -, 64 at most")
     outbox_path: Annotated[Path, AfterValidator(_file)] = Field(Path("outbox.db"), description="the path of a file")
     health_host: str = Field("127.0.0.1", min_length=1, description="an address of this machine, 0.0.0.0 for all")
     health_port: int = Field(8081, ge=1, le=65535, description="a port from 1 to 65535")

@@ -18,6 +18,7 @@ from worker.config import Settings
 from worker.cron import Cron
 from worker.market import Market
 from worker.outbox import Outbox
+from worker.timetable import budget
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ class Pipeline:
             if self._market and not self._market.knows_past and self._cron.next(slot) <= datetime.now(UTC):
                 log.info("[MARKET] %s is past, and its quotes with it: the event goes without data", event.text(slot))
             else:
-                made = await tick.make(slot, self._market, tick.budget(self._cron, slot))
+                made = await tick.make(slot, self._market, budget(self._cron, slot))
         finally:
             self._outbox.add(made)
             self._news.set()

@@ -16,13 +16,6 @@ log = logging.getLogger(__name__)
 
 # Room for the headers and the protocol within the server's max_payload, which counts headers too.
 HEADERS = 1024
-# A fetch has half the time to the next slot, so that slots never queue up behind a slow market.
-SHARE, LONGEST = 0.5, 240.0
-
-
-def budget(cron: Cron, slot: datetime) -> float:
-    """Seconds that the fetch for a slot may take."""
-    return min(LONGEST, SHARE * (cron.next(slot) - slot).total_seconds())
 
 
 async def make(slot: datetime, market: Market | None, seconds: float) -> Event:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api_stub.slots import Gap, Row
 from stack import report
 from stack.audit import since
 from stack.report import Audit, Flow
-from stack.slots import Gap, Row
 
 NOW = datetime(2023, 11, 21, 14, 30, 0, 500_000, UTC)
 START = datetime(2023, 11, 21, 12, tzinfo=UTC)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stack import slots
-from stack.slots import Gap, Row, Stored
+from api_stub import slots
+from api_stub.slots import Gap, Row, Stored
 from worker.cron import Cron
 
 QUARTERS = Cron("*/15 * * * *")

@@ -15,6 +15,7 @@ from worker.market import MarketError
 from worker.market.coingecko import CoinGecko
 from worker.market.simulated import Simulated
 from worker.metrics import FETCH_FAILURES
+from worker.timetable import budget
 
 SLOT = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
 # A server's max_payload by default.
@@ -48,7 +49,7 @@ async def whole(coins: int) -> Event:
     [("*/15 * * * *", 240), ("* * * * *", 30), ("*/5 * * * * *", 2.5), ("@daily", 240), ("30,31 14 * * *", 30)],
 )
 def test_a_fetch_has_half_the_time_to_the_next_slot(schedule: str, seconds: float) -> None:
-    assert tick.budget(Cron(schedule), SLOT) == seconds
+    assert budget(Cron(schedule), SLOT) == seconds
 
 
 async def test_without_a_market_the_event_is_bare() -> None:

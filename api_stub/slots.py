@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from bus.event import text
-from worker import tick
 from worker.cron import Cron
+from worker.timetable import budget
 
 SECOND = timedelta(seconds=1)
 # Seconds that publishing and storing may take before an event counts as missing.
@@ -27,6 +28,15 @@ class Stored(NamedTuple):
 
     lag: float | None
     data: bool
+
+
+class Cell(NamedTuple):
+    """`lag`: seconds from the slot to its event's arrival; `data`: True if that has quotes."""
+
+    slot: datetime
+    state: Literal["stored", "late", "missing", "pending", "before"]
+    lag: float | None = None
+    data: bool = False
 
 
 class Gap(NamedTuple):
@@ -81,6 +91,26 @@ def compare(cron: Cron, start: datetime, end: datetime, stored: Mapping[datetime
     )
 
 
+def cells(
+    cron: Cron, start: datetime, now: datetime, beginning: datetime | None, stored: Mapping[datetime, Stored]
+) -> list[Cell]:
+    """The slots after `start` and up to now, each with its state. Before the `beginning` no slot was expected."""
+    due = now - grace(cron, now)
+    return [_cell(cron, slot, stored.get(slot), slot <= due, beginning) for slot in cron.between(start, now)]
+
+
+def figures(cells: Sequence[Cell]) -> dict[str, int]:
+    """How many are expected, stored (late ones included), late and missing; the undecided count for none of them."""
+    states = Counter(cell.state for cell in cells)
+    stored = states["stored"] + states["late"]
+    return {
+        "expected": stored + states["missing"],
+        "stored": stored,
+        "late": states["late"],
+        "missing": states["missing"],
+    }
+
+
 def total(cron: Cron, rows: Sequence[Row]) -> Row:
     """The figures of rows that follow on each other, at least one."""
     return Row(
@@ -119,8 +149,16 @@ def named(gaps: Sequence[Gap], most: int) -> str:
     return ", ".join(map(str, gaps[:most])) + (f" and {more} more" if more else "")
 
 
+def _cell(cron: Cron, slot: datetime, event: Stored | None, due: bool, beginning: datetime | None) -> Cell:  # noqa: FBT001 - of the module
+    if event is None:
+        early = beginning is None or slot < beginning
+        return Cell(slot, "before" if early else "missing" if due else "pending")
+    late = event.lag is not None and _is_late(cron, slot, event.lag)
+    return Cell(slot, "late" if late else "stored", event.lag, event.data)
+
+
 def _limit(cron: Cron, slot: datetime) -> float:
-    return tick.budget(cron, slot) + ON_ITS_WAY
+    return budget(cron, slot) + ON_ITS_WAY
 
 
 def _is_late(cron: Cron, slot: datetime, lag: float) -> bool:
