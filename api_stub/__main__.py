@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 
 from api_stub import web
+from api_stub.changes import Changes
 from api_stub.config import Settings
 from api_stub.errors import ApiError
+from api_stub.live import Live
 from api_stub.metrics import Metrics
+from api_stub.reader import Reader
 from api_stub.server import serve
+from api_stub.state import State
 from api_stub.store import Store
 from api_stub.subscriber import Subscriber
 from bus import service
@@ -31,12 +36,19 @@ async def serve_and_store(settings: Settings) -> None:
     metrics = Metrics()
     async with (
         Store(settings.mongo_url, settings.mongo_db) as store,
+        Reader(settings.mongo_url, settings.mongo_db) as reader,
         Bus(settings, "api_stub") as bus,
         Consumer(bus, settings.batch) as consumer,
-        serve(web.application(bus, store, metrics), settings.http_host, settings.http_port),
     ):
-        log.info("[HTTP] Listening on http://%s:%d", settings.http_host, settings.http_port)
-        await Subscriber(consumer, store, metrics, settings.max_events_per_second).run()
+        state = State(settings, bus, reader, metrics)
+        live = Live(Changes(reader.events), state.json)
+        metrics.watch(lambda: live.clients)
+        app = web.application(settings, bus, store, reader=reader, metrics=metrics, live=live, state=state)
+        # What is there now stays; the garbage collector would walk all of it again and again, 50 ms each time.
+        gc.freeze()
+        async with serve(app, settings.http_host, settings.http_port), live:
+            log.info("[HTTP] Listening on http://%s:%d", settings.http_host, settings.http_port)
+            await Subscriber(consumer, store, metrics, settings.max_events_per_second).run()
 
 
 if __name__ == "__main__":

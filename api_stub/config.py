@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 
 from api_stub.store import direct
 from bus import config
+from worker.timetable import Timetable
 
 
 def _mongo_url(url: str) -> str:
@@ -35,7 +36,7 @@ class StoreSettings(config.Settings):
     )
 
 
-class Settings(StoreSettings):
+class Settings(Timetable, StoreSettings):
     http_host: str = Field("127.0.0.1", min_length=1, description="an address of this machine, 0.0.0.0 for all")
     http_port: int = Field(8080, ge=1, le=65535, description="a port from 1 to 65535")
     batch_size: int = Field(500, ge=1, le=5000, description="a whole number from 1 to 5000")

@@ -16,9 +16,17 @@ class BadDocumentError(ApiError):
     """MongoDB can never store this document, however often it is tried."""
 
 
-class BadCursorError(ApiError):
-    """The cursor is not one that this API gave out."""
+class HistoryLostError(ApiError):
+    """The change stream cannot resume where it was asked to."""
 
 
 class TakenError(ApiError):
     """Another event is stored under this id."""
+
+
+class FullError(ApiError):
+    """As many as there may be are served already."""
+
+
+class MissingError(ApiError):
+    """There is no such thing."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -36,7 +36,7 @@ Values = dict[str, float]
 
 
 class Metrics:
-    """Its registry is its own, so that there may be several in a process."""
+    """Its registry is its own, so that there may be several in a process. `stored`: events that this one stored."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -53,9 +53,15 @@ class Metrics:
             registry=self._registry,
         )
         self._newest: datetime | None = None
+        self.stored = 0
 
     def _counter(self, name: str, text: str) -> Counter:
         return Counter(name, text, registry=self._registry)
+
+    def watch(self, clients: Callable[[], int]) -> None:
+        """Have the open event streams counted at each scrape."""
+        gauge = Gauge("crypto_stream_clients", "Open event streams", registry=self._registry)
+        gauge.set_function(clients)
 
     def count(self, batch: Sequence[Delivery], events: Sequence[Document], written: Written, dead: int) -> None:
         """Of a batch: its events as they were written now, and how many became dead letters."""
@@ -65,6 +71,7 @@ class Metrics:
         for event in new:
             self._lag.observe(max((now - event["timestamp"]).total_seconds(), 0.0))
         self._stored.inc(len(new))
+        self.stored += len(new)
         self._duplicate.inc(len(written.duplicates))
         self._dead.inc(dead)
         self._redeliveries.inc(sum(map(_again, batch)))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -20,12 +18,13 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.uri_parser import parse_uri
 
-from api_stub.errors import BadCursorError, BadDocumentError, StoreUnavailableError
+from api_stub.errors import BadDocumentError, StoreUnavailableError
+from api_stub.query import NEWEST_FIRST
 from bus.event import RESERVED
 
 Document = Mapping[str, Any]
+Events = AsyncCollection[dict[str, Any]]
 
-NEWEST_FIRST = [("timestamp", -1), ("_id", -1)]
 # Seconds for one operation, below the consumer's ack wait.
 DEADLINE = 5.0
 # Write errors that tell of the document and not of the server, so that trying again cannot help
@@ -56,11 +55,14 @@ def direct(url: str) -> bool:
     return bool(parsed["options"].get("directConnection", alone))
 
 
+def connect(url: str, deadline: float = DEADLINE) -> AsyncMongoClient[dict[str, Any]]:
+    """A client whose operations take so many seconds at most."""
+    return AsyncMongoClient(url, tz_aware=True, timeoutMS=int(deadline * 1000), directConnection=direct(url))
+
+
 class Store:
     def __init__(self, url: str, database: str) -> None:
-        self._client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
-            url, tz_aware=True, timeoutMS=int(DEADLINE * 1000), directConnection=direct(url)
-        )
+        self._client = connect(url)
         durable = WriteConcern(w="majority", j=True)
         self._events = self._client[database].get_collection("events", write_concern=durable)
         self._dead_letters = self._client[database].get_collection("dead_letters", write_concern=durable)
@@ -77,7 +79,7 @@ class Store:
 
     async def ping(self) -> None:
         """A round trip within 2 s. Raises StoreUnavailableError."""
-        with _available(), pymongo.timeout(2):
+        with available(), pymongo.timeout(2):
             await self._client.admin.command("ping")
 
     async def add_events(self, documents: Sequence[Document]) -> Written:
@@ -86,23 +88,15 @@ class Store:
     async def add_dead_letters(self, documents: Sequence[Document]) -> Written:
         return await _insert(self._dead_letters, documents)
 
-    async def newest(self, limit: int, cursor: str | None) -> tuple[list[dict[str, Any]], str | None]:
-        """A page of events, newest first, and the cursor of the next page; raises BadCursorError."""
-        where = _after(cursor) if cursor else {}
-        with _available():
-            page = await self._events.find(where, sort=NEWEST_FIRST, limit=limit + 1).to_list()
-        more = len(page) > limit
-        return page[:limit], _cursor(page[limit - 1]) if more else None
-
     async def newest_slot(self, now: datetime) -> datetime | None:
         """The newest slot that is stored, of any feed, and not in the future."""
-        with _available():
+        with available():
             found = await self._events.find_one({"timestamp": {"$lte": now}}, {"timestamp": 1}, sort=NEWEST_FIRST)
         return found["timestamp"] if found else None
 
     async def holds(self, event: Document) -> bool:
         """True if `events` has this event under its id, whenever and from wherever in the stream it came."""
-        with _available():
+        with available():
             found = await self._events.find_one({"_id": event["_id"]}, dict.fromkeys(RESERVED, 0))
         content = {key: value for key, value in event.items() if key not in RESERVED}
         return found is not None and bson.encode(found) == bson.encode(content)
@@ -113,31 +107,31 @@ class Store:
         # The bodies, up to 15 MB each, are left behind before sorting.
         stages: list[dict[str, Any]] = [{"$project": fields}, {"$sort": {"received_at": -1, "_id": -1}}]
         stages.append({"$limit": limit})
-        with _available():
+        with available():
             return await (await self._dead_letters.aggregate(stages)).to_list()
 
     async def dead_letter(self, identity: str) -> dict[str, Any] | None:
-        with _available():
+        with available():
             return await self._dead_letters.find_one({"_id": identity})
 
     async def dead_letter_ids(self) -> list[str]:
         """All of them, the oldest first."""
-        with _available():
+        with available():
             letters = await self._dead_letters.find({}, {"received_at": 1}, sort=[("received_at", 1)]).to_list()
         return [letter["_id"] for letter in letters]
 
     async def count_dead_letters(self) -> int:
-        with _available():
+        with available():
             return await self._dead_letters.count_documents({}, hint="_id_")
 
     async def remove_dead_letter(self, identity: str) -> bool:
         """Return False if it was not there."""
-        with _available():
+        with available():
             return (await self._dead_letters.delete_one({"_id": identity})).deleted_count > 0
 
 
 @contextlib.contextmanager
-def _available() -> Iterator[None]:
+def available() -> Iterator[None]:
     """Raises StoreUnavailableError for what MongoDB, or the way to it, is the reason of."""
     try:
         yield
@@ -158,7 +152,7 @@ async def _insert(collection: AsyncCollection[dict[str, Any]], documents: Sequen
         except BadDocumentError as error:
             written.rejected[index] = str(error)
     indexes = list(encoded)
-    with _available():
+    with available():
         try:
             if encoded:
                 await collection.insert_many(list(encoded.values()), ordered=False)
@@ -194,16 +188,3 @@ def _sort_out(details: Mapping[str, Any], indexes: Sequence[int], written: Writt
 def brief(error: Exception) -> str:
     """What happened, without the driver's view of the topology and its repetitions behind it."""
     return re.split(r" \(configured timeouts|, Timeout: |, full error", str(error))[0]
-
-
-def _cursor(document: Document) -> str:
-    return base64.urlsafe_b64encode(f"{document['timestamp'].isoformat()} {document['_id']}".encode()).decode()
-
-
-def _after(cursor: str) -> dict[str, Any]:
-    try:
-        instant, _, identity = base64.urlsafe_b64decode(cursor).decode().partition(" ")
-        timestamp = datetime.fromisoformat(instant).astimezone(UTC)
-    except (ValueError, OverflowError, binascii.Error) as error:
-        raise BadCursorError(f"cursor: {cursor[:60]!r} is not one that this API gave out") from error
-    return {"$or": [{"timestamp": {"$lt": timestamp}}, {"timestamp": timestamp, "_id": {"$lt": identity}}]}

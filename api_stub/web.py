@@ -1,45 +1,82 @@
-"""The HTTP API: what is stored, and whether the service works."""
+"""The HTTP application: the API, the live stream, whether the service works, and the page that shows it."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
-import msgspec
-from fastapi import FastAPI, HTTPException, Query, Response
-from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse
+from fastapi import APIRouter, FastAPI, Header, Request, Response
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from api_stub.errors import BadCursorError, StoreUnavailableError
+from api_stub import problem, routes
+from api_stub.client import EventStream
+from api_stub.header import Headers
+from api_stub.live import Live
 from api_stub.metrics import Metrics
+from api_stub.problem import documented
+from api_stub.reader import Reader
+from api_stub.state import State
 from api_stub.store import Store
 from bus.client import Bus
+from worker.timetable import Timetable
+
+PAGE = Path(__file__).parent / "page"
+STREAM: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {}}, "description": "events as they are stored, and the state every 2 s"}
+}
 
 
-def application(bus: Bus, store: Store, metrics: Metrics) -> FastAPI:
-    app = FastAPI(title="Crypto Updates", docs_url=None, redoc_url=None)
+def application(
+    timetable: Timetable,
+    bus: Bus,
+    store: Store,
+    *,
+    reader: Reader,
+    metrics: Metrics,
+    live: Live,
+    state: State,
+) -> FastAPI:
+    app = FastAPI(title="Crypto Updates", docs_url=None, redoc_url=None, responses={})
+    problem.install(app)
+    app.add_middleware(Headers)
+    app.include_router(_live(live, state))
+    app.include_router(routes.events(reader))
+    app.include_router(routes.quotes(reader))
+    app.include_router(routes.expected(reader, timetable))
+    app.include_router(_health(bus, store, metrics))
+    app.include_router(_page())
+    app.mount("/page", StaticFiles(directory=PAGE), name="page")
+    return app
 
-    @app.get("/", include_in_schema=False)
-    async def home() -> RedirectResponse:
-        return RedirectResponse("/events?limit=20")
 
-    @app.get("/events")
-    async def events(limit: Annotated[int, Query(ge=1, le=500)] = 5, cursor: str | None = None) -> Response:
-        """The newest events; `next` is the cursor of the page after this one, or null."""
-        try:
-            page, following = await store.newest(limit, cursor)
-        except BadCursorError as error:
-            raise HTTPException(400, str(error)) from error
-        except StoreUnavailableError as error:
-            raise HTTPException(503, str(error)) from error
-        return Response(msgspec.json.encode({"events": page, "next": following}), media_type="application/json")
+def _live(live: Live, state: State) -> APIRouter:
+    router = APIRouter(tags=["live"])
 
-    @app.get("/livez")
+    @router.get("/events/stream", response_class=StreamingResponse, responses=STREAM | documented(422, 429))
+    async def stream(request: Request, last_event_id: Annotated[str | None, Header()] = None) -> StreamingResponse:
+        """Server-Sent Events: each event as it is stored, by whichever API stub. `Last-Event-ID` resumes."""
+        return EventStream(live.admit(request.client.host if request.client else ""), last_event_id)
+
+    @router.get("/state", responses=documented(503))
+    async def stations() -> Response:
+        """What worker, NATS, API stub and MongoDB are doing."""
+        return Response(await state.json(), media_type=routes.JSON)
+
+    return router
+
+
+def _health(bus: Bus, store: Store, metrics: Metrics) -> APIRouter:
+    router = APIRouter(tags=["health"])
+
+    @router.get("/livez")
     async def livez() -> dict[str, str]:
         """The process runs."""
         return {"status": "alive"}
 
-    @app.get("/readyz")
+    @router.get("/readyz", responses={503: {"description": "NATS or MongoDB did not answer; `reasons` says which"}})
     async def readyz() -> JSONResponse:
         """NATS and MongoDB answered a round trip just now."""
         answers = await asyncio.gather(bus.ping(), store.ping(), return_exceptions=True)
@@ -48,9 +85,23 @@ def application(bus: Bus, store: Store, metrics: Metrics) -> FastAPI:
             return JSONResponse({"status": "not ready", "reasons": reasons}, 503)
         return JSONResponse({"status": "ready"})
 
-    @app.get("/metrics", response_class=PlainTextResponse)
+    @router.get("/metrics", response_class=PlainTextResponse)
     async def measured() -> Response:
         """For Prometheus; what NATS or MongoDB does not tell within 2 s is left out."""
         return Response(await metrics.exposition(bus, store), media_type=CONTENT_TYPE_LATEST)
 
-    return app
+    return router
+
+
+def _page() -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/")
+    async def home() -> FileResponse:
+        return FileResponse(PAGE / "index.html")
+
+    @router.get("/docs")
+    async def docs() -> FileResponse:
+        return FileResponse(PAGE / "docs.html")
+
+    return router

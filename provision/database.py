@@ -10,7 +10,8 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
-from api_stub.store import NEWEST_FIRST, direct
+from api_stub.query import BY_COIN, LETTERS_FIRST, NEWEST_FIRST
+from api_stub.store import direct
 from bus.config import redacted
 from provision.errors import ProvisionError
 from provision.replica_set import await_primary, initiate
@@ -30,6 +31,8 @@ def provision(url: str, database: str, patience: float) -> None:
                 initiate(client, f"{host}:{port}")
             await_primary(client, deadline - time.monotonic())
             client[database].events.create_index(NEWEST_FIRST)
+            client[database].events.create_index(BY_COIN)
+            client[database].dead_letters.create_index(LETTERS_FIRST)
     except (PyMongoError, TimeoutError) as error:
         raise ProvisionError(f"MongoDB at {redacted(url)}: {error}") from error
     log.info("[MONGO] Database %s is ready", database)

@@ -52,6 +52,9 @@ def test_the_worker_defaults_are_those_of_the_design() -> None:
 
 def test_the_api_stub_defaults_are_those_of_the_design() -> None:
     assert api_stub.config.Settings.load({}).model_dump(exclude=SHARED) == {
+        "schedule": "*/15 * * * *",
+        "schedule_tz": "UTC",
+        "feed": "crypto",
         "mongo_url": "mongodb://localhost:27017",
         "mongo_db": "crypto",
         "http_host": "127.0.0.1",

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
 from datetime import UTC, datetime
 from typing import Any
 
 import bson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pymongo.errors import ServerSelectionTimeoutError
 
-from api_stub.errors import BadCursorError, BadDocumentError, StoreUnavailableError
-from api_stub.store import DUPLICATE, MAX_DOCUMENT, Written, _after, _cursor, _encode, _sort_out, brief, direct
+from api_stub.errors import BadDocumentError, StoreUnavailableError
+from api_stub.store import DUPLICATE, MAX_DOCUMENT, Written, _encode, _sort_out, brief, direct
 from bus.event import MAX_DEPTH
 
 SLOT = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
@@ -74,32 +70,6 @@ def test_the_depth_that_a_reader_accepts_can_be_encoded() -> None:
     for _ in range(MAX_DEPTH - 1):
         value = {"a": [value]} if isinstance(value, list) else [value]
     _encode({"v": value})
-
-
-@given(timestamp=st.datetimes(timezones=st.just(UTC)), identity=st.text(st.characters(exclude_categories=["Cs"])))
-def test_a_cursor_leads_to_what_comes_after_its_event(timestamp: datetime, identity: str) -> None:
-    where = _after(_cursor({"timestamp": timestamp, "_id": identity}))
-    assert where == {"$or": [{"timestamp": {"$lt": timestamp}}, {"timestamp": timestamp, "_id": {"$lt": identity}}]}
-
-
-def test_a_cursor_is_fit_for_a_url() -> None:
-    assert _cursor({"timestamp": SLOT, "_id": "é?>~" * 9}).isascii()
-    assert not set(_cursor({"timestamp": SLOT, "_id": "é?>~" * 9})) & set("+/&?#% ")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [b"", b"soon x", b"2023-13-01T00:00:00+00:00 x", b"0001-01-01T00:00:00+01:00 x", b"\xff\xfe"],
-)
-def test_it_refuses_a_cursor_that_names_no_instant(text: bytes) -> None:
-    with pytest.raises(BadCursorError, match=r"^cursor: '.*' is not one that this API gave out$"):
-        _after(base64.urlsafe_b64encode(text).decode())
-
-
-@given(cursor=st.text())
-def test_any_cursor_is_one_of_ours_or_refused(cursor: str) -> None:
-    with contextlib.suppress(BadCursorError):
-        assert _after(cursor).keys() == {"$or"}
 
 
 def test_it_tells_what_failed_without_the_view_of_the_topology() -> None:

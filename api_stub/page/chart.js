@@ -1,0 +1,119 @@
+// The price chart: a coin, a range, and the line between, drawn by uPlot and told in words too.
+
+import uPlot from "./vendor/uplot/uPlot.esm.js";
+import { change, moment, price, text, time, universal } from "./format.js";
+
+const POINTS = 400;
+const ROWS = 20;
+const HEIGHT = 240;
+
+const step = (ticks) => (ticks.length > 1 ? ticks[1] - ticks[0] : 60);
+
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+export class Chart {
+  #box = document.getElementById("chart");
+  #plot;
+  #times = [];
+  #prices = [];
+  #coin = "";
+  #currency = "usd";
+
+  constructor() {
+    new ResizeObserver(() => this.#plot?.setSize(this.#size())).observe(this.#box);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#draw());
+  }
+
+  /** The prices as GET /prices gives them, and the newest quote of the coin. */
+  show(coin, prices, quote) {
+    this.#coin = coin;
+    this.#times = prices.map((one) => Date.parse(one.timestamp) / 1000);
+    this.#prices = prices.map((one) => one.price);
+    this.#newest(quote);
+    if (this.#plot) this.#plot.setData([this.#times, this.#prices]);
+    else this.#draw();
+    this.#tell();
+  }
+
+  /** One more price. Returns false if there are so many that they should be thinned again. */
+  add(timestamp, quote) {
+    const at = Date.parse(timestamp) / 1000;
+    this.#newest(quote);
+    if (!Number.isFinite(quote.price) || !Number.isFinite(at) || at <= (this.#times.at(-1) ?? 0)) return true;
+    this.#times.push(at);
+    this.#prices.push(quote.price);
+    this.#plot?.setData([this.#times, this.#prices]);
+    this.#tell();
+    return this.#times.length < 2 * POINTS;
+  }
+
+  static get points() {
+    return POINTS;
+  }
+
+  #newest(quote) {
+    this.#currency = typeof quote?.currency === "string" ? quote.currency : "usd";
+    set("price", price(quote?.price, this.#currency));
+    set("change", quote ? `${change(quote.change_24h)} in 24 h` : "");
+    const direction = Math.sign(quote?.change_24h) || 0;
+    document.getElementById("change").dataset.direction = String(direction);
+  }
+
+  #size() {
+    return { width: Math.max(200, this.#box.clientWidth), height: HEIGHT };
+  }
+
+  #draw() {
+    this.#plot?.destroy();
+    const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
+    this.#plot = new uPlot(
+      {
+        ...this.#size(),
+        legend: { show: false },
+        cursor: { y: false, drag: { x: false, y: false } },
+        hooks: { setCursor: [(plot) => this.#point(plot.cursor.idx)] },
+        axes: [{ ...axis, values: (_, ticks) => ticks.map((tick) => moment(tick, step(ticks))) }, { ...axis, size: 84, values: (_, ticks) => ticks.map((tick) => price(tick, this.#currency)) }],
+        series: [{}, { stroke: colour("--accent"), width: 2, fill: colour("--tint"), points: { show: false } }],
+      },
+      [this.#times, this.#prices],
+      this.#box,
+    );
+  }
+
+  #point(index) {
+    if (Number.isInteger(index)) set("chart-summary", `${price(this.#prices[index], this.#currency)} at ${time(new Date(this.#times[index] * 1000))}`);
+    else this.#tell();
+  }
+
+  #tell() {
+    this.#box.dataset.points = String(this.#times.length);
+    const summary = this.#prices.length
+      ? `${text(this.#coin, 60)}: ${this.#times.length} prices from ${this.#at(0)} to ${this.#at(-1)}, between ${this.#one(this.#least())} and ${this.#one(this.#most())}.`
+      : "No prices in this range.";
+    set("chart-summary", summary);
+    this.#table();
+  }
+
+  #table() {
+    const rows = this.#times.slice(-ROWS).map((at, place, all) => {
+      const shown = new Date(at * 1000);
+      const row = document.createElement("tr");
+      const when = row.appendChild(document.createElement("td"));
+      when.textContent = time(shown);
+      when.title = universal(shown);
+      row.appendChild(document.createElement("td")).textContent = this.#one(this.#prices.at(place - all.length));
+      return row;
+    });
+    document.getElementById("prices").replaceChildren(...rows.reverse());
+  }
+
+  #at = (place) => time(new Date(this.#times.at(place) * 1000));
+  #one = (value) => price(value, this.#currency);
+  #least = () => this.#prices.reduce((least, value) => Math.min(least, value), Infinity);
+  #most = () => this.#prices.reduce((most, value) => Math.max(most, value), -Infinity);
+}
+
+function set(id, value) {
+  const element = document.getElementById(id);
+  if (element.textContent !== value) element.textContent = value;
+}

@@ -1,0 +1,87 @@
+// The lists of the last events and of the dead letters. What they hold is anyone's, so it is only ever text.
+
+import { number, price, text, time, universal } from "./format.js";
+
+const MOST = 20;
+const SHORT = 80;
+
+/** Keeps the newest entries, each made once. `describe` gives what an entry shows: {at, title, note, body}. */
+class Entries {
+  #list;
+  #empty;
+  #describe;
+
+  constructor(id, empty, describe) {
+    this.#list = document.getElementById(id);
+    this.#empty = document.getElementById(empty);
+    this.#describe = describe;
+  }
+
+  /** The newest first. */
+  show(entries) {
+    const known = new Map([...this.#list.children].map((item) => [item.dataset.id, item]));
+    this.#list.replaceChildren(...entries.slice(0, MOST).map((entry) => known.get(String(entry._id)) ?? this.#item(entry)));
+    this.#empty.hidden = entries.length > 0;
+  }
+
+  add(entry) {
+    if ([...this.#list.children].some((item) => item.dataset.id === String(entry._id))) return;
+    this.#list.prepend(this.#item(entry));
+    while (this.#list.children.length > MOST) this.#list.lastElementChild.remove();
+    this.#empty.hidden = true;
+  }
+
+  /** Says what there is while there is nothing. */
+  explain(words) {
+    this.#empty.textContent = words;
+    this.#empty.hidden = this.#list.children.length > 0;
+  }
+
+  #item(entry) {
+    const { at, title, note, body } = this.#describe(entry);
+    const item = document.createElement("li");
+    item.dataset.id = String(entry._id);
+    const details = item.appendChild(document.createElement("details"));
+    const summary = details.appendChild(document.createElement("summary"));
+    const when = summary.appendChild(document.createElement("time"));
+    when.dateTime = Number.isNaN(at.getTime()) ? "" : at.toISOString();
+    when.textContent = time(at);
+    when.title = universal(at);
+    summary.appendChild(document.createElement("strong")).textContent = text(title, SHORT);
+    summary.appendChild(document.createElement("span")).textContent = text(note, SHORT);
+    const shown = details.appendChild(document.createElement("pre"));
+    shown.textContent = text(body);
+    shown.tabIndex = 0; // it scrolls
+    return item;
+  }
+}
+
+function quoted(data) {
+  if (!Array.isArray(data)) return "without market data";
+  return data
+    .slice(0, 3)
+    .map((quote) => `${text(quote?.symbol ?? "?", 10)} ${price(quote?.price, quote?.currency)}`)
+    .join(", ");
+}
+
+export class Events extends Entries {
+  constructor() {
+    super("events", "no-events", (event) => ({
+      at: new Date(event.timestamp),
+      title: String(event._id),
+      note: quoted(event.data),
+      body: event,
+    }));
+  }
+}
+
+export class Letters extends Entries {
+  constructor() {
+    super("letters", "no-letters", (letter) => ({
+      at: new Date(letter.received_at),
+      title: letter.reason,
+      note: `${number(letter.size)} bytes`,
+      body: letter.raw ?? "too long to be shown",
+    }));
+  }
+}

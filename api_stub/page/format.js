@@ -1,0 +1,77 @@
+// How numbers, times and values of any kind are written. Pure: nothing here touches the page.
+
+const UTC = { dateStyle: "medium", timeStyle: "medium", timeZone: "UTC" };
+const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const utc = new Intl.DateTimeFormat(undefined, UTC);
+const plain = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
+const percentage = new Intl.NumberFormat(undefined, { style: "percent", minimumFractionDigits: 2, signDisplay: "exceptZero" });
+
+// Characters of a value that somebody else has sent.
+const LONGEST = 5000;
+
+export const number = (value) => (Number.isFinite(value) ? plain.format(value) : "–");
+
+/** A price in its currency, with as many digits as a small one needs. */
+export function price(value, currency) {
+  if (!Number.isFinite(value)) return "–";
+  const digits = Math.abs(value) >= 1 ? { maximumFractionDigits: 2 } : { maximumSignificantDigits: 4 };
+  try {
+    return new Intl.NumberFormat(undefined, { style: "currency", currency, ...digits }).format(value);
+  } catch {
+    // "bits", or whatever else CoinGecko has that is no ISO 4217 code.
+    return `${new Intl.NumberFormat(undefined, digits).format(value)} ${text(currency ?? "", 10).toUpperCase()}`.trim();
+  }
+}
+
+/** A change in percent: 1.5 is 1.5 %. */
+export const change = (value) => (Number.isFinite(value) ? percentage.format(value / 100) : "");
+
+/** Seconds, in the unit that suits them. */
+export function seconds(value) {
+  if (!Number.isFinite(value)) return "–";
+  if (value < 1) return `${Math.round(value * 1000)} ms`;
+  if (value < 100) return `${plain.format(value)} s`;
+  return value < 7200 ? `${Math.round(value / 60)} min` : `${Math.round(value / 3600)} h`;
+}
+
+/** What is left until an instant: 4:59, 1:02:03. */
+export function remaining(milliseconds) {
+  const left = Math.max(0, Math.ceil(milliseconds / 1000));
+  const parts = [Math.floor(left / 3600), Math.floor(left / 60) % 60, left % 60];
+  const shown = parts[0] ? parts : parts.slice(1);
+  return shown.map((part, place) => String(part).padStart(place ? 2 : 1, "0")).join(":");
+}
+
+/** A span of time in words: 24 hours, 25 minutes. */
+export function span(milliseconds) {
+  const minutes = Math.round(milliseconds / 60000);
+  if (minutes < 2) return `${Math.max(1, Math.round(milliseconds / 1000))} seconds`;
+  return minutes < 120 ? `${minutes} minutes` : `${Math.round(minutes / 60)} hours`;
+}
+
+const valid = (at) => !Number.isNaN(at.getTime());
+
+/** The time of day, or the day too where that is not today's. */
+export function time(at) {
+  if (!valid(at)) return "–";
+  const today = at.toDateString() === new Date().toDateString();
+  return (today ? clock : day).format(at);
+}
+
+const moments = [
+  [60, new Intl.DateTimeFormat(undefined, { minute: "2-digit", second: "2-digit" })],
+  [86400, new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" })],
+  [Infinity, new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" })],
+];
+
+/** An instant (seconds since 1970) on an axis whose ticks are so many seconds apart. */
+export const moment = (at, step) => moments.find(([longest]) => step < longest)[1].format(new Date(at * 1000));
+
+export const universal = (at) => (valid(at) ? `${utc.format(at)} UTC` : "");
+
+/** Any value as text, cut where it is too long. */
+export function text(value, longest = LONGEST) {
+  const whole = typeof value === "string" ? value : (JSON.stringify(value, null, 2) ?? "");
+  return whole.length > longest ? `${whole.slice(0, longest)} … (${number(whole.length)} characters)` : whole;
+}

@@ -1,0 +1,151 @@
+// Wires the parts: what comes from the stream and the API goes to the part that shows it.
+
+import { get } from "./api.js";
+import { Chart } from "./chart.js";
+import { Countdown } from "./countdown.js";
+import { Events, Letters } from "./entries.js";
+import { time } from "./format.js";
+import { notice } from "./notices.js";
+import { Stations } from "./stations.js";
+import { Stream } from "./stream.js";
+import { MOST, Strip } from "./strip.js";
+
+const HOUR = 3600000;
+// Milliseconds: before what comes together is fetched together, before another try, and without any event.
+const TOGETHER = 300;
+const AGAIN = 3000;
+const QUIET = 60000;
+
+const chart = new Chart();
+const countdown = new Countdown();
+const events = new Events();
+const letters = new Letters();
+const stations = new Stations();
+const strip = new Strip();
+
+const coins = document.getElementById("coins");
+const range = document.getElementById("range");
+const wrong = { nats: false, mongo: false };
+let hours = 24;
+let deadLetters;
+
+/** Runs `work` soon, once for all calls until then, and again if it fails; a failure is told at the top. */
+function together(work) {
+  let timer;
+  const run = async () => {
+    timer = undefined;
+    try {
+      await work();
+      notice("api", false);
+    } catch (error) {
+      // With a status, it is the API stub that answers, and its state says what is down.
+      notice("api", error.status === 0 && navigator.onLine);
+      timer ??= setTimeout(run, AGAIN);
+    }
+  };
+  return () => {
+    timer ??= setTimeout(run, TOGETHER);
+  };
+}
+
+const showEvents = together(async () => {
+  const page = await get("/events", { limit: 20 });
+  events.show(page.events);
+  label(page.events[0]);
+});
+
+const showSlots = together(async () => {
+  const slots = await get("/slots", { hours, limit: MOST });
+  strip.show(slots);
+  // One cell a slot: of a dense schedule, only the newest slots are asked for from now on.
+  if (slots.slots.length === MOST) hours = Math.max(0.01, (Date.parse(slots.now) - Date.parse(slots.slots[0].slot)) / HOUR);
+  if (!slots.beginning) events.explain(`None yet. The first slot is at ${time(new Date(slots.next))}.`);
+});
+
+const showPrices = together(async () => {
+  const known = (await get("/coins")).coins;
+  const chosen = known.includes(coins.value) ? coins.value : known[0];
+  if (known.join() !== [...coins.options].map((option) => option.value).join()) {
+    coins.replaceChildren(...known.map((coin) => new Option(coin, coin, false, coin === chosen)));
+  }
+  if (chosen !== undefined) {
+    const back = Number(range.querySelector("[aria-pressed=true]").dataset.hours) * HOUR;
+    const since = new Date(countdown.now - back).toISOString();
+    const [series, newest] = await Promise.all([
+      get("/prices", { coin: chosen, since, points: Chart.points }),
+      get("/events", { coin: chosen, limit: 1, until: new Date(countdown.now + HOUR).toISOString() }),
+    ]);
+    chart.show(chosen, series.prices, newest.events[0] && quote(newest.events[0], chosen));
+  }
+  ready();
+});
+
+const showLetters = together(async () => letters.show((await get("/dead-letters", { limit: 20 })).dead_letters));
+
+function showAll() {
+  showEvents();
+  showSlots();
+  showPrices();
+  showLetters();
+}
+
+const quote = (event, coin) => (Array.isArray(event.data) ? event.data.find((one) => one?.coin === coin) : undefined);
+
+function label(event) {
+  if (event) document.getElementById("simulated").hidden = event.source !== "simulated";
+}
+
+function ready() {
+  if (document.body.dataset.ready !== undefined) return;
+  document.body.dataset.ready = "";
+  performance.mark("first-data");
+}
+
+function arrived(event) {
+  events.add(event);
+  label(event);
+  stations.travel();
+  const newest = quote(event, coins.value);
+  if (!coins.value || (newest && !chart.add(event.timestamp, newest))) showPrices();
+  showSlots();
+}
+
+function informed(state) {
+  countdown.set(state.now, state.next);
+  stations.show(state);
+  const words = state.words.startsWith("every") ? `An event ${state.words}` : `Schedule ${state.words} (${state.zone})`;
+  document.getElementById("schedule").textContent = words;
+  for (const name of ["nats", "mongo"]) {
+    const broken = state[name].ok === false;
+    notice(name, broken, state[name].reason);
+    if (wrong[name] && !broken) showAll();
+    wrong[name] = broken;
+  }
+  if (state.mongo.dead_letters !== deadLetters) {
+    deadLetters = state.mongo.dead_letters;
+    document.getElementById("letters-count").textContent = deadLetters ?? "–";
+    showLetters();
+  }
+}
+
+function connected() {
+  notice("stream", false);
+  notice("api", false);
+  showAll();
+}
+
+function lost() {
+  notice("stream", navigator.onLine);
+  stations.lose();
+}
+
+coins.addEventListener("change", showPrices);
+range.addEventListener("click", (event) => {
+  if (!event.target.dataset.hours) return;
+  for (const button of range.children) button.ariaPressed = String(button === event.target);
+  showPrices();
+});
+for (const change of ["online", "offline"]) addEventListener(change, () => notice("offline", !navigator.onLine));
+setInterval(showSlots, QUIET);
+
+new Stream({ open: connected, event: arrived, state: informed, skipped: showAll, lost });

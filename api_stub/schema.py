@@ -1,0 +1,133 @@
+"""What the HTTP API takes and gives: the parameters with their bounds, and the answers."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import Path, Query
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+
+from api_stub.query import CURSOR, LONGEST
+
+
+def _iso(value: object) -> object:
+    # pydantic takes a number, too, for seconds since 1970.
+    if not re.match(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d", str(value)):
+        raise ValueError("an ISO 8601 time with its offset expected, 2023-11-21T14:30:00Z for one")
+    # In a URL, the plus sign of an offset is a space.
+    return re.sub(r" (?=\d\d:?\d\d$)", "+", value) if isinstance(value, str) else value
+
+
+Instant = Annotated[AwareDatetime, BeforeValidator(_iso)]
+Limit = Annotated[int, Query(ge=1, le=500, description="how many at most")]
+Cursor = Annotated[str | None, Query(pattern=CURSOR, max_length=16_384, description="`next` of the page before")]
+Since = Annotated[Instant | None, Query(description="slots from this time on")]
+Until = Annotated[Instant | None, Query(description="slots before this time")]
+Coin = Annotated[str, Query(min_length=1, max_length=LONGEST, description="a coin's id, bitcoin for one")]
+Identity = Annotated[str, Path(min_length=1, max_length=4096, description="an event's `_id`")]
+Points = Annotated[int, Query(ge=2, le=2000, description="how many prices at most, about")]
+Hours = Annotated[float, Query(ge=0.01, le=168, description="how far back to look")]
+Cells = Annotated[int, Query(ge=1, le=2000, description="how many slots to name, the newest")]
+
+
+class Event(BaseModel):
+    """An event as it is stored: the worker's, or anyone's, whose further keys may be anything."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str = Field(alias="_id")
+    event: str
+    timestamp: datetime
+    received_at: datetime
+    stream_seq: int | None
+
+
+class Events(BaseModel):
+    """Newest first; `next` is the cursor of the page after this one, or null."""
+
+    events: list[Event]
+    next: str | None
+
+
+class Coins(BaseModel):
+    coins: list[str]
+
+
+class Stats(BaseModel):
+    """The newest quote; null where its source has none."""
+
+    price: Any
+    market_cap: Any = Field(alias="marketCap")
+    change_24h: Any = Field(alias="24hChange")
+
+
+# The names that /stats gives them, and those of a quote.
+STATS = {"price": "price", "marketCap": "market_cap", "24hChange": "change_24h"}
+
+
+class Deviation(BaseModel):
+    deviation: float
+
+
+class Price(BaseModel):
+    timestamp: datetime
+    price: float
+
+
+class Prices(BaseModel):
+    """Oldest first: the newest price of each `step` (seconds), or of each event with a step of 0."""
+
+    coin: str
+    since: datetime
+    until: datetime
+    step: float
+    prices: list[Price]
+
+
+class Slot(BaseModel):
+    """`pending`: it may still arrive. `before`: before the first one ever stored, so it was not expected."""
+
+    slot: datetime
+    state: Literal["stored", "late", "missing", "pending", "before"]
+    lag: float | None = Field(description="seconds from the slot to its event's arrival")
+    data: bool = Field(description="whether its event has quotes")
+
+
+class Slots(BaseModel):
+    feed: str
+    schedule: str
+    zone: str
+    words: str = Field(description="the schedule, for people")
+    now: datetime
+    since: datetime
+    next: datetime = Field(description="the next slot")
+    beginning: datetime | None = Field(description="the first slot that was ever stored")
+    expected: int
+    stored: int = Field(description="the late ones included")
+    late: int
+    missing: int
+    slots: list[Slot] = Field(description="oldest first")
+
+
+class DeadLetter(BaseModel):
+    id: str = Field(alias="_id")
+    reason: str
+    headers: dict[str, str]
+    stream_seq: int | None
+    received_at: datetime
+    size: int = Field(description="bytes of the body")
+    raw: str | None = Field(description="the body's beginning; null where it has more than 16 KiB")
+
+
+class DeadLetters(BaseModel):
+    dead_letters: list[DeadLetter]
+    next: str | None
+
+
+FIRST = datetime.min.replace(tzinfo=UTC)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,1 @@
+"""What `make bench` runs: each module is a benchmark that prints its figures."""

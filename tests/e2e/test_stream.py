@@ -1,0 +1,268 @@
+"""The live stream: who listens is told of each event once, whoever stored it, and nobody holds up anybody else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple, Self
+
+import httpx
+import pytest
+from nats.aio.client import Client
+
+from bus.event import text
+from stack import ports
+from stack.process import Process
+from stack.servers import Mongod
+from tests.e2e.conftest import Stack, eventually, soon
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Message(NamedTuple):
+    kind: str
+    id: str | None
+    data: Any
+
+
+class Stub:
+    def __init__(self, stack: Stack, port: int | None = None, **environ: str) -> None:
+        self.port = port or ports.free()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process: Process = stack.run("api_stub", HTTP_PORT=str(self.port), **environ)
+        self.process.wait_for_line("[HTTP] Listening", 15)
+        self.process.wait_for_line("[NATS] Connected", 15)
+
+    def clients(self) -> float:
+        lines = httpx.get(f"{self.url}/metrics", trust_env=False).text.splitlines()
+        return float(next(line for line in lines if line.startswith("crypto_stream_clients ")).split()[1])
+
+
+class Listener:
+    """A client of the event stream, that keeps what it is told."""
+
+    def __init__(self, stub: Stub, last_id: str | None = None) -> None:
+        self.messages: list[Message] = []
+        self._url = f"{stub.url}/events/stream"
+        self._headers = {"Last-Event-ID": last_id} if last_id else {}
+        self._open = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._listen())
+        async with asyncio.timeout(10):
+            await self._open.wait()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, httpx.HTTPError):
+            await self._task
+
+    @property
+    def events(self) -> list[str]:
+        return [message.data["timestamp"] for message in self.messages if message.kind == "message"]
+
+    @property
+    def last_id(self) -> str | None:
+        return next(message.id for message in reversed(self.messages) if message.id)
+
+    async def hears(self, count: int, within: float = 10.0) -> bool:
+        return await soon(lambda: len(self.events) >= count, within)
+
+    async def told(self, kind: str, within: float = 10.0) -> bool:
+        return await soon(lambda: any(message.kind == kind for message in self.messages), within)
+
+    async def _listen(self) -> None:
+        async with (
+            httpx.AsyncClient(trust_env=False, timeout=30) as client,
+            client.stream("GET", self._url, headers=self._headers) as answer,
+        ):
+            assert answer.status_code == 200, await answer.aread()
+            assert answer.headers["Content-Type"].startswith("text/event-stream")
+            async for message in parsed(answer.aiter_lines()):
+                self._open.set()
+                self.messages.append(message)
+
+
+async def parsed(lines: AsyncIterator[str]) -> AsyncIterator[Message]:
+    fields: dict[str, str] = {}
+    async for line in lines:
+        if line:
+            name, _, value = line.partition(": ")
+            fields[name] = value
+        elif fields:
+            data = json.loads(fields["data"]) if "data" in fields else None
+            yield Message(fields.get("event", "message" if "data" in fields else "hello"), fields.get("id"), data)
+            fields = {}
+
+
+@pytest.fixture
+def stub(stack: Stack) -> Stub:
+    return Stub(stack)
+
+
+async def publish(publisher: Client, first: int, count: int) -> list[str]:
+    """So many events, one a minute; returns their times."""
+    times = [text(START + timedelta(minutes=first + n)) for n in range(count)]
+    for at in times:
+        body = json.dumps({"event": "CRYPTO_UPDATE", "timestamp": at}).encode()
+        await publisher.publish("crypto.updates", body, headers={"Nats-Msg-Id": f"test@{at}"})
+    await publisher.flush()
+    return times
+
+
+async def test_an_event_is_told_within_a_second_whoever_stored_it(stack: Stack, stub: Stub) -> None:
+    async with Listener(stub) as listener:
+        for number in range(5):
+            at = START + timedelta(minutes=number)
+            begin = time.monotonic()
+            # As another API stub would, of which this one knows nothing.
+            stack.events.insert_one({"_id": f"other@{number}", "timestamp": at})
+            assert await listener.hears(number + 1, 3)
+            assert time.monotonic() - begin < 1
+        assert listener.events == [text(START + timedelta(minutes=number)) for number in range(5)]
+
+
+async def test_an_event_is_told_as_it_is_stored(stub: Stub, publisher: Client) -> None:
+    async with Listener(stub) as listener:
+        await publish(publisher, 0, 1)
+        assert await listener.hears(1)
+        told = next(message for message in listener.messages if message.kind == "message")
+        stored = await asyncio.to_thread(httpx.get, f"{stub.url}/events", trust_env=False)
+        assert told.data == stored.json()["events"][0]
+        assert told.id
+
+
+async def test_who_comes_back_is_told_what_it_missed_and_nothing_twice(stub: Stub, publisher: Client) -> None:
+    async with Listener(stub) as listener:
+        times = await publish(publisher, 0, 3)
+        assert await listener.hears(3)
+    times += await publish(publisher, 3, 40)
+    async with Listener(stub, listener.last_id) as second:
+        times += await publish(publisher, 43, 5)
+        assert await second.hears(45)
+        assert sorted(listener.events + second.events) == times
+        assert not await second.told("skipped", 1)
+
+
+async def test_it_is_told_what_was_stored_while_the_api_stub_was_down(stack: Stack, publisher: Client) -> None:
+    stub = await asyncio.to_thread(Stub, stack)
+    other = await asyncio.to_thread(Stub, stack)
+    async with Listener(stub) as listener:
+        times = await publish(publisher, 0, 1)
+        assert await listener.hears(1)
+        await asyncio.to_thread(stub.process.kill)
+        await asyncio.to_thread(stub.process.wait)
+    times += await publish(publisher, 1, 20)
+    assert other.process.status is None
+    assert await soon(lambda: stack.events.count_documents({}) == 21, 25)
+    again = await asyncio.to_thread(Stub, stack, stub.port)
+    async with Listener(again, listener.last_id) as second:
+        assert await second.hears(20)
+        assert sorted(listener.events + second.events) == times
+
+
+@pytest.mark.parametrize("last_id", ["nonsense", "00", "82" * 40, "A" * 5000])
+async def test_who_comes_back_with_a_wrong_id_is_told_that_there_is_a_gap(
+    stub: Stub, publisher: Client, last_id: str
+) -> None:
+    async with Listener(stub, last_id) as listener:
+        assert await listener.told("skipped")
+        await publish(publisher, 0, 1)
+        assert await listener.hears(1)
+
+
+async def test_the_state_is_told_every_two_seconds(stub: Stub) -> None:
+    async with Listener(stub) as listener:
+        assert await soon(lambda: sum(message.kind == "state" for message in listener.messages) >= 3, 6)
+    state = next(message.data for message in listener.messages if message.kind == "state")
+    assert state["mongo"]["ok"]
+    assert state["nats"]["ok"]
+
+
+async def test_a_restart_of_mongodb_loses_nothing(stack: Stack, publisher: Client) -> None:
+    with Mongod() as mongod:
+        stub = await asyncio.to_thread(Stub, stack, None, MONGO_URL=mongod.url)
+        async with Listener(stub) as listener:
+            times = await publish(publisher, 0, 5)
+            assert await listener.hears(5)
+            await asyncio.to_thread(mongod.kill)
+            times += await publish(publisher, 5, 5)
+            await asyncio.to_thread(mongod.restart)
+            assert await listener.hears(10, 30)
+            assert sorted(listener.events) == times
+        await asyncio.to_thread(stub.process.stop)
+
+
+@contextlib.contextmanager
+def stalled(stub: Stub) -> Iterator[socket.socket]:
+    """A client that asks for the stream, and takes nothing of it."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", stub.port))
+        client.sendall(b"GET /events/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        yield client
+
+
+@pytest.mark.timeout(120)
+async def test_a_client_that_does_not_read_is_dropped_and_the_others_are_served(stub: Stub, publisher: Client) -> None:
+    async with Listener(stub) as listener:
+        with stalled(stub):
+            assert await soon(lambda: stub.clients() == 2)
+            filler = "x" * 100_000
+            for number in range(60):
+                body = {"event": "CRYPTO_UPDATE", "timestamp": text(START + timedelta(minutes=number)), "x": filler}
+                await publisher.publish("crypto.updates", json.dumps(body).encode())
+                await asyncio.sleep(0.02)
+            assert await soon(lambda: stub.clients() == 1, 60)
+        assert await listener.hears(60)
+    await asyncio.to_thread(stub.process.stop)
+    assert not [line for line in stub.process.lines if "Traceback" in line or "ERROR" in line]
+
+
+async def test_more_clients_than_there_may_be_from_an_address_are_refused_until_one_leaves(stub: Stub) -> None:
+    asked = b"GET /events/stream HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    open_ = [await asyncio.open_connection("127.0.0.1", stub.port) for _ in range(250)]
+    try:
+        for _, writer in open_:
+            writer.write(asked)
+        assert await soon(lambda: stub.clients() == 250)
+        refused = await asyncio.to_thread(httpx.get, f"{stub.url}/events/stream", trust_env=False)
+        assert refused.status_code == 429
+        assert refused.headers["Content-Type"] == "application/problem+json"
+        assert refused.headers["Retry-After"] == "5"
+        assert "250 event streams are open from 127.0.0.1" in refused.json()["detail"]
+        open_.pop()[1].close()
+        assert await soon(lambda: stub.clients() == 249)
+        async with Listener(stub) as listener:
+            assert await listener.told("state")
+    finally:
+        for _, writer in open_:
+            writer.close()
+
+
+async def test_sigterm_ends_open_streams_and_the_service_at_once(stub: Stub) -> None:
+    async with Listener(stub) as listener:
+        assert await listener.told("state")
+        with stalled(stub):
+            assert await soon(lambda: stub.clients() == 2)
+            begin = time.monotonic()
+            assert await asyncio.to_thread(stub.process.stop) == 0
+            assert time.monotonic() - begin < 4
+    assert not [line for line in stub.process.lines if "Traceback" in line or "ERROR" in line]
+
+
+async def test_what_is_too_much_is_passed_over_and_said_so(stub: Stub, stack: Stack, publisher: Client) -> None:
+    async with Listener(stub) as listener:
+        await publish(publisher, 0, 5000)
+        assert await listener.told("skipped", 20)
+        assert await soon(lambda: stack.events.count_documents({}) == 5000, 20)
+        (last,) = await publish(publisher, 6000, 1)
+        assert await soon(lambda: last in listener.events)
+        assert len(listener.events) == len(set(listener.events)) < 5001
+    assert eventually(lambda: stub.clients() == 0)
