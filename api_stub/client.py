@@ -18,7 +18,10 @@ from api_stub.reader import encode
 log = logging.getLogger(__name__)
 
 # Chunks that wait for a client; one that has more waiting does not read.
-WAITING = 64
+WAITING = 16
+# Bytes of an event that is told whole.
+LARGEST = 256 * 1024
+KNOWN = ("_id", "event", "timestamp", "source", "received_at", "stream_seq")
 # Events that a client which comes back may ask for.
 REPLAY = 1000
 # Seconds that a new client waits for the change stream to be open.
@@ -124,4 +127,9 @@ class EventStream(StreamingResponse):
 
 
 def _message(change: Change) -> bytes:
-    return b"id: %b\ndata: %b\n\n" % (change.token.encode(), encode(change.event))
+    """The event; of a very large one, only what identifies it, and how many bytes were `omitted`."""
+    body = encode(change.event)
+    if len(body) > LARGEST:
+        known = {key: change.event[key] for key in KNOWN if key in change.event}
+        body = encode(known | {"omitted": len(body)})
+    return b"id: %b\ndata: %b\n\n" % (change.token.encode(), body)

@@ -72,7 +72,7 @@ export class Chart {
         legend: { show: false },
         cursor: { y: false, drag: { x: false, y: false } },
         hooks: { setCursor: [(plot) => this.#point(plot.cursor.idx)] },
-        axes: [{ ...axis, values: (_, ticks) => ticks.map((tick) => moment(tick, step(ticks))) }, { ...axis, size: 84, values: (_, ticks) => ticks.map((tick) => price(tick, this.#currency)) }],
+        axes: [{ ...axis, space: 100, values: (_, ticks) => ticks.map((tick) => moment(tick, step(ticks))) }, { ...axis, size: 84, values: (_, ticks) => ticks.map((tick) => price(tick, this.#currency)) }],
         series: [{}, { stroke: colour("--accent"), width: 2, fill: colour("--tint"), points: { show: false } }],
       },
       [this.#times, this.#prices],

@@ -29,7 +29,8 @@ export class Countdown {
 
   #show() {
     if (!this.#next) return;
-    const left = remaining(this.#next.getTime() - this.now);
+    const milliseconds = this.#next.getTime() - this.now;
+    const left = milliseconds > 0 ? remaining(milliseconds) : "now";
     if (this.#left.textContent !== left) this.#left.textContent = left;
   }
 }

@@ -60,7 +60,7 @@ export function time(at) {
 }
 
 const moments = [
-  [60, new Intl.DateTimeFormat(undefined, { minute: "2-digit", second: "2-digit" })],
+  [60, clock],
   [86400, new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" })],
   [Infinity, new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" })],
 ];

@@ -137,6 +137,7 @@ function connected() {
 function lost() {
   notice("stream", navigator.onLine);
   stations.lose();
+  showSlots(); // which tells whether the API stub is there at all
 }
 
 coins.addEventListener("change", showPrices);
@@ -145,7 +146,13 @@ range.addEventListener("click", (event) => {
   for (const button of range.children) button.ariaPressed = String(button === event.target);
   showPrices();
 });
-for (const change of ["online", "offline"]) addEventListener(change, () => notice("offline", !navigator.onLine));
+addEventListener("online", () => notice("offline", false));
+addEventListener("offline", () => {
+  notice("offline", true);
+  notice("stream", false);
+  notice("api", false);
+  stations.lose();
+});
 setInterval(showSlots, QUIET);
 
 new Stream({ open: connected, event: arrived, state: informed, skipped: showAll, lost });

@@ -138,6 +138,17 @@ async def test_an_event_is_told_as_it_is_stored(stub: Stub, publisher: Client) -
         assert told.id
 
 
+async def test_a_very_large_event_is_told_without_its_content(stub: Stub, publisher: Client) -> None:
+    body = {"event": "CRYPTO_UPDATE", "timestamp": text(START), "source": "a", "data": "x" * 300_000}
+    async with Listener(stub) as listener:
+        await publisher.publish("crypto.updates", json.dumps(body).encode(), headers={"Nats-Msg-Id": "large"})
+        assert await listener.hears(1)
+    told = next(message.data for message in listener.messages if message.kind == "message")
+    assert told["omitted"] > 300_000
+    assert (told["_id"], told["source"], told["timestamp"]) == ("large", "a", text(START))
+    assert "data" not in told
+
+
 async def test_who_comes_back_is_told_what_it_missed_and_nothing_twice(stub: Stub, publisher: Client) -> None:
     async with Listener(stub) as listener:
         times = await publish(publisher, 0, 3)
