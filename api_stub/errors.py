@@ -30,3 +30,7 @@ class FullError(ApiError):
 
 class MissingError(ApiError):
     """There is no such thing."""
+
+
+class TooManyError(ApiError):
+    """More was asked for than is looked at in one go."""

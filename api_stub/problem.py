@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from api_stub.errors import ApiError, FullError, MissingError, StoreUnavailableError
+from api_stub.errors import ApiError, FullError, MissingError, StoreUnavailableError, TooManyError
 
 MEDIA_TYPE = "application/problem+json"
 # Characters of a bad value that are repeated.
@@ -19,10 +19,12 @@ SHOWN = 200
 STATUS: dict[type[Exception], HTTPStatus] = {
     MissingError: HTTPStatus.NOT_FOUND,
     FullError: HTTPStatus.TOO_MANY_REQUESTS,
+    TooManyError: HTTPStatus.UNPROCESSABLE_ENTITY,
     StoreUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 # Seconds after which a client may try again.
 RETRY_AFTER = {"Retry-After": "5"}
+LATER = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 class Problem(BaseModel):
@@ -68,7 +70,7 @@ async def _http(_: Request, error: Exception) -> JSONResponse:
 
 async def _api(_: Request, error: Exception) -> JSONResponse:
     status = STATUS.get(type(error), HTTPStatus.SERVICE_UNAVAILABLE)
-    return answer(status, str(error), RETRY_AFTER if status != HTTPStatus.NOT_FOUND else None)
+    return answer(status, str(error), RETRY_AFTER if status in LATER else None)
 
 
 async def _unexpected(_: Request, error: Exception) -> JSONResponse:

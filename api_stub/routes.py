@@ -10,6 +10,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from api_stub import query, schema, slots
+from api_stub.errors import TooManyError
 from api_stub.problem import documented
 from api_stub.reader import Reader, encode
 from api_stub.schema import now
@@ -19,6 +20,8 @@ JSON = "application/json"
 # The default span of prices.
 DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)
+# Slots of a span: more than a day of `* * * * * *` has.
+MOST = 100_000
 
 
 def _json(content: object) -> Response:
@@ -103,6 +106,8 @@ def expected(reader: Reader, timetable: Timetable) -> APIRouter:
         """The slots of the last hours: how many were expected and how many are stored, and which are missing."""
         at = now()
         since = at - timedelta(hours=hours)
+        if (count := slots.about(cron, since, at)) > MOST:
+            raise TooManyError(f"hours={hours:g}: about {count} slots of {timetable.schedule!r}; accepted: {MOST}")
         beginning = await reader.beginning(timetable.feed, at)
         stored = await reader.stored(timetable.feed, since, at)
         # A day of `* * * * * *` takes a second.

@@ -99,6 +99,11 @@ def cells(
     return [_cell(cron, slot, stored.get(slot), slot <= due, beginning) for slot in cron.between(start, now)]
 
 
+def about(cron: Cron, start: datetime, end: datetime) -> int:
+    """How many slots there are between, by the distance of the newest two."""
+    return int((end - start) / (cron.next(end) - cron.previous(end)))
+
+
 def figures(cells: Sequence[Cell]) -> dict[str, int]:
     """How many are expected, stored (late ones included), late and missing; the undecided count for none of them."""
     states = Counter(cell.state for cell in cells)

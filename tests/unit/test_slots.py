@@ -148,3 +148,33 @@ def test_gaps_are_named_up_to_a_number_and_then_the_slots_are_counted() -> None:
 @pytest.mark.parametrize(("schedule", "seconds"), [("*/15 * * * *", 242), ("* * * * * *", 2.5), ("* * * * *", 32)])
 def test_the_grace_is_the_workers_limit_and_the_way(schedule: str, seconds: float) -> None:
     assert slots.grace(Cron(schedule), NOON) == timedelta(seconds=seconds)
+
+
+def states(now: datetime, beginning: datetime | None, stored: dict[datetime, Stored]) -> list[str]:
+    return [cell.state for cell in slots.cells(QUARTERS, NOON - SECOND, now, beginning, stored)]
+
+
+def test_a_slot_without_an_event_is_missing_once_its_time_and_the_grace_are_over() -> None:
+    grace = slots.grace(QUARTERS, NOON)
+    assert states(NOON + grace - SECOND, NOON - DAY, {}) == ["pending"]
+    assert states(NOON + grace, NOON - DAY, {}) == ["missing"]
+    assert states(NOON + grace - SECOND, NOON - DAY, {NOON: ON_TIME}) == ["stored"]
+
+
+def test_before_the_first_event_nothing_is_missing() -> None:
+    later = quarter(3) + 10 * MINUTE
+    assert states(later, quarter(2), {quarter(2): ON_TIME}) == ["before", "before", "stored", "missing"]
+    assert states(later, None, {}) == ["before"] * 4
+
+
+def test_a_late_event_is_stored_too_and_the_undecided_do_not_count() -> None:
+    stored = {NOON: ON_TIME, quarter(1): Stored(500.0, data=False)}
+    cells = slots.cells(QUARTERS, NOON - 30 * MINUTE, quarter(3), NOON, stored)
+    assert [cell.state for cell in cells] == ["before", "stored", "late", "missing", "pending"]
+    assert slots.figures(cells) == {"expected": 3, "stored": 2, "late": 1, "missing": 1}
+    assert (cells[2].lag, cells[2].data) == (500.0, False)
+
+
+@pytest.mark.parametrize(("schedule", "count"), [("*/15 * * * *", 96), ("* * * * * *", 86_400), ("@yearly", 0)])
+def test_it_is_known_about_how_many_slots_a_day_has(schedule: str, count: int) -> None:
+    assert slots.about(Cron(schedule), NOON - DAY, NOON) == count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -93,20 +94,29 @@ def client() -> Iterator[MongoClient[dict[str, Any]]]:
         yield client
 
 
-@pytest.fixture(scope="module")
-def api(client: MongoClient[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+@contextlib.contextmanager
+def started(client: MongoClient[dict[str, Any]], folder: Path, **environ: str) -> Iterator[Api]:
     with NatsServer() as server:
         port = ports.free()
-        environ = {
-            "NATS_URL": server.url,
-            "MONGO_URL": "mongodb://{}:{}".format(*client.address),
-            "HTTP_PORT": str(port),
-            "PYTHONPATH": str(ROOT),
-        }
-        stub = Process([sys.executable, "-m", "api_stub"], env=os.environ | environ, cwd=tmp_path_factory.mktemp("api"))
+        environ |= {"NATS_URL": server.url, "MONGO_URL": "mongodb://{}:{}".format(*client.address or ())}
+        environ |= {"HTTP_PORT": str(port), "PYTHONPATH": str(ROOT)}
+        stub = Process([sys.executable, "-m", "api_stub"], env=os.environ | environ, cwd=folder)
         try:
             stub.wait_for_line("[NATS] Consumer", 20)
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False) as http:
                 yield Api(http)
         finally:
             stub.stop()
+
+
+@pytest.fixture(scope="module")
+def api(client: MongoClient[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    with started(client, tmp_path_factory.mktemp("api")) as api:
+        yield api
+
+
+@pytest.fixture
+def dense(client: MongoClient[dict[str, Any]], tmp_path: Path) -> Iterator[Api]:
+    """With an event each second."""
+    with started(client, tmp_path, SCHEDULE="* * * * * *") as api:
+        yield api

@@ -196,6 +196,13 @@ def test_what_is_not_there_is_a_problem_document(api: Api, path: str, status: in
     assert answer.json()["detail"] == detail
 
 
+def test_a_span_with_too_many_slots_is_refused_with_how_many_they_are(dense: Api) -> None:
+    assert dense.read("/slots", hours=24, limit=1)["slots"]
+    answer = dense.get("/slots", hours=168)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (422, "application/problem+json")
+    assert answer.json()["detail"] == "hours=168: about 604800 slots of '* * * * * *'; accepted: 100000"
+
+
 @pytest.mark.parametrize("path", ["/", "/docs", "/page/main.js", "/events", "/nowhere", "/livez", "/openapi.json"])
 def test_every_answer_forbids_scripts_of_others_frames_and_guesses(api: Api, path: str) -> None:
     headers = api.get(path).headers
