@@ -3,7 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 RUN := exec $(VENV)/bin/python -m
 
-.PHONY: demo dev test check e2e chaos verify audit lock
+# The page's libraries; `make vendor` brings them.
+UPLOT := 1.6.32
+SWAGGER_UI := 5.35.0
+LIBRARIES := api_stub/page/vendor
+
+.PHONY: demo dev test check e2e chaos verify audit lock vendor screenshots
 
 demo: $(VENV)/.local ## the whole sequence without Docker; DATA=dir keeps the data
 	@$(RUN) stack demo $(if $(DATA),--data $(DATA))
@@ -18,7 +23,8 @@ audit: $(VENV)/.local ## the slots expected and stored; SINCE=7d for another spa
 	@$(RUN) stack audit $(if $(SINCE),--since $(SINCE))
 
 test: $(VENV)/.installed ## every test that this machine can run
-	@$(VENV)/bin/python -m pytest --ignore=tests/chaos
+	@$(VENV)/bin/python -m pytest tests/compose
+	@$(VENV)/bin/python -m pytest tests/unit tests/e2e tests/browser -n 3 --dist worksteal
 	@$(RUN) pytest tests/chaos -n 4 --dist worksteal
 
 check: $(VENV)/.installed ## lint, format, types
@@ -27,7 +33,7 @@ check: $(VENV)/.installed ## lint, format, types
 	$(VENV)/bin/mypy
 
 e2e: $(VENV)/.installed ## the tests on real servers
-	@$(RUN) pytest tests/e2e
+	@$(RUN) pytest tests/e2e -n 3 --dist worksteal
 
 chaos: $(VENV)/.installed ## faults drawn from a seed; SEED, SECONDS, WORKERS, STUBS, RATE, KILLS, REPORT
 	@$(RUN) tests.chaos --seconds $(or $(SECONDS),600) --workers $(or $(WORKERS),3) \
@@ -38,6 +44,21 @@ lock: $(VENV)/.installed ## the images' pinned dependencies, with hashes
 		--generate-hashes --no-emit-index-url --no-header --upgrade -o worker/requirements.lock
 	$(VENV)/bin/uv pip compile -q pyproject.toml --extra api --universal --python-version 3.13 \
 		--generate-hashes --no-emit-index-url --no-header --upgrade -o api_stub/requirements.lock
+
+vendor: ## the page's libraries from npm with their licences, as they are but for what refers to source maps
+	@rm -rf $(LIBRARIES) && mkdir -p $(LIBRARIES)/uplot $(LIBRARIES)/swagger-ui
+	@cd $(LIBRARIES) && npm pack --silent uplot@$(UPLOT) swagger-ui-dist@$(SWAGGER_UI)
+	@tar xzmf $(LIBRARIES)/uplot-*.tgz -C $(LIBRARIES)/uplot --transform 's,.*/,,' \
+		$(addprefix package/,dist/uPlot.esm.js dist/uPlot.min.css LICENSE)
+	@tar xzmf $(LIBRARIES)/swagger-*.tgz -C $(LIBRARIES)/swagger-ui --transform 's,.*/,,' \
+		$(addprefix package/swagger-ui,-bundle.js -bundle.js.LICENSE.txt .css) package/LICENSE package/NOTICE
+	@sed -i '/sourceMappingURL=/d' $(LIBRARIES)/*/*.js $(LIBRARIES)/*/*.css
+	@echo $(UPLOT) > $(LIBRARIES)/uplot/VERSION
+	@echo $(SWAGGER_UI) > $(LIBRARIES)/swagger-ui/VERSION
+	@rm $(LIBRARIES)/*.tgz
+
+screenshots: $(VENV)/.installed ## the page's pictures in docs/, in about three minutes
+	@$(RUN) tests.browser.screenshots
 
 $(VENV)/.local: pyproject.toml
 	@echo "Installing the services and their servers into $(VENV) (about 160 MB, once) ..."

@@ -1,7 +1,7 @@
 // The price chart: a coin, a range, and the line between, drawn by uPlot and told in words too.
 
 import uPlot from "./vendor/uplot/uPlot.esm.js";
-import { change, moment, price, text, time, universal } from "./format.js";
+import { change, moment, price, priceTicks, text, time, universal } from "./format.js";
 
 const POINTS = 400;
 const ROWS = 20;
@@ -72,7 +72,7 @@ export class Chart {
         legend: { show: false },
         cursor: { y: false, drag: { x: false, y: false } },
         hooks: { setCursor: [(plot) => this.#point(plot.cursor.idx)] },
-        axes: [{ ...axis, space: 100, values: (_, ticks) => ticks.map((tick) => moment(tick, step(ticks))) }, { ...axis, size: 84, values: (_, ticks) => ticks.map((tick) => price(tick, this.#currency)) }],
+        axes: [{ ...axis, space: 100, values: (_, ticks) => ticks.map((tick) => moment(tick, step(ticks))) }, { ...axis, size: (_, labels) => 16 + 7 * Math.max(4, ...(labels ?? []).map((label) => label.length)), values: (_, ticks) => priceTicks(ticks, this.#currency) }],
         series: [{}, { stroke: colour("--accent"), width: 2, fill: colour("--tint"), points: { show: false } }],
       },
       [this.#times, this.#prices],

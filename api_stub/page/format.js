@@ -12,16 +12,24 @@ const LONGEST = 5000;
 
 export const number = (value) => (Number.isFinite(value) ? plain.format(value) : "–");
 
+const digitsOf = (value) => (Math.abs(value) >= 1 ? { maximumFractionDigits: 2 } : { maximumSignificantDigits: 4 });
+
 /** A price in its currency, with as many digits as a small one needs. */
-export function price(value, currency) {
+export function price(value, currency, digits = digitsOf(value)) {
   if (!Number.isFinite(value)) return "–";
-  const digits = Math.abs(value) >= 1 ? { maximumFractionDigits: 2 } : { maximumSignificantDigits: 4 };
   try {
-    return new Intl.NumberFormat(undefined, { style: "currency", currency, ...digits }).format(value);
+    const about = { style: "currency", currency, currencyDisplay: "narrowSymbol", ...digits };
+    return new Intl.NumberFormat(undefined, about).format(value);
   } catch {
     // "bits", or whatever else CoinGecko has that is no ISO 4217 code.
     return `${new Intl.NumberFormat(undefined, digits).format(value)} ${text(currency ?? "", 10).toUpperCase()}`.trim();
   }
+}
+
+/** The prices of an axis: whole numbers where they differ by that much. */
+export function priceTicks(ticks, currency) {
+  const whole = ticks.length > 1 && ticks[1] - ticks[0] >= 1;
+  return ticks.map((tick) => price(tick, currency, whole ? { maximumFractionDigits: 0 } : undefined));
 }
 
 /** A change in percent: 1.5 is 1.5 %. */

@@ -43,8 +43,8 @@ function together(work) {
       timer ??= setTimeout(run, AGAIN);
     }
   };
-  return () => {
-    timer ??= setTimeout(run, TOGETHER);
+  return (pause = TOGETHER) => {
+    timer ??= setTimeout(run, pause);
   };
 }
 
@@ -82,11 +82,8 @@ const showPrices = together(async () => {
 
 const showLetters = together(async () => letters.show((await get("/dead-letters", { limit: 20 })).dead_letters));
 
-function showAll() {
-  showEvents();
-  showSlots();
-  showPrices();
-  showLetters();
+function showAll(pause) {
+  for (const show of [showEvents, showSlots, showPrices, showLetters]) show(pause);
 }
 
 const quote = (event, coin) => (Array.isArray(event.data) ? event.data.find((one) => one?.coin === coin) : undefined);
@@ -140,11 +137,11 @@ function lost() {
   showSlots(); // which tells whether the API stub is there at all
 }
 
-coins.addEventListener("change", showPrices);
+coins.addEventListener("change", () => showPrices(0));
 range.addEventListener("click", (event) => {
   if (!event.target.dataset.hours) return;
   for (const button of range.children) button.ariaPressed = String(button === event.target);
-  showPrices();
+  showPrices(0);
 });
 addEventListener("online", () => notice("offline", false));
 addEventListener("offline", () => {
@@ -153,6 +150,7 @@ addEventListener("offline", () => {
   notice("api", false);
   stations.lose();
 });
-setInterval(showSlots, QUIET);
+setInterval(() => showSlots(), QUIET);
+showAll(0);
 
-new Stream({ open: connected, event: arrived, state: informed, skipped: showAll, lost });
+new Stream({ open: connected, event: arrived, state: informed, skipped: () => showAll(), lost });

@@ -1,0 +1,75 @@
+"""A stack of the test's own, and its page in Chromium, which may neither complain nor ask another host."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import nats
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, async_playwright
+
+from stack.servers import Mongod
+from tests.browser.site import Site
+from tests.browser.visit import Visit
+from tests.e2e.conftest import Stack, stack
+
+__all__ = ["stack"]
+BINARIES = ("chromium", "chromium-browser", "google-chrome")
+# No name resolves, so that nothing can leave this machine even where a test does not see it asked for.
+ARGUMENTS = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    found = next(filter(None, map(shutil.which, BINARIES)), None)
+    if found is not None:
+        return found
+    reason = f"no Chromium: none of {', '.join(BINARIES)} is on the PATH"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser(chromium: str) -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+def schedule() -> str:
+    """SCHEDULE of the stack; a test module may have another."""
+    return "*/15 * * * *"
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def site(stack: Stack, mongod: Mongod, schedule: str) -> AsyncIterator[Site]:
+    """Provisioned, with an API stub, and without events."""
+    assert stack.run("provision").wait(30) == 0
+    site = Site(stack, mongod, schedule)
+    async with await nats.connect(stack.nats.url, max_reconnect_attempts=-1, reconnect_time_wait=0.2) as client:
+        site.client = client
+        await site.start()
+        yield site
+        site.thaw()  # a stub that a test has frozen would not hear that it is to end
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def visit(browser: Browser, site: Site) -> AsyncIterator[Visit]:
+    """Opens the site's pages; at the end of the test, nothing may have gone wrong in any of them."""
+    async with AsyncExitStack() as closing:
+        visit = Visit(browser, site.url, closing)
+        yield visit
+    assert visit.complaints == []
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(visit: Visit) -> Page:
+    """The page, open and ready."""
+    return await visit("/")

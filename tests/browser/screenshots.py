@@ -1,0 +1,109 @@
+"""The page's pictures for docs/: a stack like the demo's with a day of history, two minutes after its start.
+
+    python -m tests.browser.screenshots [--folder docs] [--seconds 120]
+
+Two slots of the history are missing and one is late, so that the pictures show what that looks like.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from playwright.sync_api import Browser, sync_playwright
+from pymongo import AsyncMongoClient
+
+from bus.event import identity
+from stack import console, guard, ports, services
+from stack.servers import Mongod, NatsServer
+from tests.browser.conftest import BINARIES
+from worker.market.simulated import Simulated
+
+COINS = ("bitcoin", "ethereum", "matic-network")
+STEP = timedelta(seconds=5)
+# Slots before the newest one.
+MISSING, LATE = (151, 152), 76
+SHOTS: dict[str, dict[str, Any]] = {
+    "page-light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 1000}},
+    "page-dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 1000}},
+    "page-phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}, "device_scale_factor": 2},
+}
+LARGEST = 250_000
+
+
+async def stored(newest: datetime, count: int) -> AsyncIterator[dict[str, Any]]:
+    market = Simulated(coins=COINS, currency="usd")
+    for number in range(count):
+        if number in MISSING:
+            continue
+        slot = newest - number * STEP
+        data = msgspec.to_builtins(await market.fetch(slot, 1))
+        lag = timedelta(seconds=4.8 if number == LATE else 0.02)
+        about = {"event": "CRYPTO_UPDATE", "timestamp": slot, "source": "simulated", "data": data, "fetched_at": slot}
+        yield {"_id": identity("crypto", slot)} | about | {"received_at": slot + lag, "stream_seq": count - number}
+
+
+async def fill(url: str) -> None:
+    """A day's worth, up to the newest slot."""
+    now = datetime.now(UTC)
+    newest = now - (now - datetime.fromtimestamp(0, UTC)) % STEP
+    events = [event async for event in stored(newest, timedelta(days=1) // STEP)]
+    async with AsyncMongoClient[dict[str, Any]](url, directConnection=True) as client:
+        await client.crypto.events.insert_many(events, ordered=False)
+
+
+def shoot(browser: Browser, url: str, folder: Path, seconds: float) -> None:
+    """All pages are open for so long, for what they show of the last minute."""
+    pages = {name: browser.new_page(locale="en-GB", timezone_id="UTC", **shot) for name, shot in SHOTS.items()}
+    for page in pages.values():
+        page.goto(url)
+    time.sleep(seconds)
+    for name, page in pages.items():
+        latest = page.get_attribute("#events [data-id]", "data-id")
+        # The picture wants an event on its way.
+        page.wait_for_selector(f"#events [data-id]:first-child:not([data-id='{latest}'])", timeout=15_000)
+        page.wait_for_timeout(700)
+        path = folder / f"{name}.png"
+        size = len(page.screenshot(path=path))
+        console.say(f"{path}: {size} bytes" + (", which is too much" if size > LARGEST else ""))
+
+
+def run(folder: Path, seconds: float) -> None:
+    with ExitStack() as closing:
+        data = closing.enter_context(guard.folder())
+        mongod, server = closing.enter_context(Mongod()), closing.enter_context(NatsServer())
+        environ = os.environ | services.defaults(data) | {"HTTP_PORT": str(ports.free()), "LOG_LEVEL": "warning"}
+        environ |= {"MONGO_URL": mongod.url, "NATS_URL": server.url, "MARKET_SOURCE": "simulated"}
+        services.provision(environ)
+        asyncio.run(fill(mongod.url))
+        for name in services.NAMES:
+            closing.callback(services.start(name, environ).stop)
+        address = f"127.0.0.1:{environ['HTTP_PORT']}"
+        while not services.is_ready(address):
+            time.sleep(0.1)
+        binary = next(filter(None, map(shutil.which, BINARIES)), None)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=binary, args=["--no-sandbox"])
+            shoot(browser, f"http://{address}/", folder, seconds)
+            browser.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("docs"))
+    parser.add_argument("--seconds", type=float, default=120)
+    options = parser.parse_args()
+    run(options.folder, options.seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""What the page shows of what is stored, and of what is being stored."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from datetime import timedelta
+
+import pytest
+from playwright.async_api import Page
+
+from tests.browser.site import QUARTER, Site, newest, now, quote
+from tests.browser.visit import Visit, comes
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+POINTS = "Number(document.querySelector('#chart').dataset.points)"
+COUNTS = r"/\d/.test(document.querySelector('#countdown').textContent)"
+
+
+async def state_of(page: Page, slot: object) -> str | None:
+    return await page.get_attribute(f"#strip [data-slot='{slot:%Y-%m-%dT%H:%M:%SZ}']", "data-state")
+
+
+async def test_events_appear_within_a_second_of_being_stored(site: Site, page: Page) -> None:
+    for n in range(5):
+        name = await site.publish(now() - timedelta(seconds=9 - n), quote("bitcoin", 50_000 + n))
+        await site.stored(n + 1)
+        begin = time.monotonic()
+        await page.wait_for_selector(f"#events [data-id='{name}']", timeout=5000)
+        assert time.monotonic() - begin < 1
+    shown = await page.locator("#events [data-id]").evaluate_all("items => items.map(item => item.dataset.id)")
+    assert shown == sorted(shown, reverse=True)
+
+
+async def test_an_event_opens_and_shows_its_body(site: Site, page: Page) -> None:
+    name = await site.publish(newest(), quote("bitcoin", 12_345.5), extra={"deep": [1, None]})
+    await page.click(f"#events [data-id='{name}'] summary")
+    body = json.loads(await page.inner_text(f"#events [data-id='{name}'] pre"))
+    assert body["data"][0]["price"] == 12_345.5
+    assert body["extra"] == {"deep": [1, None]}
+
+
+async def test_the_page_says_what_will_come_before_the_first_event(page: Page) -> None:
+    said = (await page.inner_text("#events-title ~ *")) + (await page.inner_text("section:has(#events)"))
+    assert "slot" in said.lower()
+    assert await page.locator("#events [data-id]").count() == 0
+    assert await comes(page, COUNTS)
+
+
+async def test_the_countdown_counts(page: Page) -> None:
+    assert await comes(page, COUNTS)
+    first = await page.inner_text("#countdown")
+    assert await comes(page, f"document.querySelector('#countdown').innerText !== {first!r}", 3)
+
+
+async def test_the_chart_draws_and_grows(site: Site, visit: Visit) -> None:
+    slots = site.fill(20)
+    page = await visit("/")
+    assert await comes(page, f"{POINTS} === 20")
+    assert await page.locator("#chart canvas").count() == 1
+    inked = """(() => {
+        const canvas = document.querySelector("#chart canvas");
+        const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+        return pixels.filter((value, at) => at % 4 === 3 && value > 0).length;
+    })()"""
+    assert await page.evaluate(inked) > 1000
+    # The first ones might still be part of what is fetched when the page opens.
+    for n in range(1, 6):
+        await site.publish(slots[0] + timedelta(seconds=n), quote("bitcoin", 51_000 + n))
+        assert await comes(page, f"{POINTS} === {20 + n}")
+    assert await comes(page, "document.querySelector('#price').textContent.includes('51,005')")
+
+
+async def test_each_coin_has_its_chart(site: Site, visit: Visit) -> None:
+    slots = site.fill(4)
+    site.store(slots[-1] - QUARTER, quote("ethereum", 3500))
+    page = await visit("/")
+    assert await comes(page, f"{POINTS} === 4")
+    coins = page.locator("#coins")
+    if await coins.evaluate("e => e.tagName") == "SELECT":
+        await coins.select_option("ethereum")
+    else:
+        await coins.get_by_text("ethereum", exact=False).click()
+    assert await comes(page, f"{POINTS} === 5")
+    assert await comes(page, "document.querySelector('#price').textContent.includes('3')")
+
+
+async def test_the_range_can_be_chosen(site: Site, visit: Visit) -> None:
+    site.fill(30)
+    page = await visit("/")
+    assert await comes(page, f"{POINTS} === 30")
+    await page.click("#range >> text=/^1.?h/i")
+    assert await comes(page, f"{POINTS} <= 5 && {POINTS} >= 3")
+
+
+async def test_a_missing_a_late_and_a_coming_slot_are_told_apart(site: Site, visit: Visit) -> None:
+    slots = site.fill(12)
+    site.stack.events.delete_one({"timestamp": slots[4]})
+    site.stack.events.update_one({"timestamp": slots[6]}, {"$set": {"received_at": slots[6] + timedelta(minutes=14)}})
+    page = await visit("/")
+    assert await comes(page, "document.querySelectorAll('#strip [data-slot]').length > 90")
+    assert await state_of(page, slots[4]) == "missing"
+    assert await state_of(page, slots[6]) == "late"
+    assert await state_of(page, slots[5]) == "stored"
+    assert await state_of(page, slots[11] - QUARTER) == "before"
+    assert await state_of(page, newest() + QUARTER) == "pending"
+    figures = [await page.inner_text(f"#figures [data-figure={name}]") for name in ("stored", "late", "missing")]
+    assert figures == ["11", "1", "1"]
+    told = await page.evaluate(
+        "[...document.querySelectorAll('#strip [data-slot]')].map(cell => cell.ariaLabel || cell.innerText)"
+    )
+    assert all(told), "a cell says nothing of itself"
+    assert len({words for words in told if "missing" in words}) == 1
+
+
+async def test_a_slot_that_was_missing_is_stored_when_its_event_comes(site: Site, visit: Visit) -> None:
+    slots = site.fill(6)
+    site.stack.events.delete_one({"timestamp": slots[2]})
+    page = await visit("/")
+    cell = f"document.querySelector(\"#strip [data-slot='{slots[2]:%Y-%m-%dT%H:%M:%SZ}']\")?.dataset.state"
+    assert await comes(page, f"{cell} === 'missing'")
+    await site.publish(slots[2], quote("bitcoin", 1))
+    assert await comes(page, f"{cell} === 'late'")
+    assert await page.inner_text("#figures [data-figure=missing]") == "0"
+
+
+async def test_dead_letters_appear_with_their_reason(site: Site, page: Page) -> None:
+    await site.send(b'{"event":"CRYPTO_UPDATE","timestamp":"soon"}')
+    await page.wait_for_selector("#letters [data-id]", timeout=10_000)
+    assert "timestamp" in await page.inner_text("#letters [data-id]")
+    if summary := await page.query_selector("#letters [data-id] summary"):
+        await summary.click()
+    assert '"soon"' in await page.inner_text("#letters [data-id]")
+
+
+async def test_simulated_data_says_so_and_other_data_does_not(site: Site, page: Page) -> None:
+    name = await site.publish(newest() - QUARTER, quote("bitcoin", 1), source="coingecko")
+    await page.wait_for_selector(f"#events [data-id='{name}']")
+    assert not await page.is_visible("#simulated")
+    await site.publish(newest(), quote("bitcoin", 1), source="simulated")
+    await page.wait_for_selector("#simulated", state="visible", timeout=5000)
+    assert "simulated" in (await page.inner_text("#simulated")).lower()
+
+
+async def test_the_label_is_there_when_the_page_is_opened(site: Site, visit: Visit) -> None:
+    site.store(newest(), quote("bitcoin", 1), source="simulated")
+    await (await visit("/")).wait_for_selector("#simulated", state="visible", timeout=5000)
+
+
+@pytest.mark.parametrize("schedule", ["* * * * * *"])
+async def test_a_worker_is_seen_at_work(site: Site, page: Page) -> None:
+    worker = site.stack.worker()
+    await asyncio.to_thread(worker.wait_for_line, "[PUBLISH]", 15)
+    for station in ("worker", "nats", "api-stub", "mongo"):
+        await page.wait_for_selector(f"#station-{station}[data-state=ok]", timeout=10_000)
+    assert await comes(page, "document.querySelectorAll('#events [data-id]').length >= 5", 15)
+    await page.wait_for_selector("#simulated", state="visible")
+    assert await comes(page, "document.querySelectorAll('#strip [data-state=stored]').length >= 5", 15)
