@@ -113,7 +113,7 @@ class Rig:
 
 async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE):
-        while not holds():
+        while not holds():  # noqa: ASYNC110 - what it looks at has no event
             await asyncio.sleep(POLL)
 
 
