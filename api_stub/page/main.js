@@ -57,6 +57,7 @@ const showEvents = together(async () => {
 const showSlots = together(async () => {
   const slots = await get("/slots", { hours, limit: MOST });
   strip.show(slots);
+  countdown.set(slots.now, slots.next);
   // One cell a slot: of a dense schedule, only the newest slots are asked for from now on.
   if (slots.slots.length === MOST) hours = Math.max(0.01, (Date.parse(slots.now) - Date.parse(slots.slots[0].slot)) / HOUR);
   if (!slots.beginning) events.explain(`None yet. The first slot is at ${time(new Date(slots.next))}.`);

@@ -9,11 +9,15 @@ const TRIP = 1400;
 const WELL = { worker: "on time", nats: "connected", api_stub: "storing", mongo: "writing" };
 const ELEMENTS = { worker: "station-worker", nats: "station-nats", api_stub: "station-api-stub", mongo: "station-mongo" };
 
-/** How much a counter grows in a minute, by the samples of the last one: [[milliseconds, count], ...]. Pure. */
+/**
+ * How much a counter grows in a minute, by the samples of the last one: [[milliseconds, count], ...]. Pure.
+ * It is measured from one change to another, because a few seconds that are no whole number of events mislead.
+ */
 export function rate(samples) {
-  const [first, last] = [samples[0], samples.at(-1)];
-  if (!first || last[0] - first[0] < 1000) return NaN;
-  return Math.max(0, (60000 * (last[1] - first[1])) / (last[0] - first[0]));
+  const changes = samples.filter(([, count], place) => place > 0 && count !== samples[place - 1][1]);
+  const [first, last] = [changes[0], changes.at(-1)];
+  if (changes.length > 1) return Math.max(0, (60000 * (last[1] - first[1])) / (last[0] - first[0]));
+  return samples.at(-1)[0] - samples[0][0] > 0.9 * WINDOW ? changes.length : NaN;
 }
 
 export class Stations {
