@@ -21,8 +21,8 @@ from typing import Any
 
 from api_stub.slots import percentile
 
-# With HTTP/1.0 the body comes as it is, and not in chunks with their sizes between.
-ASKED = b"GET /events/stream HTTP/1.0\r\n\r\n"
+ASKED = b"GET /events/stream HTTP/1.1\r\nHost: localhost\r\n\r\n"
+TOKEN = re.compile(rb"^id: (\w+)$", re.MULTILINE)
 RECEIVED = re.compile(rb'"received_at":"([^"]+)"')
 SMALLEST_BUFFER = 4096
 
@@ -47,13 +47,14 @@ class Listener(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         *messages, self._rest = (self._rest + data).split(b"\n\n")
         for message in messages:
-            if message.startswith(b"id: "):
-                self._add(message)
-            self.states += message.startswith(b"event: state")
-            self.skipped += message.startswith(b"event: skipped")
+            # The sizes of HTTP's chunks stand between.
+            if found := TOKEN.search(message):
+                self._add(found[1], message)
+            self.states += b"event: state\n" in message
+            self.skipped += b"event: skipped\n" in message
 
-    def _add(self, message: bytes) -> None:
-        self.events[message[: message.index(b"\n")]] += 1
+    def _add(self, token: bytes, message: bytes) -> None:
+        self.events[token] += 1
         if found := RECEIVED.search(message):
             self.latencies.append(time.time() - datetime.fromisoformat(found[1].decode()).timestamp())
 

@@ -15,6 +15,7 @@ import itertools
 import json
 import os
 import re
+import signal
 import statistics
 import sys
 import time
@@ -30,7 +31,6 @@ from pymongo import MongoClient
 
 from benchmarks.api import quotes
 from bus.event import text
-from bus.stream import DURABLE, STREAM
 from stack import console, guard, ports, services
 from stack.process import Process
 from stack.servers import Mongod, NatsServer
@@ -43,7 +43,7 @@ Figures = dict[str, Any]
 
 
 class Rig:
-    """The servers and an API stub, whose consumer can be held."""
+    """The servers and an API stub, which is held while a backlog is made."""
 
     def __init__(self, closing: AsyncExitStack) -> None:
         self._numbers = itertools.count()
@@ -78,14 +78,13 @@ class Rig:
     async def drained(self, count: int) -> float:
         """Store a backlog of so many, and return the pace in events a second."""
         began, end = self.stored() + count // 10, self.stored() + count
-        await self._js.resume_consumer(STREAM, DURABLE)
+        self.stub.kill(signal.SIGSTOP)
+        await self.publish(count)
+        self.stub.kill(signal.SIGCONT)
         await until(lambda: self.stored() >= began)
         first, begin = self.stored(), time.perf_counter()
         await until(lambda: self.stored() >= end)
         return (end - first) / (time.perf_counter() - begin)
-
-    async def hold(self) -> None:
-        await self._js.pause_consumer(STREAM, DURABLE, "2999-01-01T00:00:00Z")
 
     def stored(self) -> int:
         return self._events.estimated_document_count()
@@ -106,7 +105,7 @@ class Rig:
         process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
         await until(lambda: self.clients() == clients)
         yield told
-        output, _ = await process.communicate()
+        output, _ = await process.communicate(b"")  # with nothing at all, Python 3.11 leaves the pipe open
         told |= json.loads(output)
         await until(lambda: self.clients() == 0)
 
@@ -118,8 +117,6 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 async def drain(rig: Rig, events: int, clients: int) -> Figures:
-    await rig.hold()
-    await rig.publish(events)
     if not clients:
         return {"clients": 0, "events_per_s": round(await rig.drained(events))}
     async with rig.listeners(clients) as told:
