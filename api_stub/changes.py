@@ -57,6 +57,12 @@ class Stream:
     def __init__(self, stream: AsyncCollectionChangeStream[dict[str, Any]]) -> None:
         self._stream = stream
 
+    @property
+    def token(self) -> str | None:
+        """With which the stream resumes behind all that it has seen, be it no event."""
+        token = self._stream.resume_token
+        return token["_data"] if token else None
+
     async def next(self) -> Change | None:
         """The next change; None if none has come in time."""
         found = await self._stream.try_next()

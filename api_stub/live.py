@@ -89,7 +89,10 @@ class Live:
     async def _beat(self) -> None:
         while True:
             await self._wanted.wait()
-            self._send(Chunk((), (), b"event: state\ndata: " + await self._state() + b"\n\n"))
+            try:
+                self._send(Chunk((), (), b"event: state\ndata: " + await self._state() + b"\n\n"))
+            except Exception:
+                log.exception("[STREAM] No state")
             await asyncio.sleep(BEAT)
 
     async def _follow(self) -> None:
@@ -109,6 +112,9 @@ class Live:
                     log.warning("[STREAM] Interrupted; trying again: %s", error)
                 told = True
                 await asyncio.sleep(RETRY)
+            except Exception:
+                log.exception("[STREAM] Interrupted; trying again")
+                await asyncio.sleep(RETRY)
             finally:
                 self.ready.clear()
 
@@ -117,11 +123,14 @@ class Live:
         full = 0
         while self._wanted.is_set() and full < FULL_CHUNKS:
             begin = time.monotonic()
-            if changes := await _batch(stream):
+            changes = await _batch(stream)
+            self._after = stream.token
+            if changes:
                 self._send(Chunk.of(changes))
-                self._after = changes[-1].token
                 await asyncio.sleep(begin + PAUSE - time.monotonic())
             full = full + 1 if len(changes) == BATCH else 0
+        # Who comes while the cursor is being closed waits for the next one.
+        self.ready.clear()
         self._after = None
         if full:
             self._skip()

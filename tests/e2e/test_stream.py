@@ -196,16 +196,18 @@ async def test_the_state_is_told_every_two_seconds(stub: Stub) -> None:
     assert state["nats"]["ok"]
 
 
-async def test_a_restart_of_mongodb_loses_nothing(stack: Stack, publisher: Client) -> None:
+@pytest.mark.parametrize("before", [5, 0])
+async def test_a_restart_of_mongodb_loses_nothing(stack: Stack, publisher: Client, before: int) -> None:
     with Mongod() as mongod:
         stub = await asyncio.to_thread(Stub, stack, None, MONGO_URL=mongod.url)
         async with Listener(stub) as listener:
-            times = await publish(publisher, 0, 5)
-            assert await listener.hears(5)
+            assert await listener.told("state")
+            times = await publish(publisher, 0, before)
+            assert await listener.hears(before)
             await asyncio.to_thread(mongod.kill)
             times += await publish(publisher, 5, 5)
             await asyncio.to_thread(mongod.restart)
-            assert await listener.hears(10, 30)
+            assert await listener.hears(before + 5, 30)
             assert sorted(listener.events) == times
         await asyncio.to_thread(stub.process.stop)
 
