@@ -9,6 +9,9 @@ const HEIGHT = 240;
 
 const step = (ticks) => (ticks.length > 1 ? ticks[1] - ticks[0] : 60);
 
+/** Pixels for the longest label of the prices' axis. */
+const room = (_, labels) => 16 + 7 * Math.max(4, ...(labels ?? []).map((label) => label.length));
+
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 export class Chart {
@@ -38,13 +41,19 @@ export class Chart {
   /** One more price. Returns false if there are so many that they should be thinned again. */
   add(timestamp, quote) {
     const at = Date.parse(timestamp) / 1000;
+    const last = this.#times.at(-1) ?? 0;
+    if (!(at >= last)) return true;
     this.#newest(quote);
-    if (!Number.isFinite(quote.price) || !Number.isFinite(at) || at <= (this.#times.at(-1) ?? 0)) return true;
+    if (!Number.isFinite(quote.price) || at === last) return true;
     this.#times.push(at);
     this.#prices.push(quote.price);
     this.#plot?.setData([this.#times, this.#prices]);
     this.#tell();
     return this.#times.length < 2 * POINTS;
+  }
+
+  get coin() {
+    return this.#coin;
   }
 
   static get points() {
@@ -54,7 +63,8 @@ export class Chart {
   #newest(quote) {
     this.#currency = typeof quote?.currency === "string" ? quote.currency : "usd";
     set("price", price(quote?.price, this.#currency));
-    set("change", quote ? `${change(quote.change_24h)} in 24 h` : "");
+    const changed = change(quote?.change_24h);
+    set("change", changed && `${changed} in 24 h`);
     const direction = Math.sign(quote?.change_24h) || 0;
     document.getElementById("change").dataset.direction = String(direction);
   }
@@ -72,7 +82,10 @@ export class Chart {
         legend: { show: false },
         cursor: { y: false, drag: { x: false, y: false } },
         hooks: { setCursor: [(plot) => this.#point(plot.cursor.idx)] },
-        axes: [{ ...axis, space: 100, values: (_, ticks) => ticks.map((tick) => moment(tick, step(ticks))) }, { ...axis, size: (_, labels) => 16 + 7 * Math.max(4, ...(labels ?? []).map((label) => label.length)), values: (_, ticks) => priceTicks(ticks, this.#currency) }],
+        axes: [
+          { ...axis, space: 100, values: (_, ticks) => ticks.map((tick) => moment(tick, step(ticks))) },
+          { ...axis, size: room, values: (_, ticks) => priceTicks(ticks, this.#currency) },
+        ],
         series: [{}, { stroke: colour("--accent"), width: 2, fill: colour("--tint"), points: { show: false } }],
       },
       [this.#times, this.#prices],

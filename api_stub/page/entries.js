@@ -17,10 +17,16 @@ class Entries {
     this.#describe = describe;
   }
 
-  /** The newest first. */
+  /** The newest first. What is shown already stays where it is, and keeps the focus. */
   show(entries) {
+    const wanted = new Map(entries.slice(0, MOST).map((entry) => [String(entry._id), entry]));
+    for (const item of [...this.#list.children]) if (!wanted.has(item.dataset.id)) item.remove();
     const known = new Map([...this.#list.children].map((item) => [item.dataset.id, item]));
-    this.#list.replaceChildren(...entries.slice(0, MOST).map((entry) => known.get(String(entry._id)) ?? this.#item(entry)));
+    [...wanted].forEach(([id, entry], place) => {
+      const item = known.get(id) ?? this.#item(entry);
+      const there = this.#list.children[place] ?? null;
+      if (there !== item) this.#list.insertBefore(item, there);
+    });
     this.#empty.hidden = entries.length > 0;
   }
 

@@ -27,29 +27,39 @@ const coins = document.getElementById("coins");
 const range = document.getElementById("range");
 const wrong = { nats: false, mongo: false };
 let hours = 24;
+let labelled = -Infinity;
 let deadLetters;
 
 /** Runs `work` soon, once for all calls until then, and again if it fails; a failure is told at the top. */
 function together(work) {
   let timer;
+  let working = false;
+  const soon = (pause) => {
+    timer ??= setTimeout(run, pause);
+  };
   const run = async () => {
     timer = undefined;
+    if (working) return soon(TOGETHER); // an older answer must not come after a newer one
+    working = true;
     try {
       await work();
       notice("api", false);
     } catch (error) {
       // With a status, it is the API stub that answers, and its state says what is down.
       notice("api", error.status === 0 && navigator.onLine);
-      timer ??= setTimeout(run, AGAIN);
+      soon(AGAIN);
+    } finally {
+      working = false;
     }
   };
-  return (pause = TOGETHER) => {
-    timer ??= setTimeout(run, pause);
-  };
+  return (pause = TOGETHER) => soon(pause);
 }
 
+// Events may be of any time. Those of the far future are never the newest.
+const soonest = () => countdown.now + HOUR;
+
 const showEvents = together(async () => {
-  const page = await get("/events", { limit: 20 });
+  const page = await get("/events", { limit: 20, until: new Date(soonest()).toISOString() });
   events.show(page.events);
   label(page.events[0]);
 });
@@ -74,7 +84,7 @@ const showPrices = together(async () => {
     const since = new Date(countdown.now - back).toISOString();
     const [series, newest] = await Promise.all([
       get("/prices", { coin: chosen, since, points: Chart.points }),
-      get("/events", { coin: chosen, limit: 1, until: new Date(countdown.now + HOUR).toISOString() }),
+      get("/events", { coin: chosen, limit: 1, until: new Date(soonest()).toISOString() }),
     ]);
     chart.show(chosen, series.prices, newest.events[0] && quote(newest.events[0], chosen));
   }
@@ -89,8 +99,12 @@ function showAll(pause) {
 
 const quote = (event, coin) => (Array.isArray(event.data) ? event.data.find((one) => one?.coin === coin) : undefined);
 
+/** Says whether the newest event is simulated. */
 function label(event) {
-  if (event) document.getElementById("simulated").hidden = event.source !== "simulated";
+  const at = Date.parse(event?.timestamp);
+  if (!(at >= labelled)) return;
+  labelled = at;
+  document.getElementById("simulated").hidden = event.source !== "simulated";
 }
 
 function ready() {
@@ -101,14 +115,16 @@ function ready() {
 
 function arrived(event) {
   events.add(event);
-  label(event);
   stations.travel();
-  const newest = quote(event, coins.value);
-  if (!coins.value || (newest && !chart.add(event.timestamp, newest))) showPrices();
   showSlots();
+  if (Date.parse(event.timestamp) > soonest()) return;
+  label(event);
+  const newest = quote(event, chart.coin);
+  if (!chart.coin || (newest && !chart.add(event.timestamp, newest))) showPrices();
 }
 
 function informed(state) {
+  notice("offline", false); // the server may be on this very machine
   countdown.set(state.now, state.next);
   stations.show(state);
   const words = state.words.startsWith("every") ? `An event ${state.words}` : `Schedule ${state.words} (${state.zone})`;
@@ -134,6 +150,7 @@ function connected() {
 
 function lost() {
   notice("stream", navigator.onLine);
+  notice("offline", !navigator.onLine);
   stations.lose();
   showSlots(); // which tells whether the API stub is there at all
 }
@@ -151,7 +168,10 @@ addEventListener("offline", () => {
   notice("api", false);
   stations.lose();
 });
-setInterval(() => showSlots(), QUIET);
+setInterval(() => {
+  showSlots();
+  showPrices(); // the range moves on, and there may be a new coin
+}, QUIET);
 showAll(0);
 
 new Stream({ open: connected, event: arrived, state: informed, skipped: () => showAll(), lost });
