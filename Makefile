@@ -8,7 +8,7 @@ UPLOT := 1.6.32
 SWAGGER_UI := 5.35.0
 LIBRARIES := api_stub/page/vendor
 
-.PHONY: demo dev test check e2e chaos verify audit lock vendor screenshots
+.PHONY: demo dev test check e2e chaos verify audit credentials lock vendor screenshots
 
 demo: $(VENV)/.local ## the whole sequence without Docker; DATA=dir keeps the data
 	@$(RUN) stack demo $(if $(DATA),--data $(DATA))
@@ -21,6 +21,9 @@ verify: $(VENV)/.local ## the checklist against a running stack
 
 audit: $(VENV)/.local ## the slots expected and stored; SINCE=7d for another span than 24h
 	@$(RUN) stack audit $(if $(SINCE),--since $(SINCE))
+
+credentials: ## how to connect a client of your own to the stack in Compose
+	@docker compose run --rm --no-deps --no-TTY stack credentials
 
 test: $(VENV)/.installed ## every test that this machine can run
 	@$(VENV)/bin/python -m pytest tests/compose
@@ -42,7 +45,7 @@ chaos: $(VENV)/.installed ## faults drawn from a seed; SEED, SECONDS, WORKERS, S
 lock: $(VENV)/.installed ## the images' pinned dependencies, with hashes
 	$(VENV)/bin/uv pip compile -q pyproject.toml --extra worker --universal --python-version 3.13 \
 		--generate-hashes --no-emit-index-url --no-header --upgrade -o worker/requirements.lock
-	$(VENV)/bin/uv pip compile -q pyproject.toml --extra api --universal --python-version 3.13 \
+	$(VENV)/bin/uv pip compile -q pyproject.toml --extra api --extra credentials --universal --python-version 3.13 \
 		--generate-hashes --no-emit-index-url --no-header --upgrade -o api_stub/requirements.lock
 
 vendor: ## the page's libraries from npm with their licences, as they are but for what refers to source maps

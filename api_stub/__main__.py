@@ -36,7 +36,7 @@ async def serve_and_store(settings: Settings) -> None:
     metrics = Metrics()
     async with (
         Store(settings.mongo_url, settings.mongo_db) as store,
-        Reader(settings.mongo_url, settings.mongo_db) as reader,
+        Reader(settings.mongo_reader_url or settings.mongo_url, settings.mongo_db) as reader,
         Bus(settings, "api_stub") as bus,
         Consumer(bus, settings.batch) as consumer,
     ):

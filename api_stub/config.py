@@ -19,6 +19,10 @@ def _mongo_url(url: str) -> str:
     return url
 
 
+def _reader_url(url: str | None) -> str | None:
+    return url and _mongo_url(url)
+
+
 def _database(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,63}", name):
         raise ValueError
@@ -37,6 +41,9 @@ class StoreSettings(config.Settings):
 
 
 class Settings(Timetable, StoreSettings):
+    mongo_reader_url: Annotated[str | None, AfterValidator(_reader_url)] = Field(
+        None, repr=False, description="mongodb://host:27017 or mongodb+srv://host, or nothing for MONGO_URL"
+    )
     http_host: str = Field("127.0.0.1", min_length=1, description="an address of this machine, 0.0.0.0 for all")
     http_port: int = Field(8080, ge=1, le=65535, description="a port from 1 to 65535")
     batch_size: int = Field(500, ge=1, le=5000, description="a whole number from 1 to 5000")

@@ -13,7 +13,8 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from api_stub.errors import StoreUnavailableError
-from api_stub.store import Document, Store, Written
+from api_stub.reader import Reader
+from api_stub.store import Document, Written
 from bus.client import Bus
 from bus.connection import LINK_ERRORS
 from bus.consumer import Delivery
@@ -80,9 +81,9 @@ class Metrics:
         """What this process has counted, as text."""
         return generate_latest(self._registry)
 
-    async def exposition(self, bus: Bus, store: Store) -> bytes:
+    async def exposition(self, bus: Bus, reader: Reader) -> bytes:
         """All of it as text; what a server does not tell in time is left out."""
-        consumer, stored = await asyncio.gather(_of_consumer(bus), self._of_store(store))
+        consumer, stored = await asyncio.gather(_of_consumer(bus), self._of_store(reader))
         # A registry of their own: in this one, the gauge of dead letters would clash with the counter, as in
         # OpenMetrics. In the text format a counter's name ends in _total.
         registry = CollectorRegistry()
@@ -90,12 +91,12 @@ class Metrics:
             Gauge(name, ASKED[name], registry=registry).set(value)
         return self.counted() + generate_latest(registry)
 
-    async def _of_store(self, store: Store) -> Values:
+    async def _of_store(self, reader: Reader) -> Values:
         values: Values = {}
         with contextlib.suppress(StoreUnavailableError, TimeoutError):
             async with asyncio.timeout(PATIENCE):
-                self._newest = await store.newest_slot(datetime.now(UTC))
-                values["crypto_dead_letters"] = await store.count_dead_letters()
+                self._newest = await reader.newest_slot(datetime.now(UTC))
+                values["crypto_dead_letters"] = await reader.count_dead_letters()
         if self._newest:
             values["crypto_last_stored_slot_timestamp_seconds"] = self._newest.timestamp()
         return values

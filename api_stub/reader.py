@@ -113,6 +113,16 @@ class Reader:
             letter["raw"] = letter["raw"] and letter["raw"].decode(errors="replace")[:SHOWN]
         return _cut(found, limit, "received_at")
 
+    async def newest_slot(self, now: datetime) -> datetime | None:
+        """The newest slot that is stored, of any feed, and not in the future."""
+        with available():
+            found = await self.events.find_one({"timestamp": {"$lte": now}}, {"timestamp": 1}, sort=query.NEWEST_FIRST)
+        return found["timestamp"] if found else None
+
+    async def count_dead_letters(self) -> int:
+        with available():
+            return await self._dead_letters.count_documents({}, hint="_id_")
+
     async def beginning(self, name: str, now: datetime) -> datetime | None:
         with available():
             return await feed.beginning(self.events, name, now)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -19,7 +18,6 @@ from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from api_stub.errors import BadDocumentError, StoreUnavailableError
-from api_stub.query import NEWEST_FIRST
 from bus.event import RESERVED
 
 Document = Mapping[str, Any]
@@ -87,12 +85,6 @@ class Store:
 
     async def add_dead_letters(self, documents: Sequence[Document]) -> Written:
         return await _insert(self._dead_letters, documents)
-
-    async def newest_slot(self, now: datetime) -> datetime | None:
-        """The newest slot that is stored, of any feed, and not in the future."""
-        with available():
-            found = await self._events.find_one({"timestamp": {"$lte": now}}, {"timestamp": 1}, sort=NEWEST_FIRST)
-        return found["timestamp"] if found else None
 
     async def holds(self, event: Document) -> bool:
         """True if `events` has this event under its id, whenever and from wherever in the stream it came."""

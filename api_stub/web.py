@@ -46,7 +46,7 @@ def application(
     app.include_router(routes.events(reader))
     app.include_router(routes.quotes(reader))
     app.include_router(routes.expected(reader, timetable))
-    app.include_router(_health(bus, store, metrics))
+    app.include_router(_health(bus, store, reader, metrics))
     app.include_router(_page())
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
     return app
@@ -68,7 +68,7 @@ def _live(live: Live, state: State) -> APIRouter:
     return router
 
 
-def _health(bus: Bus, store: Store, metrics: Metrics) -> APIRouter:
+def _health(bus: Bus, store: Store, reader: Reader, metrics: Metrics) -> APIRouter:
     router = APIRouter(tags=["health"])
 
     @router.get("/livez")
@@ -88,7 +88,7 @@ def _health(bus: Bus, store: Store, metrics: Metrics) -> APIRouter:
     @router.get("/metrics", response_class=PlainTextResponse)
     async def measured() -> Response:
         """For Prometheus; what NATS or MongoDB does not tell within 2 s is left out."""
-        return Response(await metrics.exposition(bus, store), media_type=CONTENT_TYPE_LATEST)
+        return Response(await metrics.exposition(bus, reader), media_type=CONTENT_TYPE_LATEST)
 
     return router
 

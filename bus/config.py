@@ -45,6 +45,13 @@ def _nats_url(url: str) -> str:
     return part.geturl() if part.port else f"{part.geturl()}:4222"
 
 
+def _subject(subject: str) -> str:
+    if not re.fullmatch(r"[^\s.*>]+(\.[^\s.*>]+)*", subject):
+        raise ValueError
+    return subject
+
+
+Subject = Annotated[str, AfterValidator(_subject)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_split), Field(min_length=1)]
 
 
@@ -63,6 +70,8 @@ class Settings(BaseModel):
     nats_token: SecretStr | None = None
     nats_creds: FilePath | None = Field(None, description="the path of a .creds file")
     nats_ca: FilePath | None = Field(None, description="the path of a PEM file")
+    nats_inbox_prefix: Subject = Field("_INBOX", description="a subject without wildcards, _INBOX_worker for one")
+    nats_api_prefix: Subject = Field("$JS.API", description="a subject without wildcards, STORE.API for one")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning or error")
     log_format: Literal["text", "json"] = Field("text", description="text or json")
     delivery: Literal["auto", "jetstream", "core"] = Field("auto", description="auto, jetstream or core")

@@ -39,15 +39,27 @@ LOGIN = "verify NATS_USER and NATS_PASSWORD, NATS_TOKEN or NATS_CREDS"
 LINK_ERRORS = (nats.errors.Error, OSError, TimeoutError, ValueError)
 
 
+class _Client(Client):
+    """A client that was asked for TLS sends nothing, its password least of all, to a server that does without it."""
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:  # noqa: FBT001, FBT002
+        # nats-py goes by what the server's INFO says, which whoever sits in between can change.
+        asked = self.options.get("tls") or (self._current_server and self._current_server.uri.scheme == "tls")
+        if initial_connection and asked and not info.get("tls_required"):
+            raise nats.errors.SecureConnRequiredError
+        await super()._process_info(info, initial_connection)
+
+
 class Connection:
     """`js` is None where events go over core NATS."""
 
     def __init__(self, url: str) -> None:
         self.url = redacted(url)
-        self.nc = Client()
+        self.nc: Client = _Client()
         self.js: JetStreamContext | None = None
         self.lost = asyncio.Event()
         self._url = url
+        self._api_prefix = ""
         self._error: Exception | None = None
         self._refused = ""
         self._reason = ""
@@ -61,9 +73,11 @@ class Connection:
             raise self._error or error from error
 
     async def _connect(self, settings: Settings, name: str) -> None:
+        self._api_prefix = settings.nats_api_prefix
         await self.nc.connect(
             servers=[self._url],
             name=name,
+            inbox_prefix=settings.nats_inbox_prefix,
             allow_reconnect=False,
             # nats-py tries twice before it says NoServersError, and would wait between.
             max_reconnect_attempts=1,
@@ -78,12 +92,20 @@ class Connection:
             tls=ssl.create_default_context(cafile=settings.nats_ca) if settings.nats_ca else None,
         )
 
+    def jetstream(self, timeout: float = PUBLISH_TIMEOUT) -> JetStreamContext:
+        """JetStream as this user reaches it. `timeout`: seconds for an answer."""
+        return self.nc.jetstream(prefix=self._api_prefix, timeout=timeout)
+
+    def api(self, request: str) -> str:
+        """The subject of a request to JetStream's API, `CONSUMER.MSG.NEXT.<stream>.<consumer>` for one."""
+        return f"{self._api_prefix}.{request}"
+
     async def prepare(self, replicas: int) -> None:
         """Use JetStream, and make the stream where it is missing.
 
         Raises JetStreamMissingError where the server, or this account on it, has no JetStream.
         """
-        js = self.nc.jetstream(timeout=PUBLISH_TIMEOUT)
+        js = self.jetstream()
         try:
             if await ensure_stream(js, replicas):
                 log.info("[NATS] Stream %s created", STREAM)
@@ -169,6 +191,7 @@ class Connection:
 # The first that fits says what failed and what to verify.
 REASONS: tuple[tuple[type[Exception], str, str], ...] = (
     (JetStreamMissingError, "JETSTREAM_MISSING", "start nats-server with -js, or set DELIVERY=core"),
+    (nats.errors.SecureConnRequiredError, "TLS_MISSING", "the server has no TLS, which tls:// or NATS_CA asks for"),
     (ssl.SSLError, "TLS_FAILED", "verify NATS_CA and the server's certificate"),
     (TimeoutError, "TIMEOUT", "verify that it is a NATS server that listens there"),
     (nats.errors.AuthorizationError, "AUTHORIZATION_VIOLATION", LOGIN),

@@ -40,7 +40,7 @@ HEARTBEAT = 2
 SILENCE = 5.0
 # What the server says of a pull request: it stands and nothing is new; or it ended, with so many not delivered.
 IDLE, UNDELIVERED = "100", "Nats-Pending-Messages"
-NEXT = f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{DURABLE}"
+NEXT = f"CONSUMER.MSG.NEXT.{STREAM}.{DURABLE}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,7 @@ class Consumer:
             "expires": PULL_EXPIRES * NANOSECONDS,
             "idle_heartbeat": HEARTBEAT * NANOSECONDS,
         }
-        await connection.nc.publish(NEXT, json.dumps(request).encode(), reply=inbox)
+        await connection.nc.publish(connection.api(NEXT), json.dumps(request).encode(), reply=inbox)
         self._asked += self._batch
 
     async def _receive(self, message: Msg) -> None:

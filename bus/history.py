@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 # Others publish on the subject too, and old slots are published by hand: so many of the newest messages are looked at,
 # a few at once, because each may be as large as max_payload.
 LOOK_BACK, AT_ONCE = 20_000, 20
-GET = f"$JS.API.STREAM.MSG.GET.{STREAM}"
+GET = f"STREAM.MSG.GET.{STREAM}"
 
 
 class Published(NamedTuple):
@@ -52,7 +52,7 @@ async def newest(connection: Connection, feed: str, enough: Callable[[Published]
     except NotFoundError:
         return []
     except nats.errors.TimeoutError:
-        if not connection.is_refused(GET):
+        if not connection.is_refused(connection.api(GET)):
             raise
         log.debug("[NATS] The newest events cannot be read: not permitted")
         return []

@@ -6,10 +6,10 @@ import asyncio
 import logging
 import sys
 
-from api_stub.config import StoreSettings
 from bus import service
 from bus.errors import UnreachableError
 from provision import database, streams
+from provision.config import Settings
 from provision.errors import ProvisionError
 
 log = logging.getLogger(__name__)
@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 PATIENCE = 60.0
 
 
-async def run(settings: StoreSettings) -> int:
+async def run(settings: Settings) -> int:
     try:
-        await asyncio.to_thread(database.provision, settings.mongo_url, settings.mongo_db, PATIENCE)
+        await asyncio.to_thread(database.provision, settings, PATIENCE)
         await streams.provision(settings, PATIENCE)
     except (ProvisionError, UnreachableError) as error:
         log.error("[PROVISION] %s", error)
@@ -29,4 +29,4 @@ async def run(settings: StoreSettings) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(service.main(StoreSettings, run, lasting=False))
+    sys.exit(service.main(Settings, run, lasting=False))

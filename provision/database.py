@@ -1,4 +1,4 @@
-"""MongoDB's side: the replica set, and the indexes that the API's queries use."""
+"""MongoDB's side: the replica set, the indexes that the API's queries use, and the users."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from pymongo.uri_parser import parse_uri
 from api_stub.query import BY_COIN, LETTERS_FIRST, NEWEST_FIRST
 from api_stub.store import direct
 from bus.config import redacted
+from provision import users
+from provision.config import Settings
 from provision.errors import ProvisionError
 from provision.replica_set import await_primary, initiate
 
 log = logging.getLogger(__name__)
 
 
-def provision(url: str, database: str, patience: float) -> None:
+def provision(settings: Settings, patience: float) -> None:
     """Raises ProvisionError. `patience`: seconds to wait for the server."""
+    url, database = settings.mongo_url, settings.mongo_db
     deadline = time.monotonic() + patience
     try:
         with MongoClient[dict[str, Any]](
@@ -33,6 +36,7 @@ def provision(url: str, database: str, patience: float) -> None:
             client[database].events.create_index(NEWEST_FIRST)
             client[database].events.create_index(BY_COIN)
             client[database].dead_letters.create_index(LETTERS_FIRST)
+            users.provision(client, database, settings.passwords)
     except (PyMongoError, TimeoutError) as error:
         raise ProvisionError(f"MongoDB at {redacted(url)}: {error}") from error
     log.info("[MONGO] Database %s is ready", database)

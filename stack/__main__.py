@@ -8,6 +8,8 @@ _COMMANDS = {
     "dev": "the services, restarted when their files change",
     "verify": "the checklist against a running stack",
     "audit": "the slots expected and stored over a span",
+    "credentials": "how to connect a client of your own to the stack in Compose",
+    "forward": "another machine's port on this one, for tools",
     "dead-letters": "what could not become an event: list, show, replay, discard",
 }
 

@@ -129,7 +129,7 @@ async def _flow(stack: Stack) -> tuple[Flow | None, str | None]:
 
 
 async def _asked(connection: Connection, name: str) -> Flow:
-    connection.js = js = connection.nc.jetstream(timeout=checks.JETSTREAM)
+    connection.js = js = connection.jetstream(checks.JETSTREAM)
     stream, consumer = await js.stream_info(STREAM), await js.consumer_info(STREAM, DURABLE)
     published = await history.newest(connection, name, lambda _: True)
     return Flow(

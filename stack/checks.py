@@ -69,7 +69,7 @@ async def stream_is_right(stack: Stack) -> str:
     connection = stack.nats()
     if stack.settings.delivery == "core":
         return "not used with DELIVERY=core"
-    js = connection.nc.jetstream(timeout=JETSTREAM)
+    js = connection.jetstream(JETSTREAM)
     try:
         stream = await js.stream_info(STREAM)
         connection.js = js

@@ -1,0 +1,48 @@
+"""Passwords of one's own in place of those that are made, and whether the servers speak TLS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from bus import config
+
+# Shorter ones can be guessed from outside; the servers do not slow a guesser down.
+SHORTEST = 16
+
+
+def _password(password: SecretStr | None) -> SecretStr | None:
+    if password and not (SHORTEST <= len(password) and password.get_secret_value().isprintable()):
+        raise ValueError
+    return password
+
+
+Password = Annotated[SecretStr | None, AfterValidator(_password)]
+
+
+def _own() -> Password:
+    # bcrypt takes 72 bytes; a longer password would be cut.
+    return Field(None, max_length=72, description=f"{SHORTEST} to 72 printable characters")  # type: ignore[no-any-return]
+
+
+class Settings(config.Settings):
+    """A secret that is not given is made, once."""
+
+    credentials_dir: Path = Field(Path("/credentials"), description="the path of a folder")
+    nats_provision_password: Password = _own()
+    nats_operator_password: Password = _own()
+    nats_worker_password: Password = _own()
+    nats_api_stub_password: Password = _own()
+    nats_subscriber_password: Password = _own()
+    mongo_writer_password: Password = _own()
+    mongo_reader_password: Password = _own()
+    mongo_operator_password: Password = _own()
+    tls: bool = Field(False, description="on or off")
+    tls_dir: Path = Field(Path("secrets"), description="the path of a folder with ca.pem, nats.pem and mongo.pem")
+
+    def own(self, name: str) -> str | None:
+        """The user's own secret of that name, `nats-worker` for one."""
+        given: SecretStr | None = getattr(self, f"{name.replace('-', '_')}_password")
+        return given.get_secret_value() if given else None

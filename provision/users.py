@@ -1,0 +1,36 @@
+"""MongoDB's users, each with a role of its own that holds what its work takes and nothing else."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from pymongo import MongoClient
+
+log = logging.getLogger(__name__)
+
+# Actions on each collection: https://www.mongodb.com/docs/manual/reference/privilege-actions/
+ROLES: dict[str, dict[str, list[str]]] = {
+    # A duplicate key tells that an event is stored, so the store writes without reading.
+    "writer": {"events": ["insert"], "dead_letters": ["insert"]},
+    "reader": {"events": ["find", "changeStream"], "dead_letters": ["find"]},
+    # `python -m stack verify` removes its own event again, `dead-letters` what was replayed.
+    "operator": {"events": ["find", "insert", "remove"], "dead_letters": ["find", "insert", "remove"]},
+}
+
+
+def provision(client: MongoClient[dict[str, Any]], database: str, passwords: Mapping[str, str]) -> None:
+    """Make the users, or give them these passwords and the rights of this version. Raises PyMongoError."""
+    admin = client.admin
+    roles = {role["role"] for role in admin.command("rolesInfo", 1)["roles"]}
+    users = {user["user"] for user in admin.command("usersInfo", 1)["users"]}
+    for name, password in passwords.items():
+        privileges = [
+            {"resource": {"db": database, "collection": collection}, "actions": actions}
+            for collection, actions in ROLES[name].items()
+        ]
+        admin.command("updateRole" if name in roles else "createRole", name, privileges=privileges, roles=[])
+        admin.command("updateUser" if name in users else "createUser", name, pwd=password, roles=[name])
+    if passwords:
+        log.info("[MONGO] Users %s are ready", ", ".join(passwords))

@@ -1,0 +1,46 @@
+"""`docker compose run --rm stack credentials`: how to connect one's own client to the stack in Compose."""
+
+import argparse
+import os
+import re
+import sys
+from pathlib import Path
+
+_SECRETS = Path("/run/secrets")
+
+
+def run(argv: list[str]) -> int:
+    argparse.ArgumentParser(prog="python -m stack credentials", description=__doc__).parse_args(argv)
+    try:
+        subscriber, operator, mongo = (
+            (_SECRETS / name).read_text(encoding="utf-8") for name in ("nats-subscriber", "nats-password", "mongo-url")
+        )
+    except OSError as error:
+        print(f"{error}: only the stack in Compose has credentials: make credentials", file=sys.stderr)
+        return 1
+    nats_url = f"nats://localhost:{os.environ.get('NATS_PORT') or 4222}"
+    print(_text(nats_url, subscriber, operator, _from_outside(mongo, os.environ.get("MONGO_PORT") or "27017")))
+    return 0
+
+
+def _from_outside(url: str, port: str) -> str:
+    """The URL as it is for this machine, with the CA's file where the user has it."""
+    return re.sub(r"tlsCAFile=[^&]*", "tlsCAFile=secrets/ca.pem", url.replace("@mongo:27017/", f"@localhost:{port}/"))
+
+
+def _text(nats_url: str, subscriber: str, operator: str, mongo_url: str) -> str:
+    ca = "\nNATS_CA=secrets/ca.pem" if "tls=true" in mongo_url else ""
+    return f"""\
+# A subscriber, or an API server, of your own: it may read crypto.updates, and nothing else.
+NATS_URL={nats_url}
+NATS_USER=subscriber
+NATS_PASSWORD={subscriber}{ca}
+
+# The commands of this repository from this machine (make verify, make audit), and events of your own:
+# it may publish on crypto.updates, and read and remove events; MongoDB is there after
+# docker compose --profile tools up --detach
+NATS_URL={nats_url}
+NATS_USER=operator
+NATS_PASSWORD={operator}{ca}
+NATS_INBOX_PREFIX=_INBOX_operator
+MONGO_URL='{mongo_url}'"""

@@ -1,0 +1,48 @@
+"""`python -m stack forward PORT HOST:PORT`: opens another machine's port on this one, for tools."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+from asyncio import StreamReader, StreamWriter
+
+_CHUNK = 65_536
+
+
+def run(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m stack forward", description=__doc__)
+    parser.add_argument("port", type=int, help="the port to listen on")
+    parser.add_argument("target", type=_address, metavar="HOST:PORT", help="where to connect to")
+    options = parser.parse_args(argv)
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_serve(options.port, *options.target))
+    return 0
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not (host and port.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r}: accepted: host:port")
+    return host, int(port)
+
+
+async def _serve(port: int, host: str, target: int) -> None:
+    async def forward(reader: StreamReader, writer: StreamWriter) -> None:
+        with contextlib.closing(writer), contextlib.suppress(OSError):
+            there, back = await asyncio.open_connection(host, target)
+            with contextlib.closing(back):
+                ways = [asyncio.create_task(_copy(reader, back)), asyncio.create_task(_copy(there, writer))]
+                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+                for way in ways:
+                    way.cancel()
+
+    server = await asyncio.start_server(forward, port=port)
+    await server.serve_forever()
+
+
+async def _copy(reader: StreamReader, writer: StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while chunk := await reader.read(_CHUNK):
+            writer.write(chunk)
+            await writer.drain()
