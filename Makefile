@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 RUN := exec $(VENV)/bin/python -m
 
+LOCK := $(VENV)/bin/uv pip compile -q pyproject.toml --universal --python-version 3.13 \
+	--generate-hashes --no-emit-index-url --no-header --upgrade
+
 # The page's libraries; `make vendor` brings them.
 UPLOT := 1.6.32
 SWAGGER_UI := 5.35.0
@@ -43,10 +46,9 @@ chaos: $(VENV)/.installed ## faults drawn from a seed; SEED, SECONDS, WORKERS, S
 		--stubs $(or $(STUBS),2) --rate $(or $(RATE),250) $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) $(if $(REPORT),--report $(REPORT))
 
 lock: $(VENV)/.installed ## the images' pinned dependencies, with hashes
-	$(VENV)/bin/uv pip compile -q pyproject.toml --extra worker --universal --python-version 3.13 \
-		--generate-hashes --no-emit-index-url --no-header --upgrade -o worker/requirements.lock
-	$(VENV)/bin/uv pip compile -q pyproject.toml --extra api --extra credentials --universal --python-version 3.13 \
-		--generate-hashes --no-emit-index-url --no-header --upgrade -o api_stub/requirements.lock
+	$(LOCK) --extra worker -o worker/requirements.lock
+	$(LOCK) --extra api -o api_stub/requirements.lock
+	$(LOCK) --extra worker --extra api --extra credentials -o stack/requirements.lock
 
 vendor: ## the page's libraries from npm with their licences, as they are but for what refers to source maps
 	@rm -rf $(LIBRARIES) && mkdir -p $(LIBRARIES)/uplot $(LIBRARIES)/swagger-ui
