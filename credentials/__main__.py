@@ -32,7 +32,7 @@ async def run(settings: Settings) -> int:
 
 def write(settings: Settings) -> None:
     """Raises CredentialError."""
-    folder, tls = settings.credentials_dir, settings.tls
+    folder, tls = settings.credentials_dir, settings.tls == "on"
     vault = Vault(folder / "home")
     nats = {user: vault.secret(f"nats-{user}", settings.own(f"nats-{user}")) for user in NATS}
     mongo = {user: vault.secret(f"mongo-{user}", settings.own(f"mongo-{user}")) for user in MONGO}
@@ -55,6 +55,8 @@ def write(settings: Settings) -> None:
     put(folder / "stack" / "nats-password", nats["operator"])
     put(folder / "stack" / "nats-subscriber", nats["subscriber"])
     put(folder / "stack" / "mongo-url", url("operator", mongo["operator"]))
+    if settings.coingecko_api_key:
+        put(folder / "worker" / "coingecko-api-key", settings.coingecko_api_key.get_secret_value())
     if tls:
         certify(folder, settings.tls_dir)
 
@@ -73,7 +75,9 @@ def _pem(path: Path) -> str:
     try:
         return path.read_text(encoding="ascii")
     except (OSError, ValueError) as error:
-        raise CredentialError(f"TLS=on, and {path}: {error}; accepted: a PEM file, for a server with its key") from error
+        raise CredentialError(
+            f"TLS=on, and {path}: {error}; accepted: a PEM file, for a server with its key"
+        ) from error
 
 
 if __name__ == "__main__":

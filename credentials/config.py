@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
@@ -14,7 +14,7 @@ SHORTEST = 16
 
 
 def _password(password: SecretStr | None) -> SecretStr | None:
-    if password and not (SHORTEST <= len(password) and password.get_secret_value().isprintable()):
+    if password and not (len(password) >= SHORTEST and password.get_secret_value().isprintable()):
         raise ValueError
     return password
 
@@ -39,7 +39,8 @@ class Settings(config.Settings):
     mongo_writer_password: Password = _own()
     mongo_reader_password: Password = _own()
     mongo_operator_password: Password = _own()
-    tls: bool = Field(False, description="on or off")
+    coingecko_api_key: SecretStr | None = None
+    tls: Literal["on"] | None = Field(None, description="on, or nothing")
     tls_dir: Path = Field(Path("secrets"), description="the path of a folder with ca.pem, nats.pem and mongo.pem")
 
     def own(self, name: str) -> str | None:

@@ -26,14 +26,14 @@ def users(hashes: Mapping[str, str], *, tls: bool) -> str:
 
 
 def mongod(*, tls: bool) -> str:
-    """mongod's configuration file; JSON is YAML, too."""
+    """The configuration file of mongod; JSON is YAML, too."""
     net: dict[str, Any] = {"bindIpAll": True}
     if tls:
         certificate = {"certificateKeyFile": CERTIFICATE, "CAFile": CA, "allowConnectionsWithoutCertificates": True}
         net["tls"] = {"mode": "requireTLS"} | certificate
     settings = {
         "net": net,
-        # A replica set of one: acknowledged writes of a standalone server can be lost, and the driver cannot retry them.
+        # Of one: acknowledged writes of a standalone server can be lost, and the driver cannot retry them.
         "replication": {"replSetName": "rs0"},
         # `$where` and its like run code on the server for whoever may read.
         "security": {"authorization": "enabled", "keyFile": KEY, "javascriptEnabled": False},

@@ -1,5 +1,6 @@
 """The Compose project that the tests run: a copy of compose.yaml and of what it builds, under a name of its own."""
 
+import functools
 import json
 import os
 import re
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import nats
+from nats.aio.client import Client
 
 from stack import ports
 
@@ -18,7 +21,8 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
 NAME = "crypto-updates-test"
-PARTS = ("compose.yaml", ".dockerignore", "nats", "bus", "worker", "api_stub", "provision")
+PARTS = ("compose.yaml", ".dockerignore", "nats", "bus", "worker", "api_stub")
+PARTS += ("credentials", "provision", "secrets", "stack", "watchdog")
 PORTS = {"NATS_PORT": 4222, "MONGO_PORT": 27017, "HTTP_PORT": 8080}
 
 
@@ -59,9 +63,31 @@ class Project:
     def nats_url(self) -> str:
         return f"nats://127.0.0.1:{self._ports['NATS_PORT']}"
 
+    @functools.cached_property
+    def clients(self) -> list[dict[str, str]]:
+        """The variables of a subscriber, and of the operator, as `make credentials` tells them."""
+        told = must(self.compose("run", "--rm", "--no-deps", "--no-TTY", "stack", "credentials"))
+        return [dict(re.findall(r"^([A-Z_]+)='?(.*?)'?$", part, re.MULTILINE)) for part in told.split("\n\n")]
+
     @property
+    def operator(self) -> dict[str, str]:
+        return self.clients[1]
+
+    async def connect(self, **variables: str) -> Client:
+        """A NATS client with these variables, the operator's unless told."""
+        told = variables or self.operator
+        return await nats.connect(
+            self.nats_url,
+            user=told["NATS_USER"],
+            password=told["NATS_PASSWORD"],
+            inbox_prefix=told.get("NATS_INBOX_PREFIX", "_INBOX"),
+        )
+
+    @functools.cached_property
     def mongo_url(self) -> str:
-        return f"mongodb://127.0.0.1:{self._ports['MONGO_PORT']}/?directConnection=true"
+        """The operator's, through the port that the profile opens."""
+        must(self.compose("--profile", "tools", "up", "--detach", "--no-deps", "--wait", "mongo_port"))
+        return f"{self.operator['MONGO_URL']}&directConnection=true"
 
     def compose(self, *args: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         command = ("compose", "--project-name", NAME, *args)
@@ -71,7 +97,7 @@ class Project:
         return must(self.compose("up", "--build", "--wait", timeout=240))
 
     def down(self) -> None:
-        must(self.compose("down", "--volumes", "--remove-orphans", "--rmi", "local", timeout=120))
+        must(self.compose("--profile", "*", "down", "--volumes", "--remove-orphans", "--rmi", "local", timeout=120))
 
     def container(self, service: str) -> str:
         return must(self.compose("ps", "--all", "--quiet", service)).strip()
@@ -89,7 +115,8 @@ class Project:
         """End the service's process as a crash does. After `docker kill`, a stop by hand, no restart policy applies."""
         pid = self.inspect(service)["State"]["Pid"]
         script = f"import os; os.kill({pid}, 9)"
-        must(docker("run", "--rm", "--pid", "host", "--user", "0", "crypto-updates-api_stub", "python", "-c", script))
+        run = ("run", "--rm", "--pid", "host", "--user", "0", "--entrypoint", "python", "crypto-updates-stack")
+        must(docker(*run, "-c", script))
 
     def logs(self, service: str) -> str:
         """What the service wrote, without what `docker compose logs` writes between the lines for a terminal."""

@@ -47,7 +47,7 @@ def flows(project: Project, within: float = 60) -> bool:
 async def publish(project: Project, feed: str, enough: asyncio.Event) -> set[str]:
     """Publish 100 events or more, one about every 20 ms, each until it is acknowledged; return their ids."""
     acknowledged: set[str] = set()
-    async with Bus(Settings.load({"NATS_URL": project.nats_url, "DELIVERY": "jetstream"}), "test") as bus:
+    async with Bus(Settings.load({**project.operator, "DELIVERY": "jetstream"}), "test") as bus:
         while not enough.is_set() or len(acknowledged) < 100:
             identity = f"{feed}@{len(acknowledged)}"
             await bus.publish(b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}', {MSG_ID: identity})

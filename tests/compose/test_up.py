@@ -5,7 +5,6 @@ import re
 import time
 from datetime import datetime
 
-import nats
 import pytest
 from pymongo import MongoClient
 
@@ -52,7 +51,7 @@ def test_the_log_has_the_line_that_people_look_for(project: Project, service: st
 
 
 async def test_an_event_from_this_machine_is_stored_and_an_invalid_one_is_told_and_kept(project: Project) -> None:
-    client = await nats.connect(project.nats_url)
+    client = await project.connect()
     for identity, timestamp in (("bad", "21.11.2023 14:30"), ("good", "2023-11-21T14:30:00Z")):
         body = json.dumps({"event": "CRYPTO_UPDATE", "timestamp": timestamp}).encode()
         await client.jetstream().publish("crypto.updates", body, headers={"Nats-Msg-Id": identity})
@@ -70,7 +69,7 @@ async def test_an_event_from_this_machine_is_stored_and_an_invalid_one_is_told_a
 def test_ports_are_published_on_the_loopback_interface_only(project: Project, service: str) -> None:
     published = project.inspect(service)["NetworkSettings"]["Ports"]
     bindings = {port: [b["HostIp"] for b in bound] for port, bound in published.items() if bound}
-    wanted = {"nats": "4222/tcp", "mongo": "27017/tcp", "api_stub": "8080/tcp"}
+    wanted = {"nats": "4222/tcp", "api_stub": "8080/tcp"}
     assert bindings == ({wanted[service]: ["127.0.0.1"]} if service in wanted else {})
 
 
@@ -89,8 +88,8 @@ def test_logs_rotate(project: Project, service: str) -> None:
 @pytest.mark.parametrize("service", [*LASTING, "provision"])
 def test_no_volume_is_without_a_name_and_so_left_behind_by_every_down(project: Project, service: str) -> None:
     volumes = [mount["Name"] for mount in project.inspect(service)["Mounts"] if mount["Type"] == "volume"]
-    data = {"nats": "nats-data", "mongo": "mongo-data", "worker": "worker-data"}
-    assert volumes == ([f"{NAME}_{data[service]}"] if service in data else [])
+    assert volumes
+    assert all(volume.startswith(f"{NAME}_") for volume in volumes)
 
 
 @pytest.mark.parametrize(
