@@ -24,7 +24,7 @@ Password = Annotated[SecretStr | None, AfterValidator(_password)]
 
 def _own() -> Password:
     # bcrypt takes 72 bytes; a longer password would be cut.
-    return Field(None, max_length=72, description=f"{SHORTEST} to 72 printable characters")  # type: ignore[no-any-return]
+    return Field(None, max_length=72, description=f"{SHORTEST} to 72 printable characters")
 
 
 class Settings(config.Settings):

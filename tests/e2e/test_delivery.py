@@ -70,14 +70,14 @@ def test_once_gives_up_when_no_server_answers(service: Service) -> None:
 
 
 def test_a_password_in_the_url_never_reaches_the_log(service: Service) -> None:
-    worker = service("worker", NATS_URL="nats://me:hush@127.0.0.1:1", NATS_PASSWORD="hush2", LOG_LEVEL="debug")  # noqa: S106 - none that opens anything
+    worker = service("worker", NATS_URL="nats://me:hush@127.0.0.1:1", NATS_PASSWORD="hush2", LOG_LEVEL="debug")
     worker.wait_for_line("CONNECTION_REFUSED nats://***@127.0.0.1:1")
     assert not any("hush" in line for line in worker.lines)
 
 
 def test_a_wrong_password_is_told_as_such(service: Service) -> None:
     with NatsServer(jetstream=False, config='authorization { user: "u", password: "right" }') as server:
-        worker = service("worker", NATS_URL=server.url, NATS_USER="u", NATS_PASSWORD="wrong", MARKET_SOURCE="none")  # noqa: S106 - as above
+        worker = service("worker", NATS_URL=server.url, NATS_USER="u", NATS_PASSWORD="wrong", MARKET_SOURCE="none")
         worker.wait_for_line(f"[NATS] AUTHORIZATION_VIOLATION {server.url}: verify NATS_USER")
 
 

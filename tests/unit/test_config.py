@@ -106,7 +106,7 @@ def test_any_variable_may_come_from_a_file(write: Write) -> None:
 
 
 def test_it_refuses_a_secret_given_twice(write: Write) -> None:
-    assert problems(NATS_TOKEN="one", NATS_TOKEN_FILE=write(b"two")) == [  # noqa: S106 - a test's token
+    assert problems(NATS_TOKEN="one", NATS_TOKEN_FILE=write(b"two")) == [
         "NATS_TOKEN: given twice; accepted: either NATS_TOKEN or NATS_TOKEN_FILE"
     ]
 

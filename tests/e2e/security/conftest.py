@@ -1,0 +1,120 @@
+"""The servers with the configuration and the credentials of the Compose stack, and once more without any limits."""
+
+import os
+import re
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import nats
+import pytest
+from nats.aio.client import Client
+
+import credentials.__main__ as one_shot
+from bus.stream import update_consumer, update_stream
+from credentials.config import Settings
+from stack.servers import Mongod, NatsServer
+
+ROOT = Path(__file__).parents[3]
+CONFIG = (ROOT / "nats" / "nats-server.conf").read_text(encoding="utf-8")
+USERS = ("worker", "api_stub", "subscriber", "operator")
+FOLDERS = ("home", "nats", "mongo", "provision", "worker", "api_stub", "stack")
+
+
+@pytest.fixture(scope="module")
+def vault(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the credentials, as the one-shot writes it."""
+    folder = tmp_path_factory.mktemp("credentials")
+    for name in FOLDERS:
+        (folder / name).mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(one_shot, "MONGOD", os.getgid())
+        one_shot.write(Settings.load({"CREDENTIALS_DIR": str(folder)}))
+    return folder
+
+
+def config(vault: Path) -> str:
+    """nats/nats-server.conf, but for the addresses, which a test must have free, and where it finds the users."""
+    users = (vault / "nats" / "users.conf").read_text(encoding="utf-8")
+    own = re.sub(r"^(server_name|listen|http|include|  store_dir)\b.*\n", "", CONFIG, flags=re.MULTILINE)
+    return users + own
+
+
+def without_limits(vault: Path) -> str:
+    """The same users, all in one account and without permissions, as one would write it at first."""
+    users = (vault / "nats" / "users.conf").read_text(encoding="utf-8")
+    entries = "\n".join(f"{{ user: {name}, password: ${name.upper()}_HASH }}" for name in (*USERS, "provision"))
+    return (
+        users + f"jetstream {{ strict: false }}\naccounts {{ ALL {{ jetstream: enabled, users: [\n{entries}\n] }} }}\n"
+    )
+
+
+class Bastion:
+    """A nats-server and its users' clients. `refusals`: what the server said to each."""
+
+    def __init__(self, server: NatsServer, vault: Path) -> None:
+        self.server = server
+        self.refusals: dict[str, list[str]] = {}
+        self._vault = vault
+        self._closing = AsyncExitStack()
+
+    async def client(self, user: str) -> Client:
+        told = self.refusals.setdefault(user, [])
+
+        async def on_error(error: Exception) -> None:
+            told.append(str(error))
+
+        password = (self._vault / "home" / f"nats-{user}").read_text(encoding="utf-8")
+        options = {"inbox_prefix": f"_INBOX_{user}", "error_cb": on_error, "allow_reconnect": False}
+        client = await nats.connect(self.server.url, user=user, password=password, **options)  # type: ignore[arg-type]
+        self._closing.push_async_callback(client.close)
+        return client
+
+    async def restore(self, admin: Client) -> None:
+        """The stream with three events, one of them delivered, and the consumer."""
+        js = admin.jetstream()
+        await update_stream(js, 1)
+        await update_consumer(js)
+        if (await js.stream_info("CRYPTO")).state.messages != 3:
+            await js.purge_stream("CRYPTO")
+            for _ in range(3):
+                await js.publish("crypto.updates", b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}')
+
+    async def close(self) -> None:
+        await self._closing.aclose()
+
+
+@pytest.fixture(params=["confined", "without limits"])
+async def bastion(request: pytest.FixtureRequest, vault: Path) -> AsyncIterator[Bastion]:
+    text = config(vault) if request.param == "confined" else without_limits(vault)
+    with NatsServer(config=text, jetstream=request.param != "confined") as server:
+        bastion = Bastion(server, vault)
+        yield bastion
+        await bastion.close()
+
+
+class Confined(Mongod):
+    """A mongod with access control. `key`: its key file, and the password of the one user that it has at first."""
+
+    key: Path
+
+    def _args(self, port: int) -> list[str]:
+        return [*super()._args(port), "--keyFile", str(self.key), "--noscripting"]
+
+    def _answers(self, port: int) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+
+@pytest.fixture(scope="module")
+def confined_mongod(vault: Path) -> Iterator[Confined]:
+    server = Confined()
+    server.key = vault / "home" / "key-of-mongod"
+    server.key.write_text((vault / "mongo" / "key").read_text(encoding="utf-8"), encoding="utf-8")
+    server.key.chmod(0o400)
+    with server:
+        yield server

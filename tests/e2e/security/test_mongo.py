@@ -1,0 +1,150 @@
+"""What no user of MongoDB may do, tried by each: refused, and possible for a user with broad rights."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+from pymongo.database import Database
+from pymongo.errors import OperationFailure, PyMongoError
+
+from credentials.servers import SYSTEM
+from provision import database
+from provision.config import Settings
+from provision.users import ROLES
+from tests.e2e.security.conftest import Confined
+
+pytestmark = pytest.mark.timeout(60)
+
+Attempt = Callable[[Database[dict[str, Any]]], object]
+
+UNAUTHORIZED = 13
+JAVASCRIPT: dict[str, Attempt] = {
+    "$where": lambda crypto: crypto.events.find_one({"$where": "true"}),
+    "$function": lambda crypto: list(
+        crypto.events.aggregate([{"$set": {"x": {"$function": {"body": "function(){}", "args": [], "lang": "js"}}}}])
+    ),
+}
+READ: dict[str, Attempt] = {
+    "find": lambda crypto: crypto.events.find_one(),
+    "find dead letters": lambda crypto: crypto.dead_letters.find_one(),
+    "count": lambda crypto: crypto.events.count_documents({}),
+    "distinct": lambda crypto: crypto.events.distinct("_id"),
+}
+WATCH: dict[str, Attempt] = {"watch": lambda crypto: crypto.events.watch(max_await_time_ms=1).close()}
+INSERT: dict[str, Attempt] = {
+    "insert": lambda crypto: crypto.events.insert_one({"_id": f"forged{time.time_ns()}"}),
+    "insert dead letter": lambda crypto: crypto.dead_letters.insert_one({"_id": f"forged{time.time_ns()}"}),
+}
+REMOVE: dict[str, Attempt] = {
+    "delete": lambda crypto: crypto.events.delete_one({"_id": "nothing"}),
+    "delete all": lambda crypto: crypto.dead_letters.delete_many({"_id": "nothing"}),
+}
+NOBODYS: dict[str, Attempt] = {
+    "update": lambda crypto: crypto.events.update_one({"_id": "kept"}, {"$set": {"source": "forged"}}),
+    "replace": lambda crypto: crypto.events.replace_one({"_id": "kept"}, {"source": "forged"}),
+    "upsert": lambda crypto: crypto.events.update_one({"_id": "x"}, {"$set": {"a": 1}}, upsert=True),
+    "find and modify": lambda crypto: crypto.events.find_one_and_update({"_id": "kept"}, {"$set": {"a": 1}}),
+    "insert elsewhere": lambda crypto: crypto.elsewhere.insert_one({}),
+    "insert in another database": lambda crypto: crypto.client.other.events.insert_one({}),
+    "$out": lambda crypto: list(crypto.events.aggregate([{"$out": "copy"}])),
+    "$merge": lambda crypto: list(crypto.events.aggregate([{"$merge": "copy"}])),
+    "list collections": lambda crypto: crypto.list_collection_names(),
+    "read the users": lambda crypto: crypto.client.admin["system.users"].find_one(),
+    "read the oplog": lambda crypto: crypto.client.local["oplog.rs"].find_one(),
+    "watch the database": lambda crypto: crypto.watch(max_await_time_ms=1).close(),
+    "watch everything": lambda crypto: crypto.client.watch(max_await_time_ms=1).close(),
+    "create an index": lambda crypto: crypto.events.create_index("x"),
+    "drop the indexes": lambda crypto: crypto.events.drop_indexes(),
+    "create a collection": lambda crypto: crypto.create_collection(f"x{time.time_ns()}"),
+    "change a collection": lambda crypto: crypto.command("collMod", "events", validationLevel="off"),
+    "create a user": lambda crypto: crypto.command("createUser", f"x{time.time_ns()}", pwd="x", roles=[]),
+    "change a password": lambda crypto: crypto.client.admin.command("updateUser", "reader", pwd="guessed"),
+    "grant itself a role": lambda crypto: crypto.client.admin.command("grantRolesToUser", "reader", roles=["root"]),
+    "read the configuration": lambda crypto: crypto.client.admin.command("getCmdLineOpts"),
+    "read the log": lambda crypto: crypto.client.admin.command("getLog", "global"),
+    "set a parameter": lambda crypto: crypto.client.admin.command("setParameter", 1, logLevel=0),
+    "read the server's state": lambda crypto: crypto.client.admin.command("serverStatus"),
+    "see others' operations": lambda crypto: list(crypto.client.admin.aggregate([{"$currentOp": {"allUsers": True}}])),
+    "reconfigure": lambda crypto: crypto.client.admin.command("replSetGetConfig"),
+    "lock": lambda crypto: crypto.client.admin.command("fsync", 1),
+    "rename": lambda crypto: crypto.events.rename("gone"),
+    "drop": lambda crypto: crypto.gone.drop(),
+    "drop the database": lambda crypto: crypto.client.drop_database("crypto"),
+}
+# These would break what the other tests rely on.
+HARMFUL = {"change a password", "grant itself a role", "drop the database", "lock"}
+ALL = READ | WATCH | INSERT | REMOVE | NOBODYS | JAVASCRIPT
+ALLOWED = {"writer": INSERT, "reader": READ | WATCH, "operator": READ | INSERT | REMOVE}
+
+
+def url(server: Confined, user: str, password: str) -> str:
+    return f"mongodb://{user}:{password}@127.0.0.1:{server.port}/?authSource={'local' if user == SYSTEM else 'admin'}"
+
+
+def password_of(vault: Path, user: str) -> str:
+    return (vault / "home" / f"mongo-{user}").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def system(confined_mongod: Confined, vault: Path) -> Iterator[MongoClient[dict[str, Any]]]:
+    """A client with all rights, on a server that was provisioned, twice."""
+    address = url(confined_mongod, SYSTEM, password_of(vault, "key"))
+    environ = {f"MONGO_{user.upper()}_PASSWORD": password_of(vault, user) for user in ROLES}
+    for _ in range(2):
+        database.provision(Settings.load({"MONGO_URL": address, **environ}), 30)
+    with MongoClient[dict[str, Any]](address, directConnection=True) as client:
+        client.crypto.events.insert_one({"_id": "kept", "source": "simulated"})
+        yield client
+
+
+def done(crypto: Database[dict[str, Any]], attempts: dict[str, Attempt]) -> set[str]:
+    """The attempts that succeed. Each that does not is refused for want of a right, or of JavaScript."""
+    found = set()
+    for name, attempt in attempts.items():
+        try:
+            attempt(crypto)
+        except OperationFailure as error:
+            if error.code != UNAUTHORIZED and name not in JAVASCRIPT:
+                raise
+        else:
+            found.add(name)
+    return found
+
+
+@pytest.mark.parametrize("user", ROLES)
+def test_a_user_can_do_nothing_but_its_part(
+    confined_mongod: Confined, vault: Path, system: MongoClient[dict[str, Any]], user: str
+) -> None:
+    address = url(confined_mongod, user, password_of(vault, user))
+    with MongoClient[dict[str, Any]](address, directConnection=True) as client:
+        assert done(client.crypto, ALL) == set(ALLOWED[user])
+    assert system.crypto.events.find_one({"_id": "kept"}) == {"_id": "kept", "source": "simulated"}
+
+
+def test_a_user_with_broad_rights_finds_the_holes(
+    confined_mongod: Confined, system: MongoClient[dict[str, Any]]
+) -> None:
+    system.admin.command("createUser", "broad", pwd="broad", roles=["root"])
+    with MongoClient[dict[str, Any]](url(confined_mongod, "broad", "broad"), directConnection=True) as client:
+        client.broad.events.insert_one({"_id": "kept"})
+        attempts = {name: attempt for name, attempt in ALL.items() if name not in HARMFUL | JAVASCRIPT.keys()}
+        assert done(client.broad, attempts) == set(attempts)
+
+
+@pytest.mark.parametrize(
+    "credential", ["", "writer:writer@", "reader:@", "admin:admin@", "root:root@", "root:example@", "__system:key@"]
+)
+def test_nobody_reads_without_a_credential(
+    confined_mongod: Confined, system: MongoClient[dict[str, Any]], credential: str
+) -> None:
+    assert system.crypto.events.find_one()
+    address = f"mongodb://{credential}127.0.0.1:{confined_mongod.port}/"
+    for attempt in (*READ.values(), *NOBODYS.values()):
+        with (
+            pytest.raises(PyMongoError),
+            MongoClient[dict[str, Any]](address, directConnection=True, timeoutMS=2000) as client,
+        ):
+            attempt(client.crypto)

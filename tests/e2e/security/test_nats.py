@@ -1,0 +1,229 @@
+"""What no user of NATS may do, tried by each: refused with the stack's configuration, and possible without it."""
+
+import asyncio
+import json
+
+import pytest
+from nats.aio.client import Client
+from nats.errors import Error
+from nats.js import JetStreamContext
+
+from bus.config import Settings
+from bus.connection import Connection
+from tests.e2e.security.conftest import USERS, Bastion
+
+pytestmark = pytest.mark.timeout(120)
+
+API, IMPORTED = "$JS.API", "STORE.API"
+# Requests to JetStream's API, each in both of its places.
+REQUESTS = {
+    "INFO": b"",
+    "STREAM.NAMES": b"",
+    "STREAM.LIST": b"",
+    "STREAM.INFO.CRYPTO": b"",
+    "STREAM.CREATE.OTHER": b'{"name":"OTHER","subjects":["other"],"storage":"file"}',
+    "STREAM.UPDATE.CRYPTO": b'{"name":"CRYPTO","subjects":["crypto.updates"],"storage":"file","max_msgs":1}',
+    "STREAM.PURGE.CRYPTO": b"",
+    "STREAM.DELETE.CRYPTO": b"",
+    "STREAM.MSG.GET.CRYPTO": b'{"last_by_subj":"crypto.updates"}',
+    "STREAM.MSG.DELETE.CRYPTO": b'{"seq":1}',
+    "STREAM.SNAPSHOT.CRYPTO": b'{"deliver_subject":"_INBOX_x"}',
+    "STREAM.RESTORE.OTHER": b'{"config":{"name":"OTHER","subjects":["o"],"storage":"file"},"state":{}}',
+    "DIRECT.GET.CRYPTO": b'{"last_by_subj":"crypto.updates"}',
+    "DIRECT.GET.CRYPTO.crypto.updates": b"",
+    "CONSUMER.NAMES.CRYPTO": b"",
+    "CONSUMER.LIST.CRYPTO": b"",
+    "CONSUMER.INFO.CRYPTO.api_stub": b"",
+    "CONSUMER.CREATE.CRYPTO": b'{"stream_name":"CRYPTO","config":{"ack_policy":"none"}}',
+    "CONSUMER.CREATE.CRYPTO.spy": b'{"stream_name":"CRYPTO","config":{"name":"spy","ack_policy":"none"}}',
+    "CONSUMER.DURABLE.CREATE.CRYPTO.spy": (
+        b'{"stream_name":"CRYPTO","config":{"durable_name":"spy","ack_policy":"none"}}'
+    ),
+    "CONSUMER.MSG.NEXT.CRYPTO.api_stub": b'{"batch":1,"no_wait":true}',
+    "CONSUMER.PAUSE.CRYPTO.api_stub": b'{"pause_until":"2099-01-01T00:00:00Z"}',
+    "CONSUMER.DELETE.CRYPTO.api_stub": b"",
+}
+OTHERS = {"$SYS.REQ.SERVER.PING": b"", "$SYS.REQ.SERVER.PING.VARZ": b"", "$SYS.REQ.ACCOUNT.PING.CONNZ": b""}
+SUBJECTS = (">", "crypto.>", "crypto.updates", "_INBOX.>", "_INBOX_provision.>", "_R_.>", "$JS.>", "$SYS.>", "*.*")
+# What each may do of these.
+ALLOWED = {
+    "worker": {f"{IMPORTED}.STREAM.INFO.CRYPTO", f"{IMPORTED}.STREAM.MSG.GET.CRYPTO"},
+    "api_stub": {
+        f"{IMPORTED}.STREAM.INFO.CRYPTO",
+        f"{IMPORTED}.CONSUMER.INFO.CRYPTO.api_stub",
+        f"{IMPORTED}.CONSUMER.MSG.NEXT.CRYPTO.api_stub",
+    },
+    "subscriber": {"crypto.updates"},
+    "operator": {
+        f"{API}.STREAM.INFO.CRYPTO",
+        f"{API}.STREAM.MSG.GET.CRYPTO",
+        f"{API}.STREAM.MSG.DELETE.CRYPTO",
+        f"{API}.CONSUMER.INFO.CRYPTO.api_stub",
+        "crypto.updates",
+    },
+}
+# Who may publish on crypto.updates.
+PUBLISHERS = {"worker", "operator"}
+# What a user sends with a subject as its reply, for the server's answer to be taken for a command there.
+CARRIERS = {
+    "worker": ("crypto.updates", f"{IMPORTED}.STREAM.MSG.GET.CRYPTO", f"{IMPORTED}.STREAM.INFO.CRYPTO"),
+    "api_stub": (
+        f"{IMPORTED}.CONSUMER.MSG.NEXT.CRYPTO.api_stub",
+        f"{API}.CONSUMER.MSG.NEXT.CRYPTO.api_stub",
+        f"{IMPORTED}.CONSUMER.INFO.CRYPTO.api_stub",
+        "$JS.ACK.CRYPTO.api_stub.1.1.1.1700000000000000000.0",
+    ),
+    "subscriber": ("crypto.updates",),
+}
+COMMANDS = (f"{API}.STREAM.DELETE.CRYPTO", f"{API}.STREAM.PURGE.CRYPTO", "crypto.updates")
+
+
+def is_success(answer: bytes, status: str | None) -> bool:
+    """True if the server gave something away, be it that there is no more."""
+    return status is None and b'"error"' not in answer
+
+
+async def ask(client: Client, subject: str, body: bytes) -> bool:
+    """True if the request had an answer that is no refusal."""
+    inbox = await client.subscribe(client.new_inbox())
+    await client.publish(subject, body, reply=inbox.subject)
+    await client.flush(5)
+    try:
+        answer = await inbox.next_msg(0.15)
+    except Error:
+        return False
+    finally:
+        await inbox.unsubscribe()
+    return is_success(answer.data, (answer.headers or {}).get("Status"))
+
+
+async def hears(client: Client, admin: Client, subject: str) -> bool:
+    """True if a subscription there gets what others say."""
+    subscription = await client.subscribe(subject)
+    await client.flush(5)
+    for heard in ("crypto.updates", "_INBOX.secret", "_INBOX_provision.secret", "_R_.secret", "$JS.EVENT.ADVISORY.x"):
+        await admin.publish(heard, b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}')
+    await admin.flush(5)
+    try:
+        await subscription.next_msg(0.15)
+    except Error:
+        return False
+    else:
+        return True
+
+
+async def state(js: JetStreamContext) -> str:
+    """All that an attack could change, as text."""
+    streams = [
+        [info.config.as_dict(), info.state.messages, info.state.last_seq, info.state.num_deleted]
+        for info in await js.streams_info()
+    ]
+    consumers = [
+        [info.config.as_dict(), str(info.ack_floor)]
+        for name in [stream[0]["name"] for stream in streams]
+        for info in await js.consumers_info(name)
+    ]
+    return json.dumps([streams, consumers], default=str, sort_keys=True)
+
+
+async def holes(bastion: Bastion, user: str) -> set[str]:
+    """What the user could do that is not its part."""
+    admin = await bastion.client("provision")
+    client, js, found = await bastion.client(user), admin.jetstream(), set()
+    subjects = {f"{place}.{name}": body for place in (API, IMPORTED) for name, body in REQUESTS.items()}
+    for subject, body in (subjects | OTHERS).items():
+        await bastion.restore(admin)
+        before = await state(js)
+        answered = await ask(client, subject, body)
+        if subject not in ALLOWED[user] and (answered or await state(js) != before):
+            found.add(subject)
+    for subject in SUBJECTS:
+        if await hears(client, admin, subject) and subject not in ALLOWED[user]:
+            found.add(f"subscribe {subject}")
+    await bastion.restore(admin)
+    before = await state(js)
+    if user not in PUBLISHERS:
+        await client.publish("crypto.updates", b"forged")
+        await client.flush(5)
+        if await state(js) != before:
+            found.add("publish crypto.updates")
+    return found
+
+
+async def injections(bastion: Bastion, user: str) -> set[str]:
+    """The commands that the user could have the server itself send."""
+    admin = await bastion.client("provision")
+    client, js, found = await bastion.client(user), admin.jetstream(), set()
+    for carrier in CARRIERS[user]:
+        # Whoever may publish there has no need of a detour.
+        for command in [command for command in COMMANDS if command != "crypto.updates" or user not in PUBLISHERS]:
+            for body in (b'{"batch":1,"no_wait":true}', b'{"seq":1}', b"+ACK", b'{"event":"CRYPTO_UPDATE"}'):
+                await bastion.restore(admin)
+                before = (await js.stream_info("CRYPTO")).state
+                await client.publish(carrier, body, reply=command)
+                await client.flush(5)
+                await asyncio.sleep(0.02)
+                try:
+                    after = (await js.stream_info("CRYPTO")).state
+                except Error:
+                    found.add(f"{carrier} {command}")
+                    continue
+                grown = int(carrier == "crypto.updates" and user in PUBLISHERS)
+                if (after.messages, after.last_seq) != (before.messages + grown, before.last_seq + grown):
+                    found.add(f"{carrier} {command}")
+    return found
+
+
+@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize("bastion", ["confined"], indirect=True)
+async def test_a_user_can_do_nothing_but_its_part(bastion: Bastion, user: str) -> None:
+    assert await holes(bastion, user) == set()
+    assert any("permissions violation" in told for told in bastion.refusals[user])
+
+
+@pytest.mark.parametrize("bastion", ["without limits"], indirect=True)
+async def test_without_the_configuration_the_same_attempts_find_the_holes(bastion: Bastion) -> None:
+    found = await holes(bastion, "api_stub")
+    assert found >= {f"{API}.{name}" for name in REQUESTS if not name.startswith("STREAM.RESTORE")} | {
+        f"subscribe {subject}" for subject in SUBJECTS if subject != "$SYS.>"
+    }
+    assert "publish crypto.updates" in found
+
+
+@pytest.mark.parametrize("user", list(CARRIERS))
+@pytest.mark.parametrize("bastion", ["confined"], indirect=True)
+async def test_no_answer_of_the_server_becomes_a_command(bastion: Bastion, user: str) -> None:
+    assert await injections(bastion, user) == set()
+
+
+@pytest.mark.parametrize("bastion", ["without limits"], indirect=True)
+async def test_in_one_account_answers_of_the_server_do_become_commands(bastion: Bastion) -> None:
+    found = await injections(bastion, "api_stub") | await injections(bastion, "worker")
+    following = f"{API}.CONSUMER.MSG.NEXT.CRYPTO.api_stub"
+    assert found >= {f"{following} crypto.updates", f"{following} {API}.STREAM.PURGE.CRYPTO"}
+
+
+@pytest.mark.parametrize("bastion", ["confined"], indirect=True)
+@pytest.mark.parametrize(
+    ("user", "password"),
+    [("", ""), ("worker", "worker"), ("provision", ""), ("sys", "sys"), ("admin", "admin"), ("worker", "$2a$11$")],
+)
+async def test_nobody_enters_without_a_credential(bastion: Bastion, user: str, password: str) -> None:
+    settings = Settings.load({"NATS_USER": user, "NATS_PASSWORD": password})
+    connection = Connection(bastion.server.url)
+    with pytest.raises(Error, match=r"(?i)authorization"):
+        await connection.open(settings, "test")
+    await connection.close()
+
+
+@pytest.mark.parametrize("bastion", ["confined"], indirect=True)
+async def test_a_subscriber_of_ones_own_gets_every_event_once(bastion: Bastion) -> None:
+    admin, worker, subscriber = [await bastion.client(user) for user in ("provision", "worker", "subscriber")]
+    await bastion.restore(admin)
+    heard = await subscriber.subscribe("crypto.updates", queue="mine")
+    await subscriber.flush(5)
+    await worker.jetstream().publish("crypto.updates", b"from the worker")
+    await admin.jetstream().publish("crypto.updates", b"from the store's side")
+    assert [(await heard.next_msg(5)).data for _ in range(2)] == [b"from the worker", b"from the store's side"]
+    with pytest.raises(Error):
+        await heard.next_msg(0.3)
