@@ -6,9 +6,9 @@ the rest. A stream that could not write once stays so until the server is restar
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
-import sys
 import time
 import urllib.request
 
@@ -50,13 +50,17 @@ def end(server: int) -> None:
         time.sleep(0.1)
 
 
-def main(command: list[str]) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m watchdog", description=__doc__)
+    parser.add_argument("--health", metavar="URL", default=HEALTH, help="where the server tells how it is")
+    parser.add_argument("--patience", metavar="SECONDS", type=float, default=PATIENCE)
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    options = parser.parse_args()
     server = os.getpid()
     if os.fork():
-        os.execvp(command[0], command)  # noqa: S606 - the command is the image's
-    url, patience = os.environ.get("WATCHDOG_URL", HEALTH), float(os.environ.get("WATCHDOG_PATIENCE", PATIENCE))
-    watch(server, url, patience)
+        os.execvp(options.command[0], options.command)  # noqa: S606 - the command is the image's
+    watch(server, options.health, options.patience)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

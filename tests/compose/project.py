@@ -48,7 +48,7 @@ class Project:
     """`dotenv` is the text of its `.env`; None for no such file. A port that someone holds makes way for a free one."""
 
     def __init__(self, folder: Path, dotenv: str | None) -> None:
-        self._folder = folder
+        self.folder = folder
         for part in PARTS:
             copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
             copy(ROOT / part, folder / part)
@@ -91,10 +91,33 @@ class Project:
 
     def compose(self, *args: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         command = ("compose", "--project-name", NAME, *args)
-        return docker(*command, timeout=timeout, cwd=self._folder, env=self._environ)
+        return docker(*command, timeout=timeout, cwd=self.folder, env=self._environ)
 
     def up(self) -> str:
         return must(self.compose("up", "--build", "--wait", timeout=240))
+
+    def up_and_kill(self, service: str, after: float) -> None:
+        """Start all, and end the service's process with SIGKILL so many seconds after it has begun to run."""
+        with subprocess.Popen(
+            ["docker", "compose", "--project-name", NAME, "up", "--build", "--wait"],
+            cwd=self.folder,
+            env=self._environ,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as up:
+            assert eventually(lambda: self.begun(service), 120), f"{service} did not start"
+            time.sleep(after)  # the moment of the kill, not a wait for something to happen
+            docker("kill", self.container(service))
+            up.wait(120)
+
+    def begun(self, service: str) -> bool:
+        container = self.compose("ps", "--all", "--quiet", service).stdout.strip()
+        state = json.loads(docker("inspect", container).stdout)[0]["State"] if container else {}
+        return bool(state and not state["StartedAt"].startswith("0001"))
+
+    @property
+    def http_port(self) -> int:
+        return self._ports["HTTP_PORT"]
 
     def down(self) -> None:
         must(self.compose("--profile", "*", "down", "--volumes", "--remove-orphans", "--rmi", "local", timeout=120))
@@ -131,7 +154,7 @@ class Project:
     def events(self, limit: int = 100) -> list[dict[str, Any]]:
         """The newest events, as the API shows them; none while it is away."""
         try:
-            answer = httpx.get(f"http://127.0.0.1:{self._ports['HTTP_PORT']}/events?limit={limit}", timeout=10)
+            answer = httpx.get(f"http://127.0.0.1:{self.http_port}/events?limit={limit}", timeout=10)
         except httpx.TransportError:
             return []
         events: list[dict[str, Any]] = answer.json()["events"] if answer.is_success else []

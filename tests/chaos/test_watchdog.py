@@ -1,0 +1,117 @@
+"""The watchdog of the NATS container: it ends a server that is not healthy, for Docker to restart it."""
+
+import asyncio
+import signal
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import nats
+import pytest
+from nats.errors import Error
+from nats.js.api import StreamConfig
+
+from stack import ports
+from stack.process import Process
+from tests.chaos.disk import Disk
+from tests.chaos.ledger import eventually
+
+pytestmark = pytest.mark.timeout(90)
+
+CONFIG = """
+listen: 127.0.0.1:{port}
+http: 127.0.0.1:{health}
+jetstream {{ store_dir: {folder}, sync_interval: always, max_file_store: 100MB }}
+"""
+ENDING = "[WATCHDOG] Not healthy for 3 s: ending the server, for a restart"
+
+
+class Watched:
+    """A nats-server with its watchdog, that is started as the container's restart policy does."""
+
+    def __init__(self, folder: Path, data: Path) -> None:
+        self.port, self._health, self._config = ports.free(), ports.free(), folder / "nats-server.conf"
+        self._config.write_text(CONFIG.format(port=self.port, health=self._health, folder=str(data)), encoding="utf-8")
+        self.url = f"nats://127.0.0.1:{self.port}"
+
+    def start(self) -> Process:
+        url = f"http://127.0.0.1:{self._health}/healthz"
+        server = ("nats-server", "--config", str(self._config))
+        path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
+        process = Process(
+            [sys.executable, "-m", "watchdog", "--health", url, "--patience", "3", *server], env={"PATH": path}
+        )
+        assert eventually(self.is_healthy, 15), "\n".join(process.lines)
+        return process
+
+    def is_healthy(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._health}/healthz", timeout=1):
+                return True
+        except urllib.error.HTTPError as error:
+            error.close()
+            return False
+        except OSError:
+            return False
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Watched:
+    return Watched(tmp_path, tmp_path / "data")
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Disk]:
+    with Disk(tmp_path, megabytes=256) as disk:
+        yield disk
+
+
+async def publish(url: str) -> bool:
+    """True once the stream, made if it is missing, has taken an event."""
+    client = await nats.connect(url)
+    try:
+        js = client.jetstream(timeout=1)
+        await js.add_stream(StreamConfig("CRYPTO", subjects=["crypto.updates"]))
+        await js.publish("crypto.updates", b"x" * 1000)
+    except Error:
+        return False
+    else:
+        return True
+    finally:
+        await client.close()
+
+
+async def test_a_server_that_a_full_disk_has_wedged_works_again_after_the_restart(
+    tmp_path: Path, full_disk: Disk
+) -> None:
+    watched = Watched(tmp_path, full_disk.path / "data")
+    server = await asyncio.to_thread(watched.start)
+    try:
+        assert await publish(watched.url)
+        full_disk.fill()
+        while await publish(watched.url):
+            pass
+        full_disk.free()
+        assert not await publish(watched.url)  # there is room again, and it does not help
+        await asyncio.to_thread(server.wait, 30)
+        assert ENDING in server.lines
+        server = await asyncio.to_thread(watched.start)
+        assert await publish(watched.url)
+    finally:
+        await asyncio.to_thread(server.stop)
+
+
+def test_a_server_that_is_frozen_is_killed(watched: Watched) -> None:
+    server = watched.start()
+    server.kill(signal.SIGSTOP)
+    assert server.wait(40) == -signal.SIGKILL
+    assert ENDING in server.lines
+
+
+def test_a_healthy_server_is_left_alone_and_ends_when_it_is_told_to(watched: Watched) -> None:
+    server = watched.start()
+    assert not eventually(lambda: server.status is not None, 8)
+    assert server.stop() == 0
+    assert not any("[WATCHDOG]" in line for line in server.lines)

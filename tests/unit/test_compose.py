@@ -1,0 +1,43 @@
+"""compose.yaml as text: every service is confined, and reads every variable that it has."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from api_stub.config import Settings as ApiSettings
+from worker.config import Settings as WorkerSettings
+
+COMPOSE: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "compose.yaml").read_text(encoding="utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+# The token and the .creds file are for other people's servers.
+ELSEWHERE = {"nats_token", "nats_creds", "health_host", "health_port"}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_service_is_confined(service: str) -> None:
+    part = SERVICES[service]
+    assert part["cap_drop"] == ["ALL"]
+    assert "cap_add" not in part
+    assert part["security_opt"] == ["no-new-privileges:true"]
+    assert part["read_only"] is True
+    assert part["pids_limit"] <= 500
+    assert part["mem_limit"]
+    assert not part.get("privileged")
+    assert all(port.startswith("127.0.0.1:") for port in part.get("ports", []))
+    assert not any("docker.sock" in str(volume) for volume in part.get("volumes", []))
+
+
+@pytest.mark.parametrize(("service", "settings"), [("worker", WorkerSettings), ("api_stub", ApiSettings)])
+def test_a_service_is_given_every_variable_that_it_reads(service: str, settings: type[WorkerSettings]) -> None:
+    given = {re.sub("_FILE$", "", name).lower() for name in SERVICES[service]["environment"]}
+    assert settings.model_fields.keys() - ELSEWHERE <= given
+
+
+def test_the_bus_and_the_database_have_no_way_out_and_mongodb_has_no_port() -> None:
+    assert {name for name, network in COMPOSE["networks"].items() if network} == {"bus", "database"}
+    assert SERVICES["mongo"]["networks"] == ["database"]
+    assert "ports" not in SERVICES["mongo"]
+    assert SERVICES["mongo_port"]["profiles"]
