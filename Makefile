@@ -11,7 +11,7 @@ UPLOT := 1.6.32
 SWAGGER_UI := 5.35.0
 LIBRARIES := api_stub/page/vendor
 
-.PHONY: demo dev test check e2e chaos verify audit credentials lock vendor screenshots
+.PHONY: demo dev test check e2e chaos verify audit credentials vulnerabilities sbom lock vendor screenshots
 
 demo: $(VENV)/.local ## the whole sequence without Docker; DATA=dir keeps the data
 	@$(RUN) stack demo $(if $(DATA),--data $(DATA))
@@ -49,6 +49,18 @@ lock: $(VENV)/.installed ## the images' pinned dependencies, with hashes
 	$(LOCK) --extra worker -o worker/requirements.lock
 	$(LOCK) --extra api -o api_stub/requirements.lock
 	$(LOCK) --extra worker --extra api --extra credentials -o stack/requirements.lock
+
+vulnerabilities: $(VENV)/.installed ## known ones of the images' packages; asks PyPI
+	@for name in worker api_stub stack; do \
+		$(VENV)/bin/uv tool run pip-audit --strict --require-hashes --disable-pip -r $$name/requirements.lock || exit 1; \
+	done
+
+sbom: $(VENV)/.installed ## a CycloneDX bill of materials for each image, in sbom/
+	@mkdir -p sbom
+	@for name in worker api_stub stack; do \
+		$(VENV)/bin/uv tool run --from cyclonedx-bom cyclonedx-py requirements --of JSON \
+			-o sbom/$$name.json $$name/requirements.lock || exit 1; \
+	done
 
 vendor: ## the page's libraries from npm with their licences, as they are but for what refers to source maps
 	@rm -rf $(LIBRARIES) && mkdir -p $(LIBRARIES)/uplot $(LIBRARIES)/swagger-ui
