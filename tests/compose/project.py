@@ -96,8 +96,8 @@ class Project:
     def up(self) -> str:
         return must(self.compose("up", "--build", "--wait", timeout=240))
 
-    def up_and_kill(self, service: str, after: float) -> None:
-        """Start all, and end the service's process with SIGKILL so many seconds after it has begun to run."""
+    def up_and_kill(self, service: str, after: float) -> bool:
+        """Start all, and kill the service so many seconds after it has begun to run; False if it had ended."""
         with subprocess.Popen(
             ["docker", "compose", "--project-name", NAME, "up", "--build", "--wait"],
             cwd=self.folder,
@@ -107,8 +107,9 @@ class Project:
         ) as up:
             assert eventually(lambda: self.begun(service), 120), f"{service} did not start"
             time.sleep(after)  # the moment of the kill, not a wait for something to happen
-            docker("kill", self.container(service))
+            killed = docker("kill", self.container(service)).returncode == 0
             up.wait(120)
+            return killed
 
     def begun(self, service: str) -> bool:
         container = self.compose("ps", "--all", "--quiet", service).stdout.strip()

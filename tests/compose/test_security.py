@@ -219,13 +219,16 @@ def test_the_page_is_the_only_thing_that_answers_without_a_credential(project: P
 
 @pytest.mark.parametrize(
     ("victim", "after"),
-    [("credentials", 0.0), ("credentials", 0.6), ("mongo", 0.3), ("mongo", 2.0), ("provision", 0.5)],
+    [("credentials", 0.0), ("mongo", 0.5), ("provision", 0.5)],
 )
 def test_a_first_start_that_is_killed_in_the_middle_is_completed_by_the_next(
     project: Project, victim: str, after: float
 ) -> None:
-    project.down()
-    project.up_and_kill(victim, after)
+    def killed() -> bool:
+        project.down()
+        return project.up_and_kill(victim, after)
+
+    assert killed() or killed() or killed()
     project.up()
     for service in LASTING:
         assert eventually(lambda service=service: project.is_well(service))
