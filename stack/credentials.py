@@ -16,7 +16,7 @@ def run(argv: list[str]) -> int:
             (_SECRETS / name).read_text(encoding="utf-8") for name in ("nats-subscriber", "nats-password", "mongo-url")
         )
     except OSError as error:
-        print(f"{error}: only the stack in Compose has credentials: make credentials", file=sys.stderr)
+        print(f"{error}: start the stack in Compose first, then: make credentials", file=sys.stderr)
         return 1
     nats_url = f"nats://localhost:{os.environ.get('NATS_PORT') or 4222}"
     print(_text(nats_url, subscriber, operator, _from_outside(mongo, os.environ.get("MONGO_PORT") or "27017")))

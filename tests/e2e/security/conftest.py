@@ -59,13 +59,16 @@ class Bastion:
         self._vault = vault
         self._closing = AsyncExitStack()
 
+    def password(self, user: str) -> str:
+        return (self._vault / "home" / f"nats-{user}").read_text(encoding="utf-8")
+
     async def client(self, user: str) -> Client:
         told = self.refusals.setdefault(user, [])
 
         async def on_error(error: Exception) -> None:
             told.append(str(error))
 
-        password = (self._vault / "home" / f"nats-{user}").read_text(encoding="utf-8")
+        password = self.password(user)
         options = {"inbox_prefix": f"_INBOX_{user}", "error_cb": on_error, "allow_reconnect": False}
         client = await nats.connect(self.server.url, user=user, password=password, **options)  # type: ignore[arg-type]
         self._closing.push_async_callback(client.close)

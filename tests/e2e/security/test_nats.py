@@ -10,6 +10,7 @@ from nats.js import JetStreamContext
 
 from bus.config import Settings
 from bus.connection import Connection
+from tests.e2e.conftest import soon
 from tests.e2e.security.conftest import USERS, Bastion
 
 pytestmark = pytest.mark.timeout(120)
@@ -227,3 +228,17 @@ async def test_a_subscriber_of_ones_own_gets_every_event_once(bastion: Bastion) 
     assert [(await heard.next_msg(5)).data for _ in range(2)] == [b"from the worker", b"from the store's side"]
     with pytest.raises(Error):
         await heard.next_msg(0.3)
+
+
+@pytest.mark.parametrize("bastion", ["confined"], indirect=True)
+async def test_a_user_cannot_exhaust_the_server(bastion: Bastion) -> None:
+    subscriber, *_ = [await bastion.client("subscriber") for _ in range(50)]
+    connection = Connection(bastion.server.url)
+    settings = Settings.load({"NATS_USER": "subscriber", "NATS_PASSWORD": bastion.password("subscriber")})
+    with pytest.raises(Error, match=r"(?i)maximum account active connections"):
+        await connection.open(settings, "test")
+    await connection.close()
+    for _ in range(201):
+        await subscriber.subscribe("crypto.updates")
+    assert await soon(lambda: "maximum subscriptions exceeded" in str(subscriber.last_error))
+    assert (await bastion.client("worker")).max_payload == 1024 * 1024
