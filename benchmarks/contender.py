@@ -1,0 +1,145 @@
+"""What the API stub's drain is measured against, each in a process of its own: limits, and peers.
+
+    python -m benchmarks.contender NAME NATS_URL MONGO_URL EVENTS
+
+Prints the seconds from its first event to its last. Each has its own consumer of the stream, and its own collection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import nats
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig
+from pymongo import AsyncMongoClient, WriteConcern
+from pymongo.asynchronous.collection import AsyncCollection
+
+from api_stub.query import BY_COIN, NEWEST_FIRST
+from benchmarks.backlog import document
+
+BATCH = 500
+DURABLE = WriteConcern(w="majority", j=True)
+Collection = AsyncCollection[dict[str, Any]]
+Contender = Callable[[str, Collection, int], Awaitable[float]]
+
+
+async def insert_many(_: str, collection: Collection, events: int) -> float:
+    """The limit: the same documents, from memory."""
+    documents = [document(number) for number in range(events)]
+    begin = time.perf_counter()
+    for first in range(0, events, BATCH):
+        await collection.insert_many(documents[first : first + BATCH], ordered=False)
+    return time.perf_counter() - begin
+
+
+async def receive(nats_url: str, _: Collection, events: int) -> float:
+    """The other limit: a standing pull request, each event acknowledged and none stored."""
+    client, done, got, begin = await nats.connect(nats_url), asyncio.Event(), 0, 0.0
+    js, inbox = await consumer(client.jetstream(), "receive"), client.new_inbox()
+
+    async def ask() -> None:
+        request = json.dumps({"batch": BATCH, "expires": 30_000_000_000}).encode()
+        await client.publish(f"$JS.API.CONSUMER.MSG.NEXT.CRYPTO.{js}", request, reply=inbox)
+
+    async def take(message: Msg) -> None:
+        nonlocal got, begin
+        begin = begin or time.perf_counter()
+        got += 1
+        await message.ack()
+        if got % BATCH == 0:
+            await ask()
+        if got == events:
+            done.set()
+
+    await client.subscribe(inbox, cb=take)
+    for _ in range(2):
+        await ask()
+    await done.wait()
+    seconds = time.perf_counter() - begin
+    await client.close()
+    return seconds
+
+
+async def plain(nats_url: str, collection: Collection, events: int) -> float:
+    """The loop that one writes first."""
+    client = await nats.connect(nats_url)
+    js = client.jetstream()
+    subscription = await js.pull_subscribe_bind(await consumer(js, "plain"), "CRYPTO")
+    begin = time.perf_counter()
+    for _ in range(events):
+        (message,) = await subscription.fetch(1)
+        await collection.insert_one(stored(message))
+        await message.ack()
+    seconds = time.perf_counter() - begin
+    await client.close()
+    return seconds
+
+
+async def faststream(nats_url: str, collection: Collection, events: int) -> float:
+    """FastStream's batch subscriber, and `insert_many`."""
+    from faststream.nats import NatsBroker, PullSub  # noqa: PLC0415 - only this one needs it
+    from faststream.nats.annotations import NatsMessage  # noqa: PLC0415
+
+    broker, done, got, begin = NatsBroker(nats_url, logger=None), asyncio.Event(), 0, 0.0
+
+    @broker.subscriber(
+        "crypto.updates",
+        stream="CRYPTO",
+        durable="faststream",
+        pull_sub=PullSub(batch_size=BATCH, batch=True),
+        config=ConsumerConfig(max_ack_pending=20_000),
+    )
+    async def take(bodies: list[dict[str, Any]], message: NatsMessage) -> None:
+        nonlocal got, begin
+        begin = begin or time.perf_counter()
+        headers = message.raw_message
+        await collection.insert_many(
+            [{**one, "_id": raw.headers["Nats-Msg-Id"]} for one, raw in zip(bodies, headers, strict=True)],
+            ordered=False,
+        )
+        got += len(bodies)
+        if got >= events:
+            done.set()
+
+    async with broker:
+        await broker.start()
+        await done.wait()
+    return time.perf_counter() - begin
+
+
+async def consumer(js: JetStreamContext, name: str) -> str:
+    config = ConsumerConfig(durable_name=name, ack_policy=AckPolicy.EXPLICIT, max_ack_pending=20_000)
+    await js.add_consumer("CRYPTO", config)
+    return name
+
+
+def stored(message: Msg) -> dict[str, Any]:
+    return {**json.loads(message.data), "_id": (message.headers or {})["Nats-Msg-Id"]}
+
+
+CONTENDERS: dict[str, Contender] = {
+    "insert_many": insert_many,
+    "receive": receive,
+    "plain": plain,
+    "faststream": faststream,
+}
+
+
+async def main(name: str, nats_url: str, mongo_url: str, events: int) -> None:
+    async with AsyncMongoClient[dict[str, Any]](mongo_url, directConnection=True) as client:
+        collection = client.bench.get_collection(name, write_concern=DURABLE)
+        # The indexes of `events`, since whoever stores for the API has them to keep.
+        for index in (NEWEST_FIRST, BY_COIN):
+            await collection.create_index(index)
+        print(await CONTENDERS[name](nats_url, collection, events))  # noqa: T201 - the figure is its output
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:4], int(sys.argv[4])))

@@ -1,0 +1,116 @@
+"""How fast an API stub stores a backlog, as a ratio to limits and peers that are measured in the same run.
+
+python -m benchmarks.drain [--events 200000] [--rounds 3] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import nats
+from pymongo import MongoClient
+
+from benchmarks.backlog import fill
+from stack import console, guard, ports, services
+from stack.process import Process
+from stack.servers import Mongod, NatsServer
+
+# The slow ones get so many events at most.
+MOST = {"plain": 2_000}
+# Seconds between looks, and until it is no use to look on.
+POLL, PATIENCE = 0.02, 600.0
+
+
+class Rig:
+    def __init__(self, closing: ExitStack, events: int) -> None:
+        self.events = events
+        self._data = closing.enter_context(guard.folder())
+        self._mongod, self._server = closing.enter_context(Mongod()), closing.enter_context(NatsServer())
+        self._client = closing.enter_context(MongoClient[dict[str, Any]](self._mongod.url, directConnection=True))
+        self._environ = os.environ | services.defaults(self._data) | {"LOG_LEVEL": "warning"}
+        self._environ |= {"MONGO_URL": self._mongod.url, "NATS_URL": self._server.url}
+        services.provision(self._environ)
+        with console.step(f"{events:,} events into the stream"):
+            asyncio.run(fill(self._server.url, events))
+
+    def contender(self, name: str) -> float:
+        """Its events a second."""
+        events = min(self.events, MOST.get(name, self.events))
+        command = [sys.executable, "-m", "benchmarks.contender", name, self._server.url, self._mongod.url, str(events)]
+        result = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE)  # noqa: S603
+        self._client.bench.drop_collection(name)
+        asyncio.run(self._forget(name))
+        return events / float(result.stdout.split()[-1])
+
+    def api_stub(self) -> float:
+        """The events a second of `python -m api_stub`, from the first tenth on, its start left out."""
+        services.provision(self._environ)
+        stub = Process(
+            [sys.executable, "-m", "api_stub"], env=self._environ | {"HTTP_PORT": str(ports.free())}, cwd=self._data
+        )
+        try:
+            begin, first = self._stored(self.events // 10)
+            end, last = self._stored(self.events)
+        finally:
+            stub.stop()
+        self._client.crypto.events.delete_many({})
+        asyncio.run(self._forget("api_stub"))
+        return (last - first) / (end - begin)
+
+    def _stored(self, count: int) -> tuple[float, int]:
+        """When so many events were stored, and how many then were."""
+        deadline = time.monotonic() + PATIENCE
+        while (stored := self._client.crypto.events.estimated_document_count()) < count:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{stored} of {count} events stored after {PATIENCE:.0f} s")
+            time.sleep(POLL)
+        return time.perf_counter(), stored
+
+    async def _forget(self, durable: str) -> None:
+        """Remove the consumer, so that the next one starts at the first event."""
+        client = await nats.connect(self._server.url)
+        if durable != "insert_many":
+            await client.jetstream().delete_consumer("CRYPTO", durable)
+        await client.close()
+
+
+def measure(events: int, rounds: int) -> dict[str, float]:
+    """Events a second of each, the median of the rounds."""
+    names = ("insert_many", "receive", "api_stub", "faststream", "plain")
+    paces: dict[str, list[float]] = {name: [] for name in names}
+    with ExitStack() as closing:
+        rig = Rig(closing, events)
+        for number in range(rounds):
+            for name in names if number % 2 else reversed(names):
+                with console.step(f"Round {number + 1}: {name}"):
+                    paces[name].append(rig.api_stub() if name == "api_stub" else rig.contender(name))
+    return {name: statistics.median(pace) for name, pace in paces.items()}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.drain", description=__doc__)
+    parser.add_argument("--events", type=int, default=200_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    options = parser.parse_args()
+    paces = measure(options.events, options.rounds)
+    ours = paces["api_stub"]
+    for name, pace in paces.items():
+        print(f"{name:12} {pace:10,.0f} events/s   api_stub / {name}: {ours / pace:.2f}")  # noqa: T201 - for a person
+    if options.json:
+        options.json.write_text(json.dumps(paces, indent=2), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""From published to stored, one event at a time, against the sum of its two parts in the same run.
+
+    python -m benchmarks.latency [--events 500] [--json FILE]
+
+The parts: one JetStream publish until it is acknowledged, and one majority insert.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import nats
+from nats.js import JetStreamContext
+from pymongo import AsyncMongoClient, WriteConcern
+
+from benchmarks.backlog import body, document, identity
+from benchmarks.quantile import p50, p99
+from stack import guard, ports, services
+from stack.process import Process
+from stack.servers import Mongod, NatsServer
+
+Client = AsyncMongoClient[dict[str, Any]]
+# Seconds of pause, so that each event goes alone; and until one is taken for lost.
+PAUSE, PATIENCE = 0.01, 10.0
+
+
+async def arrival(js: JetStreamContext, client: Client, number: int) -> float:
+    """Seconds from before the publish until the event is found; looking for it takes a part of a millisecond."""
+    begin = time.perf_counter()
+    await js.publish("crypto.updates", body(number), headers={"Nats-Msg-Id": identity(number)})
+    while not await client.crypto.events.find_one({"_id": identity(number)}, {"_id": 1}):
+        if time.perf_counter() - begin > PATIENCE:
+            raise TimeoutError(identity(number))
+    return time.perf_counter() - begin
+
+
+async def parts(js: JetStreamContext, client: Client, number: int) -> tuple[float, float]:
+    """Seconds of a publish, on a subject of its own, and of an insert."""
+    begin = time.perf_counter()
+    await js.publish("bench.latency", body(number), headers={"Nats-Msg-Id": identity(number)})
+    published = time.perf_counter()
+    durable = client.bench.get_collection("latency", write_concern=WriteConcern(w="majority", j=True))
+    await durable.insert_one(document(number))
+    return published - begin, time.perf_counter() - published
+
+
+async def measure(nats_url: str, mongo_url: str, events: int) -> dict[str, float]:
+    connection = await nats.connect(nats_url)
+    js = connection.jetstream()
+    await js.add_stream(name="BENCH", subjects=["bench.latency"])
+    arrivals, publishes, inserts = [], [], []
+    async with Client(mongo_url, directConnection=True) as client:
+        for number in range(events):
+            arrivals.append(await arrival(js, client, number))
+            await asyncio.sleep(PAUSE)
+            publish, insert = await parts(js, client, number)
+            publishes.append(publish)
+            inserts.append(insert)
+            await asyncio.sleep(PAUSE)
+    await connection.close()
+    both = [publish + insert for publish, insert in zip(publishes, inserts, strict=True)]
+    figures = {
+        f"{name}_{q.__name__}": q(series) for q in (p50, p99) for name, series in (("e2e", arrivals), ("parts", both))
+    }
+    return figures | {"publish_p50": p50(publishes), "insert_p50": p50(inserts)}
+
+
+def run(events: int) -> dict[str, float]:
+    """Seconds."""
+    with ExitStack() as closing:
+        data = closing.enter_context(guard.folder())
+        mongod, server = closing.enter_context(Mongod()), closing.enter_context(NatsServer())
+        environ = os.environ | services.defaults(data) | {"LOG_LEVEL": "warning", "HTTP_PORT": str(ports.free())}
+        environ |= {"MONGO_URL": mongod.url, "NATS_URL": server.url}
+        services.provision(environ)
+        stub = Process([sys.executable, "-m", "api_stub"], env=environ, cwd=data)
+        closing.callback(stub.stop)
+        return asyncio.run(measure(server.url, mongod.url, events))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description=__doc__)
+    parser.add_argument("--events", type=int, default=500)
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    options = parser.parse_args()
+    figures = run(options.events)
+    for name, seconds in figures.items():
+        print(f"{name:12} {seconds * 1000:8.2f} ms")  # noqa: T201 - for a person
+    print(f"p50, end to end / sum of its parts: {figures['e2e_p50'] / figures['parts_p50']:.2f}")  # noqa: T201
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""How late a slot fires: the worker's scheduler, `schedule`'s documented loop and APScheduler, idle and under load.
+
+    python -m benchmarks.punctuality [--slots 120] [--json FILE]
+
+All three run at the same time, each in a process of its own, on a slot every second; then once more beside processes
+that keep one core busy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import schedule
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.cron import CronTrigger
+
+from benchmarks.quantile import p50, p99
+from worker.cron import Cron
+from worker.scheduler import Scheduler
+
+# Calls a function at each slot, until the event is set.
+Contender = Callable[[Callable[[], None], threading.Event], None]
+
+
+def worker(fire: Callable[[], None], done: threading.Event) -> None:
+    scheduler = Scheduler(Cron("* * * * * *"), lambda _: fire(), missed=lambda _: None)
+    scheduler.start()
+    done.wait()
+    scheduler.stop(1)
+
+
+def plain_schedule(fire: Callable[[], None], done: threading.Event) -> None:
+    """As its documentation has it: look, then sleep for a second."""
+    scheduler = schedule.Scheduler()
+    scheduler.every(1).seconds.do(fire)
+    while not done.is_set():
+        scheduler.run_pending()
+        time.sleep(1)
+
+
+def apscheduler(fire: Callable[[], None], done: threading.Event) -> None:
+    scheduler = BackgroundScheduler()
+    scheduler.add_job(fire, CronTrigger(second="*"))
+    scheduler.start()
+    done.wait()
+    scheduler.shutdown()
+
+
+CONTENDERS: dict[str, Contender] = {"worker": worker, "schedule": plain_schedule, "apscheduler": apscheduler}
+
+
+def lateness(name: str, slots: int) -> list[float]:
+    """Seconds from the last whole second to each call."""
+    late: list[float] = []
+    done = threading.Event()
+
+    def fire() -> None:
+        late.append(time.time() % 1)
+        if len(late) >= slots:
+            done.set()
+
+    CONTENDERS[name](fire, done)
+    return late
+
+
+def burn() -> None:
+    while True:
+        pass
+
+
+def measure(slots: int) -> dict[str, dict[str, float]]:
+    """Seconds of lateness."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(len(CONTENDERS)) as pool:
+        found = pool.starmap(lateness, [(name, slots) for name in CONTENDERS], chunksize=1)
+    return {name: {"p50": p50(late), "p99": p99(late)} for name, late in zip(CONTENDERS, found, strict=True)}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.punctuality", description=__doc__)
+    parser.add_argument("--slots", type=int, default=120)
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    options = parser.parse_args()
+    figures = {"idle": measure(options.slots)}
+    busy = multiprocessing.get_context("spawn").Process(target=burn, daemon=True)
+    busy.start()
+    figures["one core busy"] = measure(options.slots)
+    busy.kill()
+    for load, found in figures.items():
+        for name, late in found.items():
+            told = f"{load:14} {name:12} p50 {late['p50'] * 1000:8.2f} ms   p99 {late['p99'] * 1000:8.2f} ms"
+            print(told)  # noqa: T201 - for a person
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
