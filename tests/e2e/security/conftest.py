@@ -51,10 +51,14 @@ def without_limits(vault: Path) -> str:
 
 
 class Bastion:
-    """A nats-server and its users' clients. `refusals`: what the server said to each."""
+    """A nats-server and its users' clients.
 
-    def __init__(self, server: NatsServer, vault: Path) -> None:
+    `patience`: how many seconds a request waits for its answer. `refusals`: what the server said to each user.
+    """
+
+    def __init__(self, server: NatsServer, vault: Path, patience: float) -> None:
         self.server = server
+        self.patience = patience
         self.refusals: dict[str, list[str]] = {}
         self._vault = vault
         self._closing = AsyncExitStack()
@@ -92,7 +96,8 @@ class Bastion:
 async def bastion(request: pytest.FixtureRequest, vault: Path) -> AsyncIterator[Bastion]:
     text = config(vault) if request.param == "confined" else without_limits(vault)
     with NatsServer(config=text, jetstream=request.param != "confined") as server:
-        bastion = Bastion(server, vault)
+        # Confined, most requests have no answer, and each would cost the whole wait; without limits, each has one.
+        bastion = Bastion(server, vault, 0.15 if request.param == "confined" else 5)
         yield bastion
         await bastion.close()
 
