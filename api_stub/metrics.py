@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.gc_collector import GCCollector
+from prometheus_client.metrics_core import HistogramMetricFamily
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 from api_stub.errors import StoreUnavailableError
 from api_stub.reader import Reader
@@ -36,6 +40,26 @@ ASKED = {
 Values = dict[str, float]
 
 
+class Lag(Collector):
+    """A histogram that takes a batch at once: prometheus_client's own, event by event, was 4 % of a drain."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(BUCKETS) + 1)
+        self._sum = 0.0
+
+    def observe(self, lags: Sequence[float]) -> None:
+        """Seconds from the slots of events to their being stored."""
+        self._sum += sum(lags)
+        for lag in lags:
+            self._counts[bisect_left(BUCKETS, lag)] += 1
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        bounds = [*map(str, map(float, BUCKETS)), "+Inf"]
+        buckets = list(zip(bounds, accumulate(self._counts), strict=True))
+        text = "From the slot of an event to its being stored"
+        yield HistogramMetricFamily("crypto_slot_lag_seconds", text, buckets=buckets, sum_value=self._sum)
+
+
 class Metrics:
     """Its registry is its own, so that there may be several in a process. `stored`: events that this one stored."""
 
@@ -47,12 +71,8 @@ class Metrics:
         self._duplicate = self._counter("crypto_events_duplicate", "Events that were stored already")
         self._dead = self._counter("crypto_dead_letters", "Messages that were moved to dead_letters")
         self._redeliveries = self._counter("crypto_redeliveries", "Deliveries of a message after its first")
-        self._lag = Histogram(
-            "crypto_slot_lag_seconds",
-            "From the slot of an event to its being stored",
-            buckets=BUCKETS,
-            registry=self._registry,
-        )
+        self._lag = Lag()
+        self._registry.register(self._lag)
         self._newest: datetime | None = None
         self.stored = 0
 
@@ -69,13 +89,12 @@ class Metrics:
         now = datetime.now(UTC)
         old = written.duplicates | written.rejected.keys()
         new = [event for index, event in enumerate(events) if index not in old]
-        for event in new:
-            self._lag.observe(max((now - event["timestamp"]).total_seconds(), 0.0))
+        self._lag.observe([max((now - event["timestamp"]).total_seconds(), 0.0) for event in new])
         self._stored.inc(len(new))
         self.stored += len(new)
         self._duplicate.inc(len(written.duplicates))
         self._dead.inc(dead)
-        self._redeliveries.inc(sum(map(_again, batch)))
+        self._redeliveries.inc(sum(delivery.times > 1 for delivery in batch))
 
     def counted(self) -> bytes:
         """What this process has counted, as text."""
@@ -116,8 +135,3 @@ async def _of_consumer(bus: Bus) -> Values:
         "crypto_consumer_ack_pending": consumer.num_ack_pending or 0,
         "crypto_consumer_redelivered": consumer.num_redelivered or 0,
     }
-
-
-def _again(delivery: Delivery) -> bool:
-    # One that has a sequence has the metadata of JetStream.
-    return delivery.seq is not None and delivery.message.metadata.num_delivered > 1

@@ -40,7 +40,8 @@ def run(stack: Stack, *arguments: str, **environ: str) -> Done:
 
 
 def delivery(body: bytes, seq: int = 1, key: str = KEY) -> Delivery:
-    return Delivery(body, {"Nats-Msg-Id": key} if key else {}, seq, datetime(2023, 11, 21, tzinfo=UTC), Msg(Client()))
+    reply = f"$JS.ACK.CRYPTO.api_stub.1.{seq}.7.1700524800000000000.0"
+    return Delivery.of(Msg(Client(), "crypto.updates", reply, body, {"Nats-Msg-Id": key} if key else None))
 
 
 def bury(stack: Stack, body: bytes, seq: int = 1, key: str = KEY) -> str:

@@ -26,13 +26,14 @@ def jetstream(seq: int = 41, delivered: int = 1, stored: int = STORED) -> str:
 
 def test_a_message_of_the_stream_has_its_sequence_and_stored_time() -> None:
     taken = delivery(jetstream(), {"Nats-Msg-Id": "crypto@x", "ce-id": "crypto@x"})
-    assert (taken.body, taken.seq, taken.stored_at) == (b"body", 41, datetime(2023, 11, 21, 14, 30, tzinfo=UTC))
+    assert (taken.body, taken.seq, taken.times) == (b"body", 41, 1)
+    assert taken.place == "CRYPTO#41@2023-11-21T14:30:00+00:00"
     assert taken.headers == {"Nats-Msg-Id": "crypto@x", "ce-id": "crypto@x"}
 
 
 def test_a_reply_with_domain_and_account_is_read_too() -> None:
     taken = delivery(f"$JS.ACK.hub.ACCOUNT.CRYPTO.api_stub.1.41.7.{STORED}.0.token")
-    assert taken.place == delivery(jetstream()).place
+    assert (taken.seq, taken.times, taken.place) == (41, 1, delivery(jetstream()).place)
 
 
 def test_the_identity_is_the_publishers_id() -> None:
@@ -57,14 +58,25 @@ def test_another_message_has_another_place(other: str) -> None:
     assert delivery(other).place != delivery(jetstream()).place
 
 
-@pytest.mark.parametrize("reply", ["", "_INBOX.x", "$JS.ACK", "$JS.ACK.a.b.c.d.e.f.g", jetstream(stored=10**30)])
+@pytest.mark.parametrize("reply", ["", "_INBOX.x", "$JS.ACK", "$JS.ACK.a.b.c.d.e.f.g", "$JS.ACK.a.b.1.2.3.4.5.6"])
 def test_a_message_of_core_nats_has_no_sequence_and_a_place_of_its_own(reply: str) -> None:
     one = delivery(reply)
     two = dataclasses.replace(one)
     assert one.seq is None
-    assert datetime.now(UTC) - one.stored_at < timedelta(seconds=30)
-    assert one.place.startswith("core@")
+    received = received_at(one.place)
+    assert timedelta(0) <= datetime.now(UTC) - received < timedelta(seconds=30)
     assert one.place != two.place
+
+
+def test_a_time_that_no_stream_gives_leads_to_a_place_of_its_own() -> None:
+    assert received_at(delivery(jetstream(stored=10**30)).place) <= datetime.now(UTC)
+
+
+def received_at(place: str) -> datetime:
+    """Of a message that has no place in a stream."""
+    kind, _, rest = place.partition("@")
+    assert kind == "core"
+    return datetime.fromisoformat(rest.partition("#")[0])
 
 
 async def test_a_message_of_core_nats_is_not_acknowledged() -> None:

@@ -20,7 +20,8 @@ BODY = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T15:30:00+01:00","v":[1
 
 
 def delivery(body: bytes, headers: dict[str, str] | None = None, seq: int | None = 41) -> Delivery:
-    return Delivery(body, headers or {}, seq, STORED, Msg(Client()))
+    reply = f"$JS.ACK.CRYPTO.api_stub.1.{seq}.7.{int(STORED.timestamp())}000000000.0" if seq else ""
+    return Delivery.of(Msg(Client(), "crypto.updates", reply, body, headers))
 
 
 def just_now(at: datetime) -> bool:
