@@ -20,6 +20,8 @@ from bus.errors import InvalidEventError
 log = logging.getLogger(__name__)
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 5.0
+# Batches at once: one is prepared while MongoDB writes the other.
+AT_ONCE = 2
 # Up to this many events of a batch have a log line each.
 LINES = 20
 # What is left in hand at the end is stored so many at a time.
@@ -35,21 +37,27 @@ class Subscriber:
         self._store = store
         self._metrics = metrics
         self._rate = rate
+        self._down_since: float | None = None
 
     async def run(self) -> None:
         """Until cancelled; then what is in hand is still stored, if that takes no longer than the grace."""
-        allowed = time.monotonic()
         try:
-            while True:
-                batch = await self._consumer.take()
-                await service.finished(self.handle(batch))
-                if self._rate:
-                    allowed = max(allowed, time.monotonic() - 1 / self._rate) + len(batch) / self._rate
-                    await asyncio.sleep(allowed - time.monotonic())
+            async with asyncio.TaskGroup() as group:
+                for _ in range(1 if self._rate else AT_ONCE):
+                    group.create_task(self._store_on())
         finally:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(service.GRACE):
                     await self._finish()
+
+    async def _store_on(self) -> None:
+        allowed = time.monotonic()
+        while True:
+            batch = await self._consumer.take()
+            await service.finished(self.handle(batch))
+            if self._rate:
+                allowed = max(allowed, time.monotonic() - 1 / self._rate) + len(batch) / self._rate
+                await asyncio.sleep(allowed - time.monotonic())
 
     async def _finish(self) -> None:
         await self._consumer.stop()
@@ -86,19 +94,20 @@ class Subscriber:
         self, write: Callable[[Sequence[Document]], Awaitable[Written]], documents: Sequence[Document]
     ) -> Written:
         """Write until it succeeds: an outage of MongoDB holds the pipeline, and loses nothing. It is told once."""
-        wait, down_since = FIRST_WAIT, None
+        wait = FIRST_WAIT
         while True:
             try:
                 written = await write(documents)
             except StoreUnavailableError as error:
-                if not down_since:
-                    down_since = time.monotonic()
+                if not self._down_since:
+                    self._down_since = time.monotonic()
                     log.error("[MONGO] Not stored, nothing acknowledged; trying again until it is: %s", error)
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, LONGEST_WAIT)
             else:
-                if down_since:
-                    log.warning("[MONGO] Storing again after %.0f s", time.monotonic() - down_since)
+                if self._down_since:
+                    log.warning("[MONGO] Storing again after %.0f s", time.monotonic() - self._down_since)
+                    self._down_since = None
                 return written
 
 
