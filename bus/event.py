@@ -23,6 +23,7 @@ SHOWN = 60
 RESERVED = ("_id", "received_at", "stream_seq")
 
 _Instant = Annotated[datetime, Meta(tz=True)]
+_json = msgspec.json.Decoder()
 
 
 class Quote(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,7 +105,7 @@ def parse(body: bytes) -> dict[str, Any]:
 
 def _decode(body: bytes) -> dict[str, Any]:
     try:
-        fields = msgspec.json.decode(body)
+        fields = _json.decode(body)
     except (ValueError, RecursionError) as error:
         raise InvalidEventError(f"body: not JSON: {error}") from error
     if not isinstance(fields, dict):
