@@ -6,7 +6,7 @@ import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 import bson
 import pymongo
@@ -30,6 +30,8 @@ DEADLINE = 5.0
 FAULTS = {2, 15, 22, 52, 53, 54, 55, 56, 57, 121, 10334, 17280}
 DUPLICATE = 11000
 MAX_DOCUMENT = 16 * 1024 * 1024
+# What the encoder raises for a document that BSON cannot hold.
+UNENCODABLE = (BSONError, OverflowError, UnicodeEncodeError, RecursionError)
 
 
 class Written(NamedTuple):
@@ -131,50 +133,64 @@ def available() -> Iterator[None]:
         raise StoreUnavailableError(f"MongoDB: {brief(error)}") from error
 
 
-async def _insert(collection: AsyncCollection[dict[str, Any]], documents: Sequence[Document]) -> Written:
-    """Store what can be stored. Raises StoreUnavailableError, and then it may all be tried again.
+async def _insert(collection: Events, documents: Sequence[Document]) -> Written:
+    """Store what can be stored. Raises StoreUnavailableError, and then it may all be tried again."""
+    try:
+        return await _write(collection, documents)
+    except UNENCODABLE:
+        # One such document makes the whole bulk store nothing. They are rare, so that no other batch is encoded twice.
+        encoded, rejected = _encoded(documents)
+    written = await _write(collection, list(encoded.values()))
+    indexes = list(encoded)
+    refused = {indexes[index]: reason for index, reason in written.rejected.items()}
+    return Written({indexes[index] for index in written.duplicates}, rejected | refused)
 
-    Encoding comes first, because one document that cannot be encoded would make the whole bulk store nothing.
-    """
-    written = Written(set(), {})
-    encoded: dict[int, RawBSONDocument] = {}
+
+async def _write(collection: Events, documents: Sequence[Document]) -> Written:
+    """Raises one of UNENCODABLE, or StoreUnavailableError."""
+    with available():
+        try:
+            if documents:
+                await collection.insert_many(cast(list[dict[str, Any]], documents), ordered=False)
+        except BulkWriteError as error:
+            return _sort_out(error.details)
+    return Written(set(), {})
+
+
+def _encoded(documents: Sequence[Document]) -> tuple[dict[int, RawBSONDocument], dict[int, str]]:
+    """By index, those that can be encoded, and why the others cannot."""
+    encoded, rejected = {}, {}
     for index, document in enumerate(documents):
         try:
             encoded[index] = _encode(document)
         except BadDocumentError as error:
-            written.rejected[index] = str(error)
-    indexes = list(encoded)
-    with available():
-        try:
-            if encoded:
-                await collection.insert_many(list(encoded.values()), ordered=False)
-        except BulkWriteError as error:
-            _sort_out(error.details, indexes, written)
-    return written
+            rejected[index] = str(error)
+    return encoded, rejected
 
 
 def _encode(document: Document) -> RawBSONDocument:
     try:
         raw = bson.encode(document)
-    except (BSONError, OverflowError, UnicodeEncodeError, RecursionError) as error:
+    except UNENCODABLE as error:
         raise BadDocumentError(f"body: not storable: {error}") from error
     if len(raw) > MAX_DOCUMENT:
         raise BadDocumentError(f"body: {len(raw)} bytes as BSON, more than {MAX_DOCUMENT}")
     return RawBSONDocument(raw)
 
 
-def _sort_out(details: Mapping[str, Any], indexes: Sequence[int], written: Written) -> None:
+def _sort_out(details: Mapping[str, Any]) -> Written:
     """A duplicate key is a success: MongoDB tells of it only once the first writer's copy holds the write concern."""
     if details["writeConcernErrors"]:
         raise StoreUnavailableError(f"MongoDB: {details['writeConcernErrors'][0]['errmsg']}")
+    written = Written(set(), {})
     for error in details["writeErrors"]:
-        index = indexes[error["index"]]
         if error["code"] == DUPLICATE:
-            written.duplicates.add(index)
+            written.duplicates.add(error["index"])
         elif error["code"] in FAULTS:
-            written.rejected[index] = f"body: not storable: {error['errmsg']}"
+            written.rejected[error["index"]] = f"body: not storable: {error['errmsg']}"
         else:
             raise StoreUnavailableError(f"MongoDB: {error['errmsg']}")
+    return written
 
 
 def brief(error: Exception) -> str:

@@ -10,7 +10,7 @@ import pytest
 from pymongo.errors import ServerSelectionTimeoutError
 
 from api_stub.errors import BadDocumentError, StoreUnavailableError
-from api_stub.store import DUPLICATE, MAX_DOCUMENT, Written, _encode, _sort_out, brief, direct
+from api_stub.store import DUPLICATE, MAX_DOCUMENT, _encode, _sort_out, brief, direct
 from bus.event import MAX_DEPTH
 
 SLOT = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
@@ -80,10 +80,9 @@ def test_it_tells_what_failed_without_the_view_of_the_topology() -> None:
 
 
 def test_a_duplicate_is_stored_already_and_a_fault_of_the_document_is_its_own() -> None:
-    written = Written(set(), {0: "body: not storable"})
     errors = [{"index": 0, "code": DUPLICATE, "errmsg": ""}, {"index": 2, "code": 53, "errmsg": "an array _id"}]
-    _sort_out({"writeErrors": errors, "writeConcernErrors": []}, [1, 2, 4], written)
-    assert written == ({1}, {0: "body: not storable", 4: "body: not storable: an array _id"})
+    written = _sort_out({"writeErrors": errors, "writeConcernErrors": []})
+    assert written == ({0}, {2: "body: not storable: an array _id"})
 
 
 @pytest.mark.parametrize(
@@ -99,4 +98,4 @@ def test_a_duplicate_is_stored_already_and_a_fault_of_the_document_is_its_own() 
 )
 def test_a_fault_of_the_server_is_never_a_dead_letter(details: dict[str, Any]) -> None:
     with pytest.raises(StoreUnavailableError, match=r"^MongoDB: no space$"):
-        _sort_out(details, [0], Written(set(), {}))
+        _sort_out(details)
