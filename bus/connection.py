@@ -78,6 +78,8 @@ class Connection:
             servers=[self._url],
             name=name,
             inbox_prefix=settings.nats_inbox_prefix,
+            # They are the project's own, the settings', which are checked, and the replies that the server has made.
+            skip_subject_validation=True,
             allow_reconnect=False,
             # nats-py tries twice before it says NoServersError, and would wait between.
             max_reconnect_attempts=1,
