@@ -2,7 +2,8 @@
 
     python -m benchmarks.contender NAME NATS_URL MONGO_URL EVENTS
 
-Prints the seconds from its first event to its last. Each has its own consumer of the stream, and its own collection.
+Prints the seconds from its first event to its last. Each has its own consumer of the stream, and its own collection
+with the indexes of `events`, and whoever stores, stores the same documents.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import json
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 import nats
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 from pymongo import AsyncMongoClient, WriteConcern
 from pymongo.asynchronous.collection import AsyncCollection
 
@@ -28,6 +31,15 @@ BATCH = 500
 DURABLE = WriteConcern(w="majority", j=True)
 Collection = AsyncCollection[dict[str, Any]]
 Contender = Callable[[str, Collection, int], Awaitable[float]]
+
+
+class Update(BaseModel):
+    """What the API stub asks of an event."""
+
+    model_config = ConfigDict(extra="allow")
+
+    event: Literal["CRYPTO_UPDATE"]
+    timestamp: AwareDatetime
 
 
 async def insert_many(_: str, collection: Collection, events: int) -> float:
@@ -75,7 +87,9 @@ async def plain(nats_url: str, collection: Collection, events: int) -> float:
     begin = time.perf_counter()
     for _ in range(events):
         (message,) = await subscription.fetch(1)
-        await collection.insert_one(stored(message))
+        event = json.loads(message.data)
+        event["timestamp"] = datetime.fromisoformat(event["timestamp"])
+        await collection.insert_one(stored(event, message))
         await message.ack()
     seconds = time.perf_counter() - begin
     await client.close()
@@ -83,7 +97,7 @@ async def plain(nats_url: str, collection: Collection, events: int) -> float:
 
 
 async def faststream(nats_url: str, collection: Collection, events: int) -> float:
-    """FastStream's batch subscriber, and `insert_many`."""
+    """FastStream's batch subscriber, which checks with pydantic what the API stub checks, and `insert_many`."""
     from faststream.nats import NatsBroker, PullSub  # noqa: PLC0415 - only this one needs it
     from faststream.nats.annotations import NatsMessage  # noqa: PLC0415
 
@@ -96,14 +110,11 @@ async def faststream(nats_url: str, collection: Collection, events: int) -> floa
         pull_sub=PullSub(batch_size=BATCH, batch=True),
         config=ConsumerConfig(max_ack_pending=20_000),
     )
-    async def take(bodies: list[dict[str, Any]], message: NatsMessage) -> None:
+    async def take(bodies: list[Update], message: NatsMessage) -> None:
         nonlocal got, begin
         begin = begin or time.perf_counter()
-        headers = message.raw_message
-        await collection.insert_many(
-            [{**one, "_id": raw.headers["Nats-Msg-Id"]} for one, raw in zip(bodies, headers, strict=True)],
-            ordered=False,
-        )
+        pairs = zip(bodies, message.raw_message, strict=True)
+        await collection.insert_many([stored(dict(one), raw) for one, raw in pairs], ordered=False)
         got += len(bodies)
         if got >= events:
             done.set()
@@ -120,8 +131,10 @@ async def consumer(js: JetStreamContext, name: str) -> str:
     return name
 
 
-def stored(message: Msg) -> dict[str, Any]:
-    return {**json.loads(message.data), "_id": (message.headers or {})["Nats-Msg-Id"]}
+def stored(event: dict[str, Any], message: Msg) -> dict[str, Any]:
+    """The document that the API stub makes of it."""
+    own = {"received_at": datetime.now(UTC), "stream_seq": message.metadata.sequence.stream}
+    return {"_id": (message.headers or {})["Nats-Msg-Id"], **event, **own}
 
 
 CONTENDERS: dict[str, Contender] = {
