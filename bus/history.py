@@ -42,7 +42,10 @@ async def newest(connection: Connection, feed: str, enough: Callable[[Published]
         return []
     found: list[Published] = []
     try:
-        end = (await connection.js.get_last_msg(STREAM, SUBJECT)).seq or 0
+        last = await connection.js.get_last_msg(STREAM, SUBJECT)
+        if (event := _published(last, feed)) and enough(event):
+            return [event]
+        end = last.seq or 0
         for number in range(end, max(end - LOOK_BACK, 0), -AT_ONCE):
             numbers = range(number, max(number - AT_ONCE, 0), -1)
             messages = await asyncio.gather(*(_get(connection.js, number) for number in numbers))

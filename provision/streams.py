@@ -1,4 +1,4 @@
-"""JetStream's side: the stream with the settings of this version, and the durable consumer."""
+"""JetStream's side: the streams with the settings of this version, and the durable consumer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 
 import nats.errors
 
+from bus import claims
 from bus.client import Bus
 from bus.config import Settings
 from bus.stream import DURABLE, STREAM, update_consumer, update_stream
@@ -24,6 +25,7 @@ async def provision(settings: Settings, patience: float) -> None:
         try:
             await update_stream(connection.js, settings.stream_replicas)
             await update_consumer(connection.js)
+            await claims.provision(connection.js, settings.stream_replicas)
         except nats.errors.Error as error:
             raise ProvisionError(f"NATS: {error}") from error
     log.info("[NATS] Stream %s and consumer %s are ready", STREAM, DURABLE)

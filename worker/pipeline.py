@@ -19,6 +19,7 @@ from worker.cron import Cron
 from worker.market import Market
 from worker.outbox import Outbox
 from worker.timetable import budget
+from worker.turn import Turns
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class Pipeline:
         self._bus = bus
         self._market = market
         self._outbox = outbox
+        self._turns = Turns(settings, cron, bus)
         self._slots: asyncio.Queue[datetime] = asyncio.Queue()
         self._newest: datetime | None = None
         # How often slots may have passed unseen since the last look; the first of them, where the scheduler knows it.
@@ -79,15 +81,36 @@ class Pipeline:
             self._slots.task_done()
 
     async def _make(self, slot: datetime) -> None:
-        made = Event(timestamp=slot)  # what is left when the worker is stopped in the middle of the fetch
+        made: Event | None = Event(timestamp=slot)  # what is left when the worker is stopped in the middle of the fetch
         try:
-            if self._market and not self._market.knows_past and self._cron.next(slot) <= datetime.now(UTC):
-                log.info("[MARKET] %s is past, and its quotes with it: the event goes without data", event.text(slot))
+            if self._cron.next(slot) <= datetime.now(UTC):
+                made = await self._make_past(slot)
+            elif self._market is None or await self._turns.first(slot):
+                made = await self._fetch(slot)
             else:
-                made = await tick.make(slot, self._market, budget(self._cron, slot))
+                made = None  # another worker's
+                made = await self._stand_in(slot)
         finally:
-            self._outbox.add(made)
+            if made:
+                self._outbox.add(made)
             self._news.set()
+
+    async def _make_past(self, slot: datetime) -> Event:
+        if self._market and not self._market.knows_past:
+            log.info("[MARKET] %s is past, and its quotes with it: the event goes without data", event.text(slot))
+            return Event(timestamp=slot)
+        return await self._fetch(slot)
+
+    async def _stand_in(self, slot: datetime) -> Event | None:
+        """The event, if the worker whose turn it was does not bring it. A slot is never silent."""
+        is_mine = await self._turns.later(slot)
+        if is_mine is None:
+            log.warning("[TURN] No event of %s from any worker: the event goes without data", event.text(slot))
+            return Event(timestamp=slot)
+        return await self._fetch(slot) if is_mine else None
+
+    async def _fetch(self, slot: datetime) -> Event:
+        return await tick.make(slot, self._market, budget(self._cron, slot))
 
     async def _deliver(self) -> None:
         while True:

@@ -12,6 +12,7 @@ import pytest
 from nats.aio.client import Client
 
 import credentials.__main__ as one_shot
+from bus import claims
 from bus.stream import update_consumer, update_stream
 from credentials.config import Settings
 from stack.servers import Mongod, NatsServer
@@ -79,9 +80,10 @@ class Bastion:
         return client
 
     async def restore(self, admin: Client) -> None:
-        """The stream with three events, one of them delivered, and the consumer."""
+        """The streams, one of them with three events, one of those delivered, and the consumer."""
         js = admin.jetstream()
         await update_stream(js, 1)
+        await claims.provision(js, 1)
         await update_consumer(js)
         if (await js.stream_info("CRYPTO")).state.messages != 3:
             await js.purge_stream("CRYPTO")

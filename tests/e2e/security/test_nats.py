@@ -67,7 +67,12 @@ ALLOWED = {
 PUBLISHERS = {"worker", "operator"}
 # What a user sends with a subject as its reply, for the server's answer to be taken for a command there.
 CARRIERS = {
-    "worker": ("crypto.updates", f"{IMPORTED}.STREAM.MSG.GET.CRYPTO", f"{IMPORTED}.STREAM.INFO.CRYPTO"),
+    "worker": (
+        "crypto.updates",
+        "crypto.claims",
+        f"{IMPORTED}.STREAM.MSG.GET.CRYPTO",
+        f"{IMPORTED}.STREAM.INFO.CRYPTO",
+    ),
     "api_stub": (
         f"{IMPORTED}.CONSUMER.MSG.NEXT.CRYPTO.api_stub",
         f"{API}.CONSUMER.MSG.NEXT.CRYPTO.api_stub",

@@ -1,0 +1,73 @@
+"""Claims: of those who ask the server for the same thing, one is told that it is theirs."""
+
+from __future__ import annotations
+
+import logging
+
+import nats.errors
+from nats.js import JetStreamContext
+from nats.js.api import DiscardPolicy, StorageType, StreamConfig
+from nats.js.errors import NoStreamResponseError
+
+from bus.connection import LINK_ERRORS, Connection
+from bus.event import MSG_ID
+
+log = logging.getLogger(__name__)
+
+STREAM = "CRYPTO_CLAIMS"
+SUBJECT = "crypto.claims"
+# Seconds that a claim holds.
+HOLDS = 3600.0
+
+
+def config(replicas: int) -> StreamConfig:
+    """The stream that drops the second claim of an id as it would a second event. Nobody reads what it keeps.
+
+    It is a file, because a server that starts again has no memory, and forgets the stream with it.
+    """
+    return StreamConfig(
+        name=STREAM,
+        subjects=[SUBJECT],
+        storage=StorageType.FILE,
+        discard=DiscardPolicy.OLD,
+        max_age=HOLDS,
+        duplicate_window=HOLDS,
+        max_bytes=1024**2,
+        num_replicas=replicas,
+    )
+
+
+async def provision(js: JetStreamContext, replicas: int) -> None:
+    """Have the stream, with the settings of this version. Raises nats.errors.Error."""
+    try:
+        await js.add_stream(config(replicas))
+    except nats.errors.Error:
+        await js.update_stream(config(replicas))
+
+
+async def claim(connection: Connection, identity: str, replicas: int, patience: float) -> bool:
+    """True for the first one to claim the id.
+
+    True as well where that is not to be known, with core NATS, without permission or without an answer in `patience`
+    seconds: to do a thing twice is better than not at all.
+    """
+    if connection.js is None or connection.is_refused(SUBJECT):
+        return True
+    try:
+        return await _claimed(connection, connection.js, identity, replicas, patience)
+    except LINK_ERRORS as error:
+        log.debug("[NATS] Claim of %s: %s", identity, error or type(error).__name__)
+        return True
+
+
+async def _claimed(connection: Connection, js: JetStreamContext, identity: str, replicas: int, patience: float) -> bool:
+    async def publish() -> bool:
+        ack = await js.publish(SUBJECT, timeout=patience, stream=STREAM, headers={MSG_ID: identity})
+        return not ack.duplicate
+
+    try:
+        return await connection.unless_lost(publish())
+    except NoStreamResponseError:
+        # Nobody has provisioned this server.
+        await connection.unless_lost(js.add_stream(config(replicas)))
+        return await connection.unless_lost(publish())

@@ -1,0 +1,152 @@
+"""Several workers ask the market about once for a slot, and one that dies in the middle costs no slot."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections import Counter
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Self
+
+import nats
+import pytest
+from nats.aio.client import Client
+
+from bus import claims, event
+from bus.event import MSG_ID
+from stack.servers import NatsServer
+from tests.e2e.conftest import Stack, soon
+from worker.cron import Cron
+
+EVERY = "*/6 * * * * *"
+# Of the six seconds: three for the market, one of them until it is another worker's turn.
+STEP = timedelta(seconds=6)
+RIGHTS = '{publish: {deny: ["crypto.claims"]}}'
+
+
+class CoinGecko:
+    """A market that answers after `delay` seconds. `asked`: by which workers, as their URLs name them."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.delay = 0.5
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
+        self._port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    def market(self, worker: str) -> dict[str, str]:
+        """The variables of a worker that asks here."""
+        url = f"http://127.0.0.1:{self._port}/{worker}"
+        return {"MARKET_SOURCE": "coingecko", "COINGECKO_URL": url, "COINS": "bitcoin", "OUTBOX_PATH": f"{worker}.db"}
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        self.asked.append(request.split(b"/")[1].decode())
+        await asyncio.sleep(self.delay)
+        quote = {"id": "bitcoin", "symbol": "btc", "current_price": 1.5, "market_cap": None, "last_updated": None}
+        body = json.dumps([quote | {"price_change_percentage_24h": None}]).encode()
+        head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+        writer.write(head % len(body) + body)
+        writer.close()
+
+
+@pytest.fixture
+async def market() -> AsyncIterator[CoinGecko]:
+    async with CoinGecko() as market:
+        yield market
+
+
+async def claim(publisher: Client, slot: datetime, number: int) -> None:
+    identity = f"{event.identity('crypto', slot)}/{number}"
+    await publisher.jetstream().publish(claims.SUBJECT, headers={MSG_ID: identity})
+
+
+async def bodies(publisher: Client) -> dict[str, dict[str, object]]:
+    """The stream's events by their slots; more than one for a slot is an error."""
+    js = publisher.jetstream()
+    last = (await js.stream_info("CRYPTO")).state.last_seq
+    found = [json.loads((await js.get_msg("CRYPTO", number)).data or b"") for number in range(1, last + 1)]
+    assert max(Counter(body["timestamp"] for body in found).values(), default=0) <= 1
+    return {body["timestamp"]: body for body in found}
+
+
+async def test_several_workers_ask_the_market_once_for_a_slot(
+    stack: Stack, publisher: Client, market: CoinGecko
+) -> None:
+    workers = [stack.worker(SCHEDULE=EVERY, **market.market(f"w{number}")) for number in range(4)]
+    for worker in workers:
+        await asyncio.to_thread(worker.wait_for_line, "[CRON] Scheduled", 30)
+    slot = Cron(EVERY).next(datetime.now(UTC))
+    await asyncio.sleep((slot - datetime.now(UTC)).total_seconds() - 0.1)
+    market.asked.clear()
+    for worker in workers:
+        hour = slot.strftime("%H:%M:%S")
+        said = re.compile(
+            rf"(Sent crypto.update event at {hour}|Another worker has sent the crypto.update event of .*{hour}Z)"
+        )
+        await asyncio.to_thread(worker.wait_for_line, said, 15)
+    assert len(market.asked) == 1
+    assert "data" in (await bodies(publisher))[event.text(slot)]
+
+
+async def test_a_worker_that_is_killed_while_it_asks_costs_no_slot(
+    stack: Stack, publisher: Client, market: CoinGecko
+) -> None:
+    market.delay = 1.5
+    workers = {name: stack.worker(SCHEDULE=EVERY, **market.market(name)) for name in ("one", "two")}
+    for worker in workers.values():
+        await asyncio.to_thread(worker.wait_for_line, "[CRON] Scheduled", 30)
+    slot = Cron(EVERY).next(datetime.now(UTC))
+    await asyncio.sleep((slot - datetime.now(UTC)).total_seconds() - 0.1)
+    market.asked.clear()
+    assert await soon(lambda: market.asked != [])
+    first = market.asked[0]
+    workers.pop(first).kill()
+    assert await soon(lambda: len(market.asked) > 1)
+    (second,) = workers
+    assert market.asked == [first, second]
+    await asyncio.to_thread(workers[second].wait_for_line, "[PUBLISH] Sent", 15)
+    assert "data" in (await bodies(publisher))[event.text(slot)]
+
+
+async def test_after_three_that_asked_in_vain_the_event_goes_without_data(
+    stack: Stack, publisher: Client, market: CoinGecko
+) -> None:
+    worker = stack.worker(SCHEDULE=EVERY, **market.market("last"))
+    await asyncio.to_thread(worker.wait_for_line, "[PUBLISH] Sent", 15)
+    slot = Cron(EVERY).next(datetime.now(UTC) + timedelta(seconds=1))
+    for number in (1, 2, 3):
+        await claim(publisher, slot, number)
+    await asyncio.sleep((slot - datetime.now(UTC)).total_seconds() - 0.1)
+    market.asked.clear()
+    await asyncio.to_thread(worker.wait_for_line, f"[TURN] No event of {event.text(slot)} from any worker", 15)
+    await asyncio.to_thread(worker.wait_for_line, f"Sent crypto.update event at {slot:%H:%M:%S}", 15)
+    assert "data" not in (await bodies(publisher))[event.text(slot)]
+
+
+@pytest.mark.parametrize("way", ["core NATS", "no permission"])
+async def test_where_nats_does_not_tell_whose_turn_it_is_each_worker_asks(
+    stack: Stack, market: CoinGecko, way: str
+) -> None:
+    users = f"{{user: admin, password: a}}, {{user: worker, password: p, permissions: {RIGHTS}}}"
+    config = "" if way == "core NATS" else f"authorization {{ users: [{users}] }}"
+    with NatsServer(config=config, jetstream=way != "core NATS") as server:
+        own = {"NATS_URL": server.url, "SCHEDULE": "@daily"} | (
+            {"DELIVERY": "core"} if way == "core NATS" else {"NATS_USER": "worker", "NATS_PASSWORD": "p"}
+        )
+        if way != "core NATS":
+            admin = await nats.connect(server.url, user="admin", password="a")
+            await claims.provision(admin.jetstream(), 1)
+            await admin.close()
+        market.delay = 3
+        workers = [stack.worker(**own, **market.market(name)) for name in ("one", "two")]
+        for worker in workers:
+            await asyncio.to_thread(worker.wait_for_line, "[PUBLISH]", 30)
+        assert sorted(market.asked) == ["one", "two"]
