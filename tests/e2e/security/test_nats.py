@@ -103,15 +103,23 @@ async def ask(client: Client, subject: str, body: bytes, patience: float) -> boo
     return is_success(answer.data, (answer.headers or {}).get("Status"))
 
 
+async def settled(client: Client) -> None:
+    """The server has read all that the client has sent, and the client all that the server had sent until then.
+
+    Twice, because nats-py sends a PING at once, and what was published or subscribed a moment later.
+    """
+    for _ in range(2):
+        await client.flush(5)
+
+
 async def hears(client: Client, admin: Client, subject: str) -> bool:
     """True if a subscription there gets what others say."""
     subscription = await client.subscribe(subject)
-    await client.flush(5)
+    await settled(client)
     for heard in ("crypto.updates", "_INBOX.secret", "_INBOX_provision.secret", "_R_.secret", "$JS.EVENT.ADVISORY.x"):
         await admin.publish(heard, b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}')
-    await admin.flush(5)
-    # The server sends in order: what the subscription gets has come before this PONG.
-    await client.flush(5)
+    await settled(admin)
+    await settled(client)
     heard_any = subscription.pending_msgs > 0
     await subscription.unsubscribe()
     return heard_any
