@@ -11,7 +11,7 @@ UPLOT := 1.6.32
 SWAGGER_UI := 5.35.0
 LIBRARIES := api_stub/page/vendor
 
-.PHONY: demo dev test check e2e chaos verify audit credentials vulnerabilities sbom lock vendor screenshots
+.PHONY: demo dev test check e2e chaos bench verify audit credentials vulnerabilities sbom lock vendor screenshots
 
 demo: $(VENV)/.local ## the whole sequence without Docker; DATA=dir keeps the data
 	@$(RUN) stack demo $(if $(DATA),--data $(DATA))
@@ -44,6 +44,9 @@ e2e: $(VENV)/.installed ## the tests on real servers
 chaos: $(VENV)/.installed ## faults drawn from a seed; SEED, SECONDS, WORKERS, STUBS, RATE, KILLS, REPORT
 	@$(RUN) tests.chaos --seconds $(or $(SECONDS),600) --workers $(or $(WORKERS),3) \
 		--stubs $(or $(STUBS),2) --rate $(or $(RATE),250) $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) $(if $(REPORT),--report $(REPORT))
+
+bench: $(VENV)/.bench ## limits and peers in the same run, into docs/benchmarks.md; SCALE=0.1 for a quick look
+	@$(RUN) benchmarks $(if $(SCALE),--scale $(SCALE))
 
 lock: $(VENV)/.installed ## the images' pinned dependencies, with hashes
 	$(LOCK) --extra worker -o worker/requirements.lock
@@ -87,4 +90,9 @@ $(VENV)/.local: pyproject.toml
 $(VENV)/.installed: $(VENV)/.local
 	@echo "Installing the test tools into $(VENV) ..."
 	@$(VENV)/bin/python -m pip install --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.installed
+	@echo "Installing the peers of the benchmarks into $(VENV) ..."
+	@$(VENV)/bin/python -m pip install --disable-pip-version-check --editable '.[bench]'
 	@touch $@

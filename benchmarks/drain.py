@@ -32,14 +32,16 @@ POLL, PATIENCE = 0.1, 600.0
 
 
 class Rig:
+    """Servers whose stream holds so many events."""
+
     def __init__(self, closing: ExitStack, events: int) -> None:
         self.events = events
-        self._data = closing.enter_context(guard.folder())
+        self.data = closing.enter_context(guard.folder())
         self._mongod, self._server = closing.enter_context(Mongod()), closing.enter_context(NatsServer())
         self._client = closing.enter_context(MongoClient[dict[str, Any]](self._mongod.url, directConnection=True))
-        self._environ = os.environ | services.defaults(self._data) | {"LOG_LEVEL": "warning"}
-        self._environ |= {"MONGO_URL": self._mongod.url, "NATS_URL": self._server.url}
-        services.provision(self._environ)
+        self.environ = os.environ | services.defaults(self.data) | {"LOG_LEVEL": "warning"}
+        self.environ |= {"MONGO_URL": self._mongod.url, "NATS_URL": self._server.url}
+        services.provision(self.environ)
         with console.step(f"{events:,} events into the stream"):
             asyncio.run(fill(self._server.url, events))
 
@@ -52,32 +54,31 @@ class Rig:
         asyncio.run(self._forget(name))
         return events / float(result.stdout.split()[-1])
 
-    def api_stub(self) -> float:
-        """The events a second of `python -m api_stub` but for the first tenth, which has its start, and the last.
+    def api_stub(self, count: int = 1) -> float:
+        """The events a second of so many API stubs but for the first tenth, which has their start, and the last.
 
         How many are stored then is what MongoDB says, so that the pace of looking does not matter.
         """
-        services.provision(self._environ)
-        stub = Process(
-            [sys.executable, "-m", "api_stub"], env=self._environ | {"HTTP_PORT": str(ports.free())}, cwd=self._data
-        )
-        try:
-            begin, first = self._stored(self.events // 10)
-            end, last = self._stored(self.events * 9 // 10)
-            self._stored(self.events)
-        finally:
-            stub.stop()
+        services.provision(self.environ)
+        with ExitStack() as closing:
+            for _ in range(count):
+                environ = self.environ | {"HTTP_PORT": str(ports.free())}
+                stub = Process([sys.executable, "-m", "api_stub"], env=environ, cwd=self.data)
+                closing.callback(stub.stop)
+            begin, first = self.stored(self.events // 10)
+            end, last = self.stored(self.events * 9 // 10)
+            self.stored(self.events)
         self._client.crypto.drop_collection("events")
         asyncio.run(self._forget("api_stub"))
         return (last - first) / (end - begin)
 
-    def _stored(self, count: int) -> tuple[float, int]:
-        """When so many events were stored, and how many then were."""
+    def stored(self, count: int, every: float = POLL) -> tuple[float, int]:
+        """When so many events were stored, and how many then were. It looks `every` so many seconds."""
         deadline = time.monotonic() + PATIENCE
         while (stored := self._client.crypto.events.estimated_document_count()) < count:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{stored} of {count} events stored after {PATIENCE:.0f} s")
-            time.sleep(POLL)
+            time.sleep(every)
         return time.perf_counter(), stored
 
     async def _forget(self, durable: str) -> None:

@@ -83,16 +83,22 @@ def measure(slots: int) -> dict[str, dict[str, float]]:
     return {name: {"p50": p50(late), "p99": p99(late)} for name, late in zip(CONTENDERS, found, strict=True)}
 
 
+def run(slots: int) -> dict[str, dict[str, dict[str, float]]]:
+    """Seconds of lateness, by load and contender."""
+    figures = {"idle": measure(slots)}
+    busy = multiprocessing.get_context("spawn").Process(target=burn, daemon=True)
+    busy.start()
+    figures["one core busy"] = measure(slots)
+    busy.kill()
+    return figures
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.punctuality", description=__doc__)
     parser.add_argument("--slots", type=int, default=120)
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
-    figures = {"idle": measure(options.slots)}
-    busy = multiprocessing.get_context("spawn").Process(target=burn, daemon=True)
-    busy.start()
-    figures["one core busy"] = measure(options.slots)
-    busy.kill()
+    figures = run(options.slots)
     for load, found in figures.items():
         for name, late in found.items():
             told = f"{load:14} {name:12} p50 {late['p50'] * 1000:8.2f} ms   p99 {late['p99'] * 1000:8.2f} ms"

@@ -1,0 +1,99 @@
+"""What the services take: memory and CPU idle and under load, and the time from their start to their first event.
+
+python -m benchmarks.footprint [--events 1000000] [--seconds 60] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import psutil
+
+from benchmarks.drain import Rig
+from stack import console, ports
+from stack.process import Process
+
+MEGABYTE = 1024**2
+# The API stub's memory is compared from so large a part of the events on.
+FIRST_PART = 10
+
+
+class Watched:
+    """A service from its start on."""
+
+    def __init__(self, rig: Rig, name: str, **environ: str) -> None:
+        self.began = time.perf_counter()
+        own = {"HTTP_PORT": str(ports.free()), "HEALTH_PORT": str(ports.free()), "LOG_LEVEL": "info"}
+        self.process = Process([sys.executable, "-m", name], env=rig.environ | own | environ, cwd=rig.data)
+        self._seen = psutil.Process(self.process.pid)
+
+    def memory(self) -> float:
+        """Resident megabytes."""
+        return float(self._seen.memory_info().rss / MEGABYTE)
+
+    def cpu(self) -> float:
+        """Seconds until now."""
+        return sum(self._seen.cpu_times()[:2])
+
+    def idle(self, seconds: float) -> dict[str, float]:
+        begin = self.cpu()
+        time.sleep(seconds)
+        return {"memory": self.memory(), "cpu": (self.cpu() - begin) / seconds}
+
+
+def worker(rig: Rig, seconds: float) -> dict[str, float]:
+    """Megabytes, the share of a core, and seconds from its start to its first event."""
+    watched = Watched(rig, "worker", SCHEDULE="@daily")
+    try:
+        watched.process.wait_for_line("[PUBLISH]", 30)
+        start = time.perf_counter() - watched.began
+        return watched.idle(seconds) | {"start": start}
+    finally:
+        watched.process.stop()
+
+
+def api_stub(rig: Rig, seconds: float) -> dict[str, float]:
+    """As the worker's; and its memory when a part of the events is stored, and when all are."""
+    watched = Watched(rig, "api_stub", LOG_LEVEL="warning")
+    try:
+        rig.stored(1, 0.002)
+        figures = {"start": time.perf_counter() - watched.began}
+        rig.stored(rig.events // FIRST_PART)
+        figures["memory of a part"], begin = watched.memory(), watched.cpu()
+        rig.stored(rig.events)
+        figures["memory of all"] = watched.memory()
+        figures["seconds an event"] = (watched.cpu() - begin) / (rig.events * (1 - 1 / FIRST_PART))
+        return figures | watched.idle(seconds)
+    finally:
+        watched.process.stop()
+
+
+def measure(events: int, seconds: float) -> dict[str, dict[str, float]]:
+    with ExitStack() as closing:
+        rig = Rig(closing, events)
+        with console.step("The API stub"):
+            figures = {"api_stub": api_stub(rig, seconds)}
+        with console.step("The worker"):
+            return figures | {"worker": worker(rig, seconds)}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.footprint", description=__doc__)
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    options = parser.parse_args()
+    figures = json.dumps(measure(options.events, options.seconds), indent=2)
+    print(figures)  # noqa: T201 - for a person
+    if options.json:
+        options.json.write_text(figures, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

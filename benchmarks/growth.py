@@ -1,0 +1,162 @@
+"""What more costs: more coins in a slot, more API stubs, more workers.
+
+python -m benchmarks.growth [--events 100000] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import threading
+import time
+from collections import Counter
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import nats
+
+from benchmarks.backlog import FIRST
+from benchmarks.drain import Rig
+from benchmarks.quantile import p50
+from bus.client import Bus
+from stack import console, guard, ports, services
+from stack.process import Process
+from stack.servers import NatsServer
+from worker import tick
+from worker.config import Settings
+from worker.market import open_market
+
+COINS, STUBS, WORKERS = (10, 100, 1_000, 10_000), (1, 2, 4), (1, 10, 50)
+# Slots that a cost is the median of; seconds between the workers' slots; and how many of those are looked at.
+SLOTS, EVERY, WATCHED = 20, 10, 3
+# Seconds that the market takes.
+DELAY = 0.3
+
+
+class Market(BaseHTTPRequestHandler):
+    """CoinGecko's answer; `calls` has the second of each request."""
+
+    calls: list[float]
+
+    def do_GET(self) -> None:
+        self.calls.append(time.time())
+        time.sleep(DELAY)
+        quote = {"id": "bitcoin", "symbol": "btc", "current_price": 1.5, "market_cap": 1, "last_updated": None}
+        body = json.dumps([quote | {"price_change_percentage_24h": 1}]).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+async def slot_of(url: str, coins: int) -> float:
+    """Seconds from a slot's time until NATS has its event, with a market that answers at once."""
+    settings = Settings.load({"NATS_URL": url, "FEED": f"coins-{coins}"})
+    market = open_market(
+        "simulated",
+        coins=tuple(f"coin-{n}" for n in range(coins)),
+        currency="usd",
+        url=None,
+        plan="public",
+        api_key=None,
+    )
+    seconds = []
+    async with Bus(settings, "bench") as bus:
+        await bus.connection()
+        for number in range(SLOTS):
+            begin = time.perf_counter()
+            made = await tick.make(FIRST + timedelta(minutes=15 * number), market, 60)
+            await tick.publish(made, settings.feed, bus, settings.cron)
+            seconds.append(time.perf_counter() - begin)
+    return p50(seconds)
+
+
+def with_workers(count: int) -> dict[str, float]:
+    """Of the slots looked at: the most market calls for one, the most events, and how many have data."""
+    handler = type("Counting", (Market,), {"calls": []})
+    with ExitStack() as closing:
+        server = closing.enter_context(NatsServer())
+        market = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        closing.callback(market.shutdown)
+        threading.Thread(target=market.serve_forever, daemon=True).start()
+        data = closing.enter_context(guard.folder())
+        workers = [
+            Process([sys.executable, "-m", "worker"], env=_environ(server, market, data / f"{number}.db"), cwd=data)
+            for number in range(count)
+        ]
+        for worker in workers:
+            closing.callback(worker.stop)
+        for worker in workers:
+            worker.wait_for_line("[CRON] Scheduled", 120)
+        first = (time.time() // EVERY + 2) * EVERY
+        time.sleep(first + WATCHED * EVERY - 1 - time.time())
+        slots = [first + EVERY * number for number in range(WATCHED)]
+        events = asyncio.run(_events(server.url))
+    calls = Counter(at // EVERY * EVERY for at in handler.calls)
+    found = [[body for body in events if body["slot"] == slot] for slot in slots]
+    return {
+        "market calls a slot": max(calls[slot] for slot in slots),
+        "events a slot": max(map(len, found)),
+        "slots with data": sum("data" in body for bodies in found for body in bodies),
+        "slots": WATCHED,
+    }
+
+
+def _environ(server: NatsServer, market: ThreadingHTTPServer, outbox: Path) -> dict[str, str]:
+    own = {
+        "NATS_URL": server.url,
+        "MARKET_SOURCE": "coingecko",
+        "COINGECKO_URL": f"http://127.0.0.1:{market.server_port}",
+        "COINS": "bitcoin",
+        "SCHEDULE": f"*/{EVERY} * * * * *",
+        "OUTBOX_PATH": str(outbox),
+        "HEALTH_PORT": str(ports.free()),
+    }
+    return os.environ | services.defaults(outbox.parent) | own
+
+
+async def _events(url: str) -> list[dict[str, object]]:
+    client = await nats.connect(url)
+    js = client.jetstream()
+    last = (await js.stream_info("CRYPTO")).state.last_seq
+    bodies = [json.loads((await js.get_msg("CRYPTO", number)).data or b"") for number in range(1, last + 1)]
+    await client.close()
+    return [body | {"slot": datetime.fromisoformat(body["timestamp"]).timestamp()} for body in bodies]
+
+
+def measure(events: int) -> dict[str, dict[str, object]]:
+    """Seconds a slot by coins, events a second by API stubs, and what so many workers do."""
+    with console.step("Slots of 10 to 10,000 coins"), NatsServer() as server:
+        coins = {str(count): asyncio.run(slot_of(server.url, count)) for count in COINS}
+    with ExitStack() as closing:
+        rig = Rig(closing, events)
+        stubs = {str(count): rig.api_stub(count) for count in STUBS}
+    workers: dict[str, object] = {}
+    for count in WORKERS:
+        with console.step(f"{count} workers"):
+            workers[str(count)] = with_workers(count)
+    return {"coins": dict(coins), "stubs": dict(stubs), "workers": workers}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
+    parser.add_argument("--events", type=int, default=100_000)
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    options = parser.parse_args()
+    figures = json.dumps(measure(options.events), indent=2)
+    print(figures)  # noqa: T201 - for a person
+    if options.json:
+        options.json.write_text(figures, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

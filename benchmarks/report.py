@@ -1,0 +1,116 @@
+"""docs/benchmarks.md: the figures as tables, each beside what it was to be. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Figures = dict[str, Any]
+Row = tuple[str, ...]
+
+
+def table(head: Row, rows: list[Row]) -> str:
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ("---",) * len(head), *rows))
+
+
+def milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.2f} ms"
+
+
+def goals(figures: Figures) -> list[Row]:
+    """What was measured, and what was asked for."""
+    drain, late, latency = figures["drain"], figures["punctuality"], figures["latency"]
+    worker, stub = figures["footprint"]["worker"], figures["footprint"]["api_stub"]
+    growth, coins = figures["growth"], figures["growth"]["coins"]
+    ours, idle, busy = drain["api_stub"], late["idle"]["worker"], late["one core busy"]["worker"]
+    most = growth["workers"][max(growth["workers"], key=int)]
+    fewest, largest = min(coins, key=int), max(coins, key=int)
+    grown = stub["memory of all"] / stub["memory of a part"] - 1
+    steps = int(largest) / int(fewest)
+    return [
+        ("drain / `insert_many`", f"{ours / drain['insert_many']:.2f}", "at least 0.55"),
+        ("drain / FastStream's batch subscriber", f"{ours / drain['faststream']:.2f}", "at least 3"),
+        ("latency p50 / publish and insert", f"{latency['e2e_p50'] / latency['parts_p50']:.2f}", "at most 1.5"),
+        ("a slot is late, idle, p50", milliseconds(idle["p50"]), "under 2 ms"),
+        ("a slot is late, idle, p99", milliseconds(idle["p99"]), "under 10 ms"),
+        ("a slot is late, one core busy, p99", milliseconds(busy["p99"]), "under 25 ms"),
+        ("API stub's memory, from a tenth of the events to all", f"{100 * grown:+.1f} %", "within 5 %"),
+        ("worker's memory, idle", f"{worker['memory']:.0f} MB", "under 50 MB"),
+        ("worker's CPU, idle", f"{100 * worker['cpu']:.2f} % of a core", "under 0.2 %"),
+        (f"cost of {largest} coins / of {fewest}", f"{coins[largest] / coins[fewest]:.0f}", f"at most {steps:.0f}"),
+        ("50 workers: market calls for a slot", f"{most['market calls a slot']:.0f}", "at most 3"),
+        ("50 workers: events a slot", f"{most['events a slot']:.0f}", "1"),
+    ]
+
+
+def render(figures: Figures, machine: str) -> str:
+    drain, late, latency = figures["drain"], figures["punctuality"], figures["latency"]
+    footprint, growth = figures["footprint"], figures["growth"]
+    ours = drain["api_stub"]
+    parts = [
+        "# Benchmarks",
+        f"`make bench` measures all of this in one go, and writes this page, its plots and [the figures]"
+        f"(benchmarks.json). Limits and peers run in the same run, so that the ratios stand where the figures do not."
+        f" This run: {machine}.",
+        table(("figure", "measured", "asked for"), goals(figures)),
+        "## Drain",
+        "A backlog of events of three quotes each in JetStream, stored by one API stub with majority and journal."
+        " `insert_many` has the same documents in memory; `receive` acknowledges and stores nothing; FastStream and the"
+        " plain loop (`fetch(1)`, `insert_one`, ack) check and store what the API stub does.",
+        "![Events a second](benchmarks-drain.svg)",
+        table(
+            ("", "events a second", "API stub / this"),
+            [(name, f"{pace:,.0f}", f"{ours / pace:.2f}") for name, pace in drain.items()],
+        ),
+        "## Latency",
+        "From before the publish until the event is found in MongoDB, one at a time, and the sum of one JetStream"
+        " publish and one majority insert.",
+        table(
+            ("", "p50", "p99"),
+            [
+                (text, milliseconds(latency[f"{name}_p50"]), milliseconds(latency[f"{name}_p99"]))
+                for name, text in (("e2e", "published to stored"), ("parts", "publish + insert"))
+            ],
+        ),
+        "## Punctuality",
+        "How late each of the slots of a one-second schedule fires. `schedule` is its documented loop.",
+        "![Milliseconds late](benchmarks-punctuality.svg)",
+        table(
+            ("", "load", "p50", "p99"),
+            [
+                (name, load, milliseconds(found["p50"]), milliseconds(found["p99"]))
+                for load, contenders in late.items()
+                for name, found in contenders.items()
+            ],
+        ),
+        "## Footprint",
+        table(
+            ("", "start to first event", "idle memory", "idle CPU"),
+            [
+                (name, f"{of['start']:.2f} s", f"{of['memory']:.0f} MB", f"{100 * of['cpu']:.2f} % of a core")
+                for name, of in footprint.items()
+            ],
+        ),
+        f"Under load the API stub takes {footprint['api_stub']['seconds an event'] * 1e6:.1f} us of CPU for an event,"
+        f" and has {footprint['api_stub']['memory of a part']:.0f} MB at a tenth of the events and"
+        f" {footprint['api_stub']['memory of all']:.0f} MB at all.",
+        "## Growth",
+        "![Milliseconds a slot](benchmarks-coins.svg)",
+        table(
+            ("coins", "a slot, until NATS has its event"),
+            [(count, milliseconds(cost)) for count, cost in growth["coins"].items()],
+        ),
+        table(("API stubs", "events a second"), [(count, f"{pace:,.0f}") for count, pace in growth["stubs"].items()]),
+        table(
+            ("workers", "market calls a slot, at most", "events a slot", "slots with data"),
+            [
+                (
+                    count,
+                    f"{of['market calls a slot']}",
+                    f"{of['events a slot']}",
+                    f"{of['slots with data']} of {of['slots']}",
+                )
+                for count, of in growth["workers"].items()
+            ],
+        ),
+    ]
+    return "\n\n".join(parts) + "\n"
