@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-from matplotlib import pyplot
+from matplotlib import pyplot as plt
 
 mpl.use("svg")
 # The same figures give the same file.
@@ -24,7 +24,7 @@ def draw(figures: dict[str, Any], folder: Path) -> None:
 
 def drain(paces: dict[str, float], path: Path) -> None:
     names = sorted(paces, key=lambda name: paces[name])
-    figure, axes = pyplot.subplots(figsize=(7, 2.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7, 2.6), layout="constrained")
     bars = axes.barh(
         names, [paces[name] for name in names], color=[OURS if name == "api_stub" else OTHERS for name in names]
     )
@@ -32,12 +32,12 @@ def drain(paces: dict[str, float], path: Path) -> None:
     axes.margins(x=0.15)
     axes.set_xlabel("events a second")
     figure.savefig(path, metadata=METADATA)
-    pyplot.close(figure)
+    plt.close(figure)
 
 
 def punctuality(figures: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
     loads, names = list(figures), list(figures["idle"])
-    figure, axes = pyplot.subplots(figsize=(7, 2.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7, 2.6), layout="constrained")
     for place, load in enumerate(loads):
         rows = [number + (place - 0.5) * 0.35 for number in range(len(names))]
         late = [figures[load][name]["p99"] * MILLISECONDS for name in names]
@@ -49,13 +49,13 @@ def punctuality(figures: dict[str, dict[str, dict[str, float]]], path: Path) -> 
     axes.set_xlabel("milliseconds late (p99)")
     axes.legend()
     figure.savefig(path, metadata=METADATA)
-    pyplot.close(figure)
+    plt.close(figure)
 
 
 def coins(seconds: dict[str, float], path: Path) -> None:
-    figure, axes = pyplot.subplots(figsize=(7, 2.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7, 2.6), layout="constrained")
     axes.loglog([int(count) for count in seconds], [cost * MILLISECONDS for cost in seconds.values()], "o-", color=OURS)
     axes.set_xlabel("coins")
     axes.set_ylabel("milliseconds a slot")
     figure.savefig(path, metadata=METADATA)
-    pyplot.close(figure)
+    plt.close(figure)

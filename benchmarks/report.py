@@ -48,22 +48,28 @@ def render(figures: Figures, machine: str) -> str:
     ours = drain["api_stub"]
     parts = [
         "# Benchmarks",
-        f"`make bench` measures all of this in one go, and writes this page, its plots and [the figures]"
-        f"(benchmarks.json). Limits and peers run in the same run, so that the ratios stand where the figures do not."
-        f" This run: {machine}.",
+        (
+            "`make bench` measures all of this in one go, and writes this page, its plots and"
+            " [the figures](benchmarks.json). Limits and peers are measured in the same run, so that the ratios stand where"
+            f" the figures do not. This run: {machine}."
+        ),
         table(("figure", "measured", "asked for"), goals(figures)),
         "## Drain",
-        "A backlog of events of three quotes each in JetStream, stored by one API stub with majority and journal."
-        " `insert_many` has the same documents in memory; `receive` acknowledges and stores nothing; FastStream and the"
-        " plain loop (`fetch(1)`, `insert_one`, ack) check and store what the API stub does.",
+        (
+            "A backlog of events of three quotes each in JetStream, stored by one API stub with majority and journal."
+            " `insert_many` has the same documents in memory; `receive` acknowledges and stores nothing; FastStream and"
+            " the plain loop (`fetch(1)`, `insert_one`, ack) store the same documents."
+        ),
         "![Events a second](benchmarks-drain.svg)",
         table(
             ("", "events a second", "API stub / this"),
             [(name, f"{pace:,.0f}", f"{ours / pace:.2f}") for name, pace in drain.items()],
         ),
         "## Latency",
-        "From before the publish until the event is found in MongoDB, one at a time, and the sum of one JetStream"
-        " publish and one majority insert.",
+        (
+            "From before the publish until the event is found in MongoDB, one at a time, and the sum of one JetStream"
+            " publish and one majority insert."
+        ),
         table(
             ("", "p50", "p99"),
             [
@@ -90,9 +96,11 @@ def render(figures: Figures, machine: str) -> str:
                 for name, of in footprint.items()
             ],
         ),
-        f"Under load the API stub takes {footprint['api_stub']['seconds an event'] * 1e6:.1f} us of CPU for an event,"
-        f" and has {footprint['api_stub']['memory of a part']:.0f} MB at a tenth of the events and"
-        f" {footprint['api_stub']['memory of all']:.0f} MB at all.",
+        (
+            f"Under load the API stub takes {footprint['api_stub']['seconds an event'] * 1e6:.1f} us of CPU for an"
+            f" event, and has {footprint['api_stub']['memory of a part']:.0f} MB at a tenth of the events and"
+            f" {footprint['api_stub']['memory of all']:.0f} MB at all."
+        ),
         "## Growth",
         "![Milliseconds a slot](benchmarks-coins.svg)",
         table(
