@@ -50,8 +50,8 @@ def render(figures: Figures, machine: str) -> str:
         "# Benchmarks",
         (
             "`make bench` measures all of this in one go, and writes this page, its plots and"
-            " [the figures](benchmarks.json). Limits and peers are measured in the same run, so that the ratios stand where"
-            f" the figures do not. This run: {machine}."
+            " [the figures](benchmarks.json). Limits and peers are measured in the same run, so that the ratios stand"
+            f" where the figures do not. This run: {machine}."
         ),
         table(("figure", "measured", "asked for"), goals(figures)),
         "## Drain",
