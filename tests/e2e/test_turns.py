@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 from collections import Counter
@@ -32,21 +33,35 @@ class CoinGecko:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.delay = 0.5
+        self._answers: set[asyncio.Future[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._take, "127.0.0.1", 0)
         self._port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
+        await asyncio.gather(*self._answers)
 
     def market(self, worker: str) -> dict[str, str]:
         """The variables of a worker that asks here."""
         url = f"http://127.0.0.1:{self._port}/{worker}"
         return {"MARKET_SOURCE": "coingecko", "COINGECKO_URL": url, "COINS": "bitcoin", "OUTBOX_PATH": f"{worker}.db"}
 
+    def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answer = asyncio.ensure_future(self._answer(reader, writer))
+        self._answers.add(answer)
+        answer.add_done_callback(self._answers.discard)
+
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A worker that is stopped, or killed, hangs up.
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError), contextlib.closing(writer):
+            await self._quote(reader, writer)
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+    async def _quote(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = await reader.readuntil(b"\r\n\r\n")
         self.asked.append(request.split(b"/")[1].decode())
         await asyncio.sleep(self.delay)
@@ -54,7 +69,7 @@ class CoinGecko:
         body = json.dumps([quote | {"price_change_percentage_24h": None}]).encode()
         head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
         writer.write(head % len(body) + body)
-        writer.close()
+        await writer.drain()
 
 
 @pytest.fixture
@@ -112,7 +127,7 @@ async def test_a_worker_that_is_killed_while_it_asks_costs_no_slot(
     assert await soon(lambda: len(market.asked) > 1)
     (second,) = workers
     assert market.asked == [first, second]
-    await asyncio.to_thread(workers[second].wait_for_line, "[PUBLISH] Sent", 15)
+    await asyncio.to_thread(workers[second].wait_for_line, f"Sent crypto.update event at {slot:%H:%M:%S}", 15)
     assert "data" in (await bodies(publisher))[event.text(slot)]
 
 
