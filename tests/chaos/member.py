@@ -23,7 +23,8 @@ LOOK = 0.01
 # Seconds after its start before which a Python process may not have its signal handlers yet.
 YOUNG = 3.0
 # What a service says of work that is done.
-WORK = re.compile(r"\[PUBLISH\] (Sent|The stream has)|\[EVENT\] (Stored|Already stored)")
+# A worker whose turn it never is works, too, when it sees that another has sent the event.
+WORK = re.compile(r"\[PUBLISH\] (Sent|The stream has)|\[TURN\] Another worker|\[EVENT\] (Stored|Already stored)")
 FAKETIME = "faketime/libfaketime.so.1"
 
 
@@ -50,7 +51,7 @@ class Restartable(Protocol):
 class Service:
     """`python -m module` in a folder of its own, with its output in `<folder>.log`.
 
-    `worked`: when it last said that it had published or stored something, by the monotonic clock.
+    `worked`: when it last said that it had published or stored something, or had no need to, by the monotonic clock.
     """
 
     def __init__(self, module: str, folder: Path, environ: Mapping[str, str]) -> None:
