@@ -3,8 +3,8 @@
     python -m benchmarks.page [--events 100000] [--visits 5] [--json FILE]
 
 Each visit has a cache of its own, empty. Times are milliseconds from the start of the navigation: first_data is when
-the first data was drawn (the page's own mark), paint the browser's first contentful paint, last_file when the last of
-the page's own files was there, before which no data could be drawn.
+each part of the page had drawn its first data (the page's own mark), paint the browser's first contentful paint,
+last_file when the last of the page's own files was there, before which no data could be drawn.
 """
 
 from __future__ import annotations

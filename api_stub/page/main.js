@@ -29,6 +29,8 @@ const wrong = { nats: false, mongo: false };
 let hours = 24;
 let labelled = -Infinity;
 let deadLetters;
+// What has not shown its first data.
+const waiting = new Set(["events", "slots", "prices", "letters"]);
 
 /** Runs `work` soon, once for all calls until then, and again if it fails; a failure is told at the top. */
 function together(work) {
@@ -62,6 +64,7 @@ const showEvents = together(async () => {
   const page = await get("/events", { limit: 20, until: new Date(soonest()).toISOString() });
   events.show(page.events);
   label(page.events[0]);
+  ready("events");
 });
 
 const showSlots = together(async () => {
@@ -71,6 +74,7 @@ const showSlots = together(async () => {
   // One cell a slot: of a dense schedule, only the newest slots are asked for from now on.
   if (slots.slots.length === MOST) hours = Math.max(0.01, (Date.parse(slots.now) - Date.parse(slots.slots[0].slot)) / HOUR);
   if (!slots.beginning) events.explain(`None yet. The first slot is at ${time(new Date(slots.next))}.`);
+  ready("slots");
 });
 
 const showPrices = together(async () => {
@@ -88,10 +92,13 @@ const showPrices = together(async () => {
     ]);
     chart.show(chosen, series.prices, newest.events[0] && quote(newest.events[0], chosen));
   }
-  ready();
+  ready("prices");
 });
 
-const showLetters = together(async () => letters.show((await get("/dead-letters", { limit: 20 })).dead_letters));
+const showLetters = together(async () => {
+  letters.show((await get("/dead-letters", { limit: 20 })).dead_letters);
+  ready("letters");
+});
 
 function showAll(pause) {
   for (const show of [showEvents, showSlots, showPrices, showLetters]) show(pause);
@@ -107,8 +114,10 @@ function label(event) {
   document.getElementById("simulated").hidden = event.source !== "simulated";
 }
 
-function ready() {
-  if (document.body.dataset.ready !== undefined) return;
+/** A part shows data; with the last of them, the page is ready. */
+function ready(part) {
+  waiting.delete(part);
+  if (waiting.size || document.body.dataset.ready !== undefined) return;
   document.body.dataset.ready = "";
   performance.mark("first-data");
 }

@@ -15,7 +15,7 @@ OUTAGE = ("Failed to load resource: net::", "Failed to load resource: the server
 
 
 class Visit:
-    """Call it with a path and a browser context's options; returns the page as soon as it shows data."""
+    """Call it with a path and a browser context's options; returns the page as soon as each of its parts shows data."""
 
     def __init__(self, browser: Browser, url: str, closing: AsyncExitStack) -> None:
         self._browser = browser
