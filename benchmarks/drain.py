@@ -1,20 +1,14 @@
-"""How fast an API stub stores a backlog, as a ratio to limits and peers that are measured in the same run.
-
-python -m benchmarks.drain [--events 200000] [--rounds 3] [--json FILE]
-"""
+"""How fast an API stub stores a backlog, as a ratio to limits and peers that are measured in the same run."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import os
 import statistics
 import subprocess
 import sys
 import time
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import nats
@@ -100,22 +94,3 @@ def measure(events: int, rounds: int) -> dict[str, float]:
                 with console.step(f"Round {number + 1}: {name}"):
                     paces[name].append(rig.api_stub() if name == "api_stub" else rig.contender(name))
     return {name: statistics.median(pace) for name, pace in paces.items()}
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.drain", description=__doc__)
-    parser.add_argument("--events", type=int, default=200_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    options = parser.parse_args()
-    paces = measure(options.events, options.rounds)
-    ours = paces["api_stub"]
-    for name, pace in paces.items():
-        print(f"{name:12} {pace:10,.0f} events/s   api_stub / {name}: {ours / pace:.2f}")  # noqa: T201 - for a person
-    if options.json:
-        options.json.write_text(json.dumps(paces, indent=2), encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

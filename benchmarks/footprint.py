@@ -1,16 +1,10 @@
-"""What the services take: memory and CPU idle and under load, and the time from their start to their first event.
-
-python -m benchmarks.footprint [--events 1000000] [--seconds 60] [--json FILE]
-"""
+"""What the services take: memory and CPU idle and under load, and the time from their start to their first event."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import time
 from contextlib import ExitStack
-from pathlib import Path
 
 import psutil
 
@@ -80,20 +74,3 @@ def measure(events: int, seconds: float) -> dict[str, dict[str, float]]:
         rig = Rig(closing, events)
         with console.step("The API stub"):
             return figures | {"api_stub": api_stub(rig, seconds)}
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.footprint", description=__doc__)
-    parser.add_argument("--events", type=int, default=1_000_000)
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    options = parser.parse_args()
-    figures = json.dumps(measure(options.events, options.seconds), indent=2)
-    print(figures)  # noqa: T201 - for a person
-    if options.json:
-        options.json.write_text(figures, encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

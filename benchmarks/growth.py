@@ -1,11 +1,7 @@
-"""What more costs: more coins in a slot, more API stubs, more workers.
-
-python -m benchmarks.growth [--events 100000] [--json FILE]
-"""
+"""What more costs: more coins in a slot, more API stubs, more workers."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -144,19 +140,3 @@ def measure(events: int) -> dict[str, dict[str, object]]:
         with console.step(f"{count} workers"):
             workers[str(count)] = with_workers(count)
     return {"coins": dict(coins), "stubs": dict(stubs), "workers": workers}
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
-    parser.add_argument("--events", type=int, default=100_000)
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    options = parser.parse_args()
-    figures = json.dumps(measure(options.events), indent=2)
-    print(figures)  # noqa: T201 - for a person
-    if options.json:
-        options.json.write_text(figures, encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

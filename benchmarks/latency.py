@@ -1,20 +1,15 @@
 """From published to stored, one event at a time, against the sum of its two parts in the same run.
 
-    python -m benchmarks.latency [--events 500] [--json FILE]
-
 The parts: one JetStream publish until it is acknowledged, and one majority insert.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import os
 import sys
 import time
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import nats
@@ -28,6 +23,8 @@ from stack.process import Process
 from stack.servers import Mongod, NatsServer
 
 Client = AsyncMongoClient[dict[str, Any]]
+# The first ones, which wait for the start of the API stub and of all connections, do not count.
+WARM_UP = 20
 # Seconds of pause, so that each event goes alone; and until one is taken for lost.
 PAUSE, PATIENCE = 0.01, 10.0
 
@@ -52,13 +49,13 @@ async def parts(js: JetStreamContext, client: Client, number: int) -> tuple[floa
     return published - begin, time.perf_counter() - published
 
 
-async def measure(nats_url: str, mongo_url: str, events: int) -> dict[str, float]:
+async def compare(nats_url: str, mongo_url: str, events: int) -> dict[str, float]:
     connection = await nats.connect(nats_url)
     js = connection.jetstream()
     await js.add_stream(name="BENCH", subjects=["bench.latency"])
     arrivals, publishes, inserts = [], [], []
     async with Client(mongo_url, directConnection=True) as client:
-        for number in range(events):
+        for number in range(WARM_UP + events):
             arrivals.append(await arrival(js, client, number))
             await asyncio.sleep(PAUSE)
             publish, insert = await parts(js, client, number)
@@ -67,13 +64,11 @@ async def measure(nats_url: str, mongo_url: str, events: int) -> dict[str, float
             await asyncio.sleep(PAUSE)
     await connection.close()
     both = [publish + insert for publish, insert in zip(publishes, inserts, strict=True)]
-    figures = {
-        f"{name}_{q.__name__}": q(series) for q in (p50, p99) for name, series in (("e2e", arrivals), ("parts", both))
-    }
-    return figures | {"publish_p50": p50(publishes), "insert_p50": p50(inserts)}
+    each = {"e2e": arrivals, "parts": both, "publish": publishes, "insert": inserts}
+    return {f"{name}_{q.__name__}": q(series[WARM_UP:]) for q in (p50, p99) for name, series in each.items()}
 
 
-def run(events: int) -> dict[str, float]:
+def measure(events: int) -> dict[str, float]:
     """Seconds."""
     with ExitStack() as closing:
         data = closing.enter_context(guard.folder())
@@ -83,22 +78,4 @@ def run(events: int) -> dict[str, float]:
         services.provision(environ)
         stub = Process([sys.executable, "-m", "api_stub"], env=environ, cwd=data)
         closing.callback(stub.stop)
-        return asyncio.run(measure(server.url, mongod.url, events))
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description=__doc__)
-    parser.add_argument("--events", type=int, default=500)
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    options = parser.parse_args()
-    figures = run(options.events)
-    for name, seconds in figures.items():
-        print(f"{name:12} {seconds * 1000:8.2f} ms")  # noqa: T201 - for a person
-    print(f"p50, end to end / sum of its parts: {figures['e2e_p50'] / figures['parts_p50']:.2f}")  # noqa: T201
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=2), encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        return asyncio.run(compare(server.url, mongod.url, events))

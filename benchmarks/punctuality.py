@@ -1,21 +1,15 @@
 """How late a slot fires: the worker's scheduler, `schedule`'s documented loop and APScheduler, idle and under load.
 
-    python -m benchmarks.punctuality [--slots 120] [--json FILE]
-
 All three run at the same time, each in a process of its own, on a slot every second; then once more beside processes
 that keep one core busy.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import multiprocessing
-import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import schedule
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -75,7 +69,7 @@ def burn() -> None:
         pass
 
 
-def measure(slots: int) -> dict[str, dict[str, float]]:
+def side_by_side(slots: int) -> dict[str, dict[str, float]]:
     """Seconds of lateness."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(len(CONTENDERS)) as pool:
@@ -83,30 +77,11 @@ def measure(slots: int) -> dict[str, dict[str, float]]:
     return {name: {"p50": p50(late), "p99": p99(late)} for name, late in zip(CONTENDERS, found, strict=True)}
 
 
-def run(slots: int) -> dict[str, dict[str, dict[str, float]]]:
+def measure(slots: int) -> dict[str, dict[str, dict[str, float]]]:
     """Seconds of lateness, by load and contender."""
-    figures = {"idle": measure(slots)}
+    figures = {"idle": side_by_side(slots)}
     busy = multiprocessing.get_context("spawn").Process(target=burn, daemon=True)
     busy.start()
-    figures["one core busy"] = measure(slots)
+    figures["one core busy"] = side_by_side(slots)
     busy.kill()
     return figures
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.punctuality", description=__doc__)
-    parser.add_argument("--slots", type=int, default=120)
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    options = parser.parse_args()
-    figures = run(options.slots)
-    for load, found in figures.items():
-        for name, late in found.items():
-            told = f"{load:14} {name:12} p50 {late['p50'] * 1000:8.2f} ms   p99 {late['p99'] * 1000:8.2f} ms"
-            print(told)  # noqa: T201 - for a person
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=2), encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

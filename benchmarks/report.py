@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 Figures = dict[str, Any]
@@ -22,7 +23,8 @@ def goals(figures: Figures) -> list[Row]:
     worker, stub = figures["footprint"]["worker"], figures["footprint"]["api_stub"]
     growth, coins = figures["growth"], figures["growth"]["coins"]
     ours, idle, busy = drain["api_stub"], late["idle"]["worker"], late["one core busy"]["worker"]
-    most = growth["workers"][max(growth["workers"], key=int)]
+    most = max(growth["workers"], key=int)
+    crowd = growth["workers"][most]
     fewest, largest = min(coins, key=int), max(coins, key=int)
     grown = stub["memory of all"] / stub["memory of a part"] - 1
     steps = int(largest) / int(fewest)
@@ -37,24 +39,26 @@ def goals(figures: Figures) -> list[Row]:
         ("worker's memory, idle", f"{worker['memory']:.0f} MB", "under 50 MB"),
         ("worker's CPU, idle", f"{100 * worker['cpu']:.2f} % of a core", "under 0.2 %"),
         (f"cost of {largest} coins / of {fewest}", f"{coins[largest] / coins[fewest]:.0f}", f"at most {steps:.0f}"),
-        ("50 workers: market calls for a slot", f"{most['market calls a slot']:.0f}", "at most 3"),
-        ("50 workers: events a slot", f"{most['events a slot']:.0f}", "1"),
+        (f"{most} workers: market calls for a slot", f"{crowd['market calls a slot']:.0f}", "at most 3"),
+        (f"{most} workers: events a slot", f"{crowd['events a slot']:.0f}", "1"),
     ]
 
 
 def render(figures: Figures, machine: str) -> str:
-    drain, late, latency = figures["drain"], figures["punctuality"], figures["latency"]
-    footprint, growth = figures["footprint"], figures["growth"]
-    ours = drain["api_stub"]
-    parts = [
-        "# Benchmarks",
-        (
-            "`make bench` measures all of this in one go, and writes this page, its plots and"
-            " [the figures](benchmarks.json). Limits and peers are measured in the same run, so that the ratios stand"
-            f" where the figures do not. This run: {machine}."
-        ),
-        table(("figure", "measured", "asked for"), goals(figures)),
-        "## Drain",
+    intro = (
+        "`make bench` measures all of this in one go, and writes this page, its plots and"
+        " [the figures](benchmarks.json). Limits and peers are measured in the same run, so that the ratios stand"
+        f" where the figures do not. This run: {machine}."
+    )
+    parts = ["# Benchmarks", intro, table(("figure", "measured", "asked for"), goals(figures))]
+    for name, section in SECTIONS.items():
+        parts += [f"## {name.capitalize()}", *section(figures[name])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _drain(figures: Figures) -> list[str]:
+    ours = figures["api_stub"]
+    return [
         (
             "A backlog of events of three quotes each in JetStream, stored by one API stub with majority and journal."
             " `insert_many` has the same documents in memory; `receive` acknowledges and stores nothing; FastStream and"
@@ -63,9 +67,14 @@ def render(figures: Figures, machine: str) -> str:
         "![Events a second](benchmarks-drain.svg)",
         table(
             ("", "events a second", "API stub / this"),
-            [(name, f"{pace:,.0f}", f"{ours / pace:.2f}") for name, pace in drain.items()],
+            [(name, f"{pace:,.0f}", f"{ours / pace:.2f}") for name, pace in figures.items()],
         ),
-        "## Latency",
+    ]
+
+
+def _latency(figures: Figures) -> list[str]:
+    names = {"e2e": "published to stored", "parts": "publish + insert", "publish": "publish", "insert": "insert"}
+    return [
         (
             "From before the publish until the event is found in MongoDB, one at a time, and the sum of one JetStream"
             " publish and one majority insert."
@@ -73,52 +82,69 @@ def render(figures: Figures, machine: str) -> str:
         table(
             ("", "p50", "p99"),
             [
-                (text, milliseconds(latency[f"{name}_p50"]), milliseconds(latency[f"{name}_p99"]))
-                for name, text in (("e2e", "published to stored"), ("parts", "publish + insert"))
+                (text, milliseconds(figures[f"{name}_p50"]), milliseconds(figures[f"{name}_p99"]))
+                for name, text in names.items()
             ],
         ),
-        "## Punctuality",
+    ]
+
+
+def _punctuality(figures: Figures) -> list[str]:
+    return [
         "How late each of the slots of a one-second schedule fires. `schedule` is its documented loop.",
         "![Milliseconds late](benchmarks-punctuality.svg)",
         table(
             ("", "load", "p50", "p99"),
             [
                 (name, load, milliseconds(found["p50"]), milliseconds(found["p99"]))
-                for load, contenders in late.items()
+                for load, contenders in figures.items()
                 for name, found in contenders.items()
             ],
         ),
-        "## Footprint",
+    ]
+
+
+def _growth(figures: Figures) -> list[str]:
+    coins = [(count, milliseconds(cost)) for count, cost in figures["coins"].items()]
+    stubs = [(count, f"{pace:,.0f}") for count, pace in figures["stubs"].items()]
+    workers = [
+        (
+            count,
+            f"{of['market calls a slot']}",
+            f"{of['events a slot']}",
+            f"{of['slots with data']} of {of['slots']}",
+        )
+        for count, of in figures["workers"].items()
+    ]
+    return [
+        "![Milliseconds a slot](benchmarks-coins.svg)",
+        table(("coins", "a slot, until NATS has its event"), coins),
+        table(("API stubs", "events a second"), stubs),
+        table(("workers", "market calls a slot, at most", "events a slot", "slots with data"), workers),
+    ]
+
+
+def _footprint(figures: Figures) -> list[str]:
+    stub = figures["api_stub"]
+    return [
         table(
             ("", "start to first event", "idle memory", "idle CPU"),
             [
                 (name, f"{of['start']:.2f} s", f"{of['memory']:.0f} MB", f"{100 * of['cpu']:.2f} % of a core")
-                for name, of in footprint.items()
+                for name, of in figures.items()
             ],
         ),
         (
-            f"Under load the API stub takes {footprint['api_stub']['seconds an event'] * 1e6:.1f} us of CPU for an"
-            f" event, and has {footprint['api_stub']['memory of a part']:.0f} MB at a tenth of the events and"
-            f" {footprint['api_stub']['memory of all']:.0f} MB at all."
-        ),
-        "## Growth",
-        "![Milliseconds a slot](benchmarks-coins.svg)",
-        table(
-            ("coins", "a slot, until NATS has its event"),
-            [(count, milliseconds(cost)) for count, cost in growth["coins"].items()],
-        ),
-        table(("API stubs", "events a second"), [(count, f"{pace:,.0f}") for count, pace in growth["stubs"].items()]),
-        table(
-            ("workers", "market calls a slot, at most", "events a slot", "slots with data"),
-            [
-                (
-                    count,
-                    f"{of['market calls a slot']}",
-                    f"{of['events a slot']}",
-                    f"{of['slots with data']} of {of['slots']}",
-                )
-                for count, of in growth["workers"].items()
-            ],
+            f"Under load the API stub takes {stub['seconds an event'] * 1e6:.1f} us of CPU for an event, and has"
+            f" {stub['memory of a part']:.0f} MB at a tenth of the events and {stub['memory of all']:.0f} MB at all."
         ),
     ]
-    return "\n\n".join(parts) + "\n"
+
+
+SECTIONS: dict[str, Callable[[Figures], list[str]]] = {
+    "drain": _drain,
+    "latency": _latency,
+    "punctuality": _punctuality,
+    "growth": _growth,
+    "footprint": _footprint,
+}
