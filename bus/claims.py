@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 
-import nats.errors
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 from nats.js.errors import NoStreamResponseError
@@ -20,7 +19,7 @@ SUBJECT = "crypto.claims"
 HOLDS = 3600.0
 
 
-def config(replicas: int) -> StreamConfig:
+def stream_config(replicas: int) -> StreamConfig:
     """The stream that drops the second claim of an id as it would a second event. Nobody reads what it keeps.
 
     It is a file, because a server that starts again has no memory, and forgets the stream with it.
@@ -35,14 +34,6 @@ def config(replicas: int) -> StreamConfig:
         max_bytes=1024**2,
         num_replicas=replicas,
     )
-
-
-async def provision(js: JetStreamContext, replicas: int) -> None:
-    """Have the stream, with the settings of this version. Raises nats.errors.Error."""
-    try:
-        await js.add_stream(config(replicas))
-    except nats.errors.Error:
-        await js.update_stream(config(replicas))
 
 
 async def claim(connection: Connection, identity: str, replicas: int, patience: float) -> bool:
@@ -69,5 +60,5 @@ async def _claimed(connection: Connection, js: JetStreamContext, identity: str, 
         return await connection.unless_lost(publish())
     except NoStreamResponseError:
         # Nobody has provisioned this server.
-        await connection.unless_lost(js.add_stream(config(replicas)))
+        await connection.unless_lost(js.add_stream(stream_config(replicas)))
         return await connection.unless_lost(publish())

@@ -21,7 +21,7 @@ from nats.js.errors import ServiceUnavailableError
 from bus.config import Settings, redacted
 from bus.errors import JetStreamMissingError
 from bus.event import SUBJECT
-from bus.stream import STREAM, ensure_stream
+from bus.stream import STREAM, ensure_stream, stream_config
 
 T = TypeVar("T")
 
@@ -109,7 +109,7 @@ class Connection:
         """
         js = self.jetstream()
         try:
-            if await ensure_stream(js, replicas):
+            if await ensure_stream(js, stream_config(replicas)):
                 log.info("[NATS] Stream %s created", STREAM)
         except ServiceUnavailableError as error:
             raise JetStreamMissingError from error
@@ -121,13 +121,19 @@ class Connection:
     async def publish(self, body: bytes, headers: dict[str, str]) -> tuple[int | None, bool]:
         """The event's sequence in the stream (None with core NATS), and True if the stream had it already."""
         if self.js is None:
-            await self.nc.publish(SUBJECT, body, headers=headers)
-            await self.nc.flush(int(PUBLISH_TIMEOUT))
+            await self.unless_lost(self._sent(body, headers))
             return None, False
         ack = await self.unless_lost(
             self.js.publish(SUBJECT, body, timeout=PUBLISH_TIMEOUT, stream=STREAM, headers=dict(headers))
         )
         return ack.seq, bool(ack.duplicate)
+
+    async def _sent(self, body: bytes, headers: dict[str, str]) -> None:
+        """Over core NATS, and read by the server: it answers a PING that it has read behind it."""
+        await self.nc.publish(SUBJECT, body, headers=headers)
+        # nats-py sends the first PING at once, ahead of what is to be published.
+        for _ in range(2):
+            await self.nc.flush(int(PUBLISH_TIMEOUT))
 
     async def watch(self) -> str:
         """Return, with the reason, when the connection is of no more use, found by round trips."""

@@ -46,20 +46,20 @@ def consumer_config() -> ConsumerConfig:
     )
 
 
-async def ensure_stream(js: JetStreamContext, replicas: int) -> bool:
+async def ensure_stream(js: JetStreamContext, config: StreamConfig) -> bool:
     """Return True if the stream was missing and has been made. Raises nats.errors.Error."""
     try:
-        await js.stream_info(STREAM)
+        await js.stream_info(str(config.name))
     except NotFoundError:
-        await js.add_stream(stream_config(replicas))
+        await js.add_stream(config)
         return True
     return False
 
 
-async def update_stream(js: JetStreamContext, replicas: int) -> None:
+async def update_stream(js: JetStreamContext, config: StreamConfig) -> None:
     """Give the stream the settings of this version. Raises nats.errors.Error."""
-    if not await ensure_stream(js, replicas):
-        await js.update_stream(stream_config(replicas))
+    if not await ensure_stream(js, config):
+        await js.update_stream(config)
 
 
 async def ensure_consumer(js: JetStreamContext) -> bool:

@@ -9,7 +9,7 @@ import nats.errors
 from bus import claims
 from bus.client import Bus
 from bus.config import Settings
-from bus.stream import DURABLE, STREAM, update_consumer, update_stream
+from bus.stream import DURABLE, STREAM, stream_config, update_consumer, update_stream
 from provision.errors import ProvisionError
 
 log = logging.getLogger(__name__)
@@ -23,9 +23,9 @@ async def provision(settings: Settings, patience: float) -> None:
             log.warning("[NATS] No JetStream: there is no stream to make")
             return
         try:
-            await update_stream(connection.js, settings.stream_replicas)
+            for config in (stream_config, claims.stream_config):
+                await update_stream(connection.js, config(settings.stream_replicas))
             await update_consumer(connection.js)
-            await claims.provision(connection.js, settings.stream_replicas)
         except nats.errors.Error as error:
             raise ProvisionError(f"NATS: {error}") from error
     log.info("[NATS] Stream %s and consumer %s are ready", STREAM, DURABLE)

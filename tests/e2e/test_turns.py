@@ -101,11 +101,11 @@ async def test_several_workers_ask_the_market_once_for_a_slot(
     slot = Cron(EVERY).next(datetime.now(UTC))
     await asyncio.sleep((slot - datetime.now(UTC)).total_seconds() - 0.1)
     market.asked.clear()
+    hour = slot.strftime("%H:%M:%S")
+    said = re.compile(
+        rf"(Sent crypto.update event at {hour}|Another worker has sent the crypto.update event of .*{hour}Z)"
+    )
     for worker in workers:
-        hour = slot.strftime("%H:%M:%S")
-        said = re.compile(
-            rf"(Sent crypto.update event at {hour}|Another worker has sent the crypto.update event of .*{hour}Z)"
-        )
         await asyncio.to_thread(worker.wait_for_line, said, 15)
     assert len(market.asked) == 1
     assert "data" in (await bodies(publisher))[event.text(slot)]
@@ -142,6 +142,7 @@ async def test_after_three_that_asked_in_vain_the_event_goes_without_data(
     await asyncio.sleep((slot - datetime.now(UTC)).total_seconds() - 0.1)
     market.asked.clear()
     await asyncio.to_thread(worker.wait_for_line, f"[TURN] No event of {event.text(slot)} from any worker", 15)
+    assert market.asked == []
     await asyncio.to_thread(worker.wait_for_line, f"Sent crypto.update event at {slot:%H:%M:%S}", 15)
     assert "data" not in (await bodies(publisher))[event.text(slot)]
 
@@ -158,7 +159,7 @@ async def test_where_nats_does_not_tell_whose_turn_it_is_each_worker_asks(
         )
         if way != "core NATS":
             admin = await nats.connect(server.url, user="admin", password="a")
-            await claims.provision(admin.jetstream(), 1)
+            await admin.jetstream().add_stream(claims.stream_config(1))
             await admin.close()
         market.delay = 3
         workers = [stack.worker(**own, **market.market(name)) for name in ("one", "two")]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from nats.errors import ConnectionClosedError
 
+from bus.config import Settings
 from bus.connection import Connection
 
 
@@ -27,3 +29,23 @@ async def test_a_cancellation_in_the_instant_of_the_answer_ends_the_call(steps: 
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
+
+
+async def hang_up_behind_a_ping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A server that answers the PING of the connect and the next one, and then reads no more."""
+    writer.write(b'INFO {"server_id":"x","version":"2.10.0","headers":true,"max_payload":1048576}\r\n')
+    for _ in range(2):
+        await reader.readuntil(b"PING\r\n")
+        writer.write(b"PONG\r\n")
+    await asyncio.sleep(0.2)
+    writer.close()
+
+
+async def test_an_event_over_core_nats_is_sent_only_when_the_server_has_read_it() -> None:
+    server = await asyncio.start_server(hang_up_behind_a_ping, "127.0.0.1")
+    async with server:
+        connection = Connection(f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        await connection.open(Settings.load({}), "test")
+        with pytest.raises(ConnectionClosedError):
+            await asyncio.wait_for(connection.publish(b"{}", {}), 3)
+        await connection.close()

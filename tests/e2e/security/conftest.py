@@ -13,7 +13,7 @@ from nats.aio.client import Client
 
 import credentials.__main__ as one_shot
 from bus import claims
-from bus.stream import update_consumer, update_stream
+from bus.stream import stream_config, update_consumer, update_stream
 from credentials.config import Settings
 from stack.servers import Mongod, NatsServer
 
@@ -82,8 +82,8 @@ class Bastion:
     async def restore(self, admin: Client) -> None:
         """The streams, one of them with three events, one of those delivered, and the consumer."""
         js = admin.jetstream()
-        await update_stream(js, 1)
-        await claims.provision(js, 1)
+        for config in (stream_config, claims.stream_config):
+            await update_stream(js, config(1))
         await update_consumer(js)
         if (await js.stream_info("CRYPTO")).state.messages != 3:
             await js.purge_stream("CRYPTO")

@@ -63,8 +63,8 @@ ALLOWED = {
         "crypto.updates",
     },
 }
-# Who may publish on crypto.updates.
-PUBLISHERS = {"worker", "operator"}
+# Who may publish where.
+PUBLISHERS = {"crypto.updates": {"worker", "operator"}, "crypto.claims": {"worker"}}
 # What a user sends with a subject as its reply, for the server's answer to be taken for a command there.
 CARRIERS = {
     "worker": (
@@ -153,13 +153,13 @@ async def holes(bastion: Bastion, user: str) -> set[str]:
     for subject in SUBJECTS:
         if await hears(client, admin, subject) and subject not in ALLOWED[user]:
             found.add(f"subscribe {subject}")
-    await bastion.restore(admin)
-    before = await state(js)
-    if user not in PUBLISHERS:
-        await client.publish("crypto.updates", b"forged")
-        await client.flush(5)
-        if await state(js) != before:
-            found.add("publish crypto.updates")
+    for subject, publishers in PUBLISHERS.items():
+        await bastion.restore(admin)
+        before = await state(js)
+        await client.publish(subject, b"forged")
+        await settled(client)
+        if user not in publishers and await state(js) != before:
+            found.add(f"publish {subject}")
     return found
 
 
@@ -169,19 +169,19 @@ async def injections(bastion: Bastion, user: str) -> set[str]:
     client, js, found = await bastion.client(user), admin.jetstream(), set()
     for carrier in CARRIERS[user]:
         # Whoever may publish there has no need of a detour.
-        for command in [command for command in COMMANDS if command != "crypto.updates" or user not in PUBLISHERS]:
+        for command in [command for command in COMMANDS if user not in PUBLISHERS.get(command, ())]:
             for body in (b'{"batch":1,"no_wait":true}', b'{"seq":1}', b"+ACK", b'{"event":"CRYPTO_UPDATE"}'):
                 await bastion.restore(admin)
                 before = (await js.stream_info("CRYPTO")).state
                 await client.publish(carrier, body, reply=command)
-                await client.flush(5)
+                await settled(client)
                 await asyncio.sleep(0.02)
                 try:
                     after = (await js.stream_info("CRYPTO")).state
                 except Error:
                     found.add(f"{carrier} {command}")
                     continue
-                grown = int(carrier == "crypto.updates" and user in PUBLISHERS)
+                grown = int(carrier == "crypto.updates" and user in PUBLISHERS[carrier])
                 if (after.messages, after.last_seq) != (before.messages + grown, before.last_seq + grown):
                     found.add(f"{carrier} {command}")
     return found
@@ -200,7 +200,7 @@ async def test_without_the_configuration_the_same_attempts_find_the_holes(bastio
     assert found >= {f"{API}.{name}" for name in REQUESTS if not name.startswith("STREAM.RESTORE")} | {
         f"subscribe {subject}" for subject in SUBJECTS if subject != "$SYS.>"
     }
-    assert "publish crypto.updates" in found
+    assert found >= {f"publish {subject}" for subject in PUBLISHERS}
 
 
 @pytest.mark.parametrize("user", list(CARRIERS))

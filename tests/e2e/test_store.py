@@ -1,0 +1,62 @@
+"""What becomes of each document of a batch, in a real MongoDB."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+from pymongo.collection import Collection
+
+from api_stub.store import Store
+from stack.servers import Mongod
+
+NEW, LAST, THERE = {"_id": "new"}, {"_id": "last"}, {"_id": "there"}
+# BSON has no form for the one, and MongoDB takes no list as an id.
+UNENCODABLE, REFUSED = {"_id": "large", "v": 2**64}, {"_id": [1]}
+
+
+@pytest.fixture
+def events(mongod: Mongod) -> Iterator[Collection[dict[str, Any]]]:
+    with MongoClient[dict[str, Any]](mongod.url, directConnection=True) as client:
+        database = client[f"test_{uuid.uuid4().hex[:16]}"]
+        database.events.insert_one(dict(THERE))
+        yield database.events
+        client.drop_database(database.name)
+
+
+@pytest.fixture
+async def store(mongod: Mongod, events: Collection[dict[str, Any]]) -> AsyncIterator[Store]:
+    async with Store(mongod.url, events.database.name) as store:
+        yield store
+
+
+@pytest.mark.parametrize(
+    ("batch", "duplicates", "rejected"),
+    [
+        ([NEW, THERE, LAST], {1}, {}),
+        ([NEW, REFUSED, THERE, LAST], {2}, {1: "list|array"}),
+        ([UNENCODABLE, NEW, REFUSED, THERE, LAST], {3}, {0: "8-byte ints", 2: "list|array"}),
+        ([NEW, THERE, UNENCODABLE, THERE, UNENCODABLE, REFUSED, LAST], {1, 3}, {2: "8-byte", 4: "8-byte", 5: "array"}),
+        ([UNENCODABLE], set(), {0: "8-byte ints"}),
+        ([], set(), {}),
+    ],
+    ids=["encodable", "one refused", "one of each", "several", "none encodable", "empty"],
+)
+async def test_each_document_of_a_batch_is_stored_or_told_by_its_own_index(
+    store: Store,
+    events: Collection[dict[str, Any]],
+    batch: list[dict[str, Any]],
+    duplicates: set[int],
+    rejected: dict[int, str],
+) -> None:
+    written = await store.add_events([dict(document) for document in batch])
+    assert written.duplicates == duplicates
+    assert set(written.rejected) == set(rejected)
+    for index, words in rejected.items():
+        assert written.rejected[index].startswith("body: not storable: ")
+        assert any(word in written.rejected[index] for word in words.split("|"))
+    stored = {document["_id"] for document in events.find()}
+    assert stored == {"there"} | {document["_id"] for document in batch if document in (NEW, LAST)}
