@@ -99,7 +99,7 @@ class Delivery:
 
 
 class Consumer:
-    """Asks the server for as much as there is room for: `batch` being stored and `batch` on its way."""
+    """Asks the server for as much as there is room for: `batch` to be taken next and `batch` on its way."""
 
     def __init__(self, bus: Bus, batch: int) -> None:
         self._bus = bus
