@@ -25,7 +25,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 def benchmarks(scale: float) -> dict[str, Callable[[], dict[str, Any]]]:
     def of(whole: int) -> int:
-        return max(int(whole * scale), 1)
+        return max(int(whole * scale), 2)
 
     return {
         "drain": lambda: drain.measure(of(200_000), 3 if scale >= THOROUGH else 1),
@@ -50,6 +50,8 @@ def main() -> int:
     parser.add_argument("--docs", type=Path, default=DOCS, metavar="FOLDER")
     options = parser.parse_args()
     run = benchmarks(options.scale)
+    if unknown := [name for name in options.only if name not in run]:
+        parser.error(f"{unknown[0]}: not one of {', '.join(run)}")
     figures = {name: run[name]() for name in options.only or run}
     if options.only:
         print(json.dumps(figures, indent=2))  # noqa: T201 - for a person
