@@ -20,12 +20,14 @@ from benchmarks import drain, footprint, growth, latency, plot, punctuality, rep
 
 # From this scale on, a drain is the median of three.
 THOROUGH = 0.5
+# Below this one, a drain is over before its pace can be seen.
+SMALLEST = 0.05
 DOCS = Path(__file__).parents[1] / "docs"
 
 
 def benchmarks(scale: float) -> dict[str, Callable[[], dict[str, Any]]]:
     def of(whole: int) -> int:
-        return max(int(whole * scale), 2)
+        return int(whole * scale)
 
     return {
         "drain": lambda: drain.measure(of(200_000), 3 if scale >= THOROUGH else 1),
@@ -50,6 +52,8 @@ def main() -> int:
     parser.add_argument("--docs", type=Path, default=DOCS, metavar="FOLDER")
     options = parser.parse_args()
     run = benchmarks(options.scale)
+    if options.scale < SMALLEST:
+        parser.error(f"--scale {options.scale:g}: at least {SMALLEST}")
     if unknown := [name for name in options.only if name not in run]:
         parser.error(f"{unknown[0]}: not one of {', '.join(run)}")
     figures = {name: run[name]() for name in options.only or run}
