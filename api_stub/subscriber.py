@@ -94,6 +94,8 @@ class Subscriber:
         self, write: Callable[[Sequence[Document]], Awaitable[Written]], documents: Sequence[Document]
     ) -> Written:
         """Write until it succeeds: an outage of MongoDB holds the pipeline, and loses nothing. It is told once."""
+        if not documents:
+            return Written(set(), {})
         wait = FIRST_WAIT
         while True:
             try:

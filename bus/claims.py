@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, StorageType, StreamConfig
-from nats.js.errors import NoStreamResponseError
+from nats.js.errors import APIError, NoStreamResponseError
 
 from bus.connection import LINK_ERRORS, Connection
 from bus.event import MSG_ID
@@ -17,6 +18,9 @@ STREAM = "CRYPTO_CLAIMS"
 SUBJECT = "crypto.claims"
 # Seconds that a claim holds.
 HOLDS = 3600.0
+# What a cluster answers while the first claim of an id is on its way into the stream: JSStreamDuplicateMessageConflict
+# (nats-server/server/errors.json).
+IN_PROCESS = 10158
 
 
 def stream_config(replicas: int) -> StreamConfig:
@@ -45,20 +49,28 @@ async def claim(connection: Connection, identity: str, replicas: int, patience: 
     if connection.js is None or connection.is_refused(SUBJECT):
         return True
     try:
-        return await _claimed(connection, connection.js, identity, replicas, patience)
+        async with asyncio.timeout(patience):
+            return await _claimed(connection, connection.js, identity, replicas)
     except LINK_ERRORS as error:
         log.debug("[NATS] Claim of %s: %s", identity, error or type(error).__name__)
         return True
 
 
-async def _claimed(connection: Connection, js: JetStreamContext, identity: str, replicas: int, patience: float) -> bool:
+async def _claimed(connection: Connection, js: JetStreamContext, identity: str, replicas: int) -> bool:
     async def publish() -> bool:
-        ack = await js.publish(SUBJECT, timeout=patience, stream=STREAM, headers={MSG_ID: identity})
+        try:
+            ack = await js.publish(SUBJECT, stream=STREAM, headers={MSG_ID: identity})
+        except APIError as error:
+            if error.err_code == IN_PROCESS:
+                return False
+            raise
         return not ack.duplicate
 
     try:
         return await connection.unless_lost(publish())
     except NoStreamResponseError:
         # Nobody has provisioned this server.
+        if connection.is_refused(connection.api(f"STREAM.CREATE.{STREAM}")):
+            return True
         await connection.unless_lost(js.add_stream(stream_config(replicas)))
         return await connection.unless_lost(publish())

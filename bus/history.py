@@ -15,7 +15,7 @@ from nats.js.errors import NotFoundError
 
 from bus.connection import Connection
 from bus.errors import InvalidEventError
-from bus.event import MSG_ID, SUBJECT, parse
+from bus.event import MSG_ID, SUBJECT, is_later_part, parse
 from bus.stream import STREAM
 
 log = logging.getLogger(__name__)
@@ -42,10 +42,7 @@ async def newest(connection: Connection, feed: str, enough: Callable[[Published]
         return []
     found: list[Published] = []
     try:
-        last = await connection.js.get_last_msg(STREAM, SUBJECT)
-        if (event := _published(last, feed)) and enough(event):
-            return [event]
-        end = last.seq or 0
+        end = (await connection.js.get_last_msg(STREAM, SUBJECT)).seq or 0
         for number in range(end, max(end - LOOK_BACK, 0), -AT_ONCE):
             numbers = range(number, max(number - AT_ONCE, 0), -1)
             messages = await asyncio.gather(*(_get(connection.js, number) for number in numbers))
@@ -64,6 +61,17 @@ async def newest(connection: Connection, feed: str, enough: Callable[[Published]
     return found
 
 
+async def holds(connection: Connection, feed: str, slot: datetime) -> bool:
+    """True if the stream has the slot's event. Raises nats.errors.Error, also when there is none at all."""
+    if connection.js is None:
+        return False
+    # Mostly, it is the last message; and many workers may ask at once.
+    last = _published(await connection.js.get_last_msg(STREAM, SUBJECT), feed)
+    if last and last.slot == slot:
+        return True
+    return any(found.slot == slot for found in await newest(connection, feed, lambda found: found.slot <= slot))
+
+
 async def _get(js: JetStreamContext, number: int) -> RawStreamMsg | None:
     try:
         return await js.get_msg(STREAM, number)
@@ -74,7 +82,7 @@ async def _get(js: JetStreamContext, number: int) -> RawStreamMsg | None:
 def _published(message: RawStreamMsg, feed: str) -> Published | None:
     # A header that is not UTF-8 is no str.
     identity = str((message.headers or {}).get(MSG_ID, ""))
-    if not identity.startswith(f"{feed}@") or message.time is None:
+    if not identity.startswith(f"{feed}@") or is_later_part(identity) or message.time is None:
         return None
     try:
         return Published(parse(message.data or b"")["timestamp"], message.time)

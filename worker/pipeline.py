@@ -88,8 +88,12 @@ class Pipeline:
             elif self._market is None or await self._turns.first(slot):
                 made = await self._fetch(slot)
             else:
-                made = None  # another worker's
-                made = await self._stand_in(slot)
+                made = None  # another worker's, until it is known that it does not come
+                is_mine = await self._turns.later(slot)
+                if is_mine is not False:
+                    made = Event(timestamp=slot)
+                if is_mine:
+                    made = await self._fetch(slot)
         finally:
             if made:
                 self._outbox.add(made)
@@ -100,14 +104,6 @@ class Pipeline:
             log.info("[MARKET] %s is past, and its quotes with it: the event goes without data", event.text(slot))
             return Event(timestamp=slot)
         return await self._fetch(slot)
-
-    async def _stand_in(self, slot: datetime) -> Event | None:
-        """The event, if the worker whose turn it was does not bring it. A slot is never silent."""
-        is_mine = await self._turns.later(slot)
-        if is_mine is None:
-            log.warning("[TURN] No event of %s from any worker: the event goes without data", event.text(slot))
-            return Event(timestamp=slot)
-        return await self._fetch(slot) if is_mine else None
 
     async def _fetch(self, slot: datetime) -> Event:
         return await tick.make(slot, self._market, budget(self._cron, slot))

@@ -10,7 +10,6 @@ from bus import claims, event, history
 from bus.client import Bus
 from bus.connection import LINK_ERRORS
 from bus.errors import UnreachableError
-from bus.history import Published
 from worker.config import Settings
 from worker.cron import Cron
 from worker.metrics import LAST_SLOT
@@ -52,7 +51,10 @@ class Turns:
                 log.warning("[TURN] No event of %s from another worker: making it here", event.text(slot))
                 return True
         await asyncio.sleep(seconds)
-        return False if await self._is_published(slot) else None
+        if await self._is_published(slot):
+            return False
+        log.warning("[TURN] No event of %s from any worker: the event goes without data", event.text(slot))
+        return None
 
     async def _claim(self, slot: datetime, number: int) -> bool:
         identity = f"{event.identity(self._settings.feed, slot)}/{number}"
@@ -66,16 +68,11 @@ class Turns:
 
     async def _is_published(self, slot: datetime) -> bool:
         """False too where the server does not tell."""
-
-        def enough(published: Published) -> bool:
-            return published.slot <= slot
-
         try:
             connection = await self._bus.connection(0)
-            found = await connection.unless_lost(history.newest(connection, self._settings.feed, enough))
+            if not await connection.unless_lost(history.holds(connection, self._settings.feed, slot)):
+                return False
         except (*LINK_ERRORS, UnreachableError):
-            return False
-        if all(published.slot != slot for published in found):
             return False
         log.info("[TURN] Another worker has sent the crypto.update event of %s", event.text(slot))
         LAST_SLOT.set(slot.timestamp())

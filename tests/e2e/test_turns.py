@@ -7,7 +7,7 @@ import contextlib
 import json
 import re
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
@@ -17,6 +17,7 @@ from nats.aio.client import Client
 
 from bus import claims, event
 from bus.event import MSG_ID
+from stack.process import Process
 from stack.servers import NatsServer
 from tests.e2e.conftest import Stack, soon
 from worker.cron import Cron
@@ -92,14 +93,24 @@ async def bodies(publisher: Client) -> dict[str, dict[str, object]]:
     return {body["timestamp"]: body for body in found}
 
 
+async def ready(workers: Iterable[Process]) -> datetime:
+    """The next slot, a second away at least, once each worker is through with an earlier one."""
+    for worker in workers:
+        await asyncio.to_thread(worker.wait_for_line, re.compile(r"\[PUBLISH\]|\[TURN\] Another worker"), 30)
+    return Cron(EVERY).next(datetime.now(UTC) + timedelta(seconds=1))
+
+
+async def until(slot: datetime) -> None:
+    """Just before the slot."""
+    await asyncio.sleep((slot - datetime.now(UTC)).total_seconds() - 0.1)
+
+
 async def test_several_workers_ask_the_market_once_for_a_slot(
     stack: Stack, publisher: Client, market: CoinGecko
 ) -> None:
     workers = [stack.worker(SCHEDULE=EVERY, **market.market(f"w{number}")) for number in range(4)]
-    for worker in workers:
-        await asyncio.to_thread(worker.wait_for_line, "[CRON] Scheduled", 30)
-    slot = Cron(EVERY).next(datetime.now(UTC))
-    await asyncio.sleep((slot - datetime.now(UTC)).total_seconds() - 0.1)
+    slot = await ready(workers)
+    await until(slot)
     market.asked.clear()
     hour = slot.strftime("%H:%M:%S")
     said = re.compile(
@@ -107,8 +118,8 @@ async def test_several_workers_ask_the_market_once_for_a_slot(
     )
     for worker in workers:
         await asyncio.to_thread(worker.wait_for_line, said, 15)
-    assert len(market.asked) == 1
     assert "data" in (await bodies(publisher))[event.text(slot)]
+    assert len(market.asked) == 1
 
 
 async def test_a_worker_that_is_killed_while_it_asks_costs_no_slot(
@@ -116,10 +127,8 @@ async def test_a_worker_that_is_killed_while_it_asks_costs_no_slot(
 ) -> None:
     market.delay = 1.5
     workers = {name: stack.worker(SCHEDULE=EVERY, **market.market(name)) for name in ("one", "two")}
-    for worker in workers.values():
-        await asyncio.to_thread(worker.wait_for_line, "[CRON] Scheduled", 30)
-    slot = Cron(EVERY).next(datetime.now(UTC))
-    await asyncio.sleep((slot - datetime.now(UTC)).total_seconds() - 0.1)
+    slot = await ready(workers.values())
+    await until(slot)
     market.asked.clear()
     assert await soon(lambda: market.asked != [])
     first = market.asked[0]
@@ -135,11 +144,10 @@ async def test_after_three_that_asked_in_vain_the_event_goes_without_data(
     stack: Stack, publisher: Client, market: CoinGecko
 ) -> None:
     worker = stack.worker(SCHEDULE=EVERY, **market.market("last"))
-    await asyncio.to_thread(worker.wait_for_line, "[PUBLISH] Sent", 15)
-    slot = Cron(EVERY).next(datetime.now(UTC) + timedelta(seconds=1))
+    slot = await ready([worker])
     for number in (1, 2, 3):
         await claim(publisher, slot, number)
-    await asyncio.sleep((slot - datetime.now(UTC)).total_seconds() - 0.1)
+    await until(slot)
     market.asked.clear()
     await asyncio.to_thread(worker.wait_for_line, f"[TURN] No event of {event.text(slot)} from any worker", 15)
     assert market.asked == []

@@ -1,0 +1,83 @@
+"""Of many who claim a thing at once, one is told that it is theirs; in a cluster, too."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, ExitStack
+
+import nats.errors
+import pytest
+
+from bus import claims
+from bus.config import Settings
+from bus.connection import Connection
+from bus.stream import update_stream
+from stack import ports
+from stack.servers import NatsServer
+
+CLAIMANTS, ROUNDS = 15, 20
+DENIED = '["crypto.claims"]', '["$JS.API.STREAM.CREATE.>"]'
+
+
+@pytest.fixture
+def cluster() -> Iterator[list[NatsServer]]:
+    routes = [ports.free() for _ in range(3)]
+    told = ", ".join(f'"nats://127.0.0.1:{port}"' for port in routes)
+    with ExitStack() as closing:
+        yield [
+            closing.enter_context(
+                NatsServer(config=f'cluster {{ name: three, listen: "127.0.0.1:{port}", routes: [{told}] }}')
+            )
+            for port in routes
+        ]
+
+
+@pytest.fixture
+async def connections(cluster: list[NatsServer]) -> AsyncIterator[list[Connection]]:
+    """Each claimant's own, to each of the servers; the stream has three copies."""
+    async with AsyncExitStack() as closing:
+        found = []
+        for number in range(CLAIMANTS):
+            connection = Connection(cluster[number % 3].url)
+            await connection.open(Settings.load({}), "test")
+            closing.push_async_callback(connection.close)
+            connection.js = connection.jetstream()
+            found.append(connection)
+        await provisioned(found[0])
+        yield found
+
+
+async def provisioned(connection: Connection) -> None:
+    """The cluster first has to elect its leader."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return await update_stream(connection.jetstream(1), claims.stream_config(3))
+        except nats.errors.Error:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.2)
+
+
+@pytest.mark.timeout(120)
+async def test_in_a_cluster_one_of_those_who_claim_at_once_is_the_first(connections: list[Connection]) -> None:
+    for number in range(ROUNDS):
+        found = await asyncio.gather(*(claims.claim(connection, f"slot/{number}", 3, 5) for connection in connections))
+        assert sum(found) == 1
+
+
+@pytest.mark.parametrize("denied", DENIED, ids=["to publish", "to make the stream"])
+async def test_without_the_right_it_is_everybodys_within_the_patience(denied: str) -> None:
+    users = f"{{user: worker, password: p, permissions: {{publish: {{deny: {denied}}}}}}}"
+    with NatsServer(config=f"authorization {{ users: [{users}] }}") as server:
+        connection = Connection(server.url)
+        await connection.open(Settings.load({"NATS_USER": "worker", "NATS_PASSWORD": "p"}), "test")
+        connection.js = connection.jetstream()
+        # The first time, there is no answer; from then on, the refusal is known.
+        for patience, most in ((0.5, 1.0), (5, 0.5)):
+            begin = time.monotonic()
+            assert await claims.claim(connection, "slot/1", 1, patience)
+            assert time.monotonic() - begin < most
+        await connection.close()
