@@ -45,7 +45,7 @@ chaos: $(VENV)/.installed ## faults drawn from a seed; SEED, SECONDS, WORKERS, S
 	@$(RUN) tests.chaos --seconds $(or $(SECONDS),600) --workers $(or $(WORKERS),3) \
 		--stubs $(or $(STUBS),2) --rate $(or $(RATE),250) $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) $(if $(REPORT),--report $(REPORT))
 
-bench: $(VENV)/.bench ## limits and peers in the same run, into docs/benchmarks.md; SCALE=0.1 for a quick look
+bench: $(VENV)/.bench ## limits and peers in the same run, into docs/benchmarks.md; SCALE=0.1 for a quick look, printed only
 	@$(RUN) benchmarks $(if $(SCALE),--scale $(SCALE))
 
 lock: $(VENV)/.installed ## the images' pinned dependencies, with hashes

@@ -22,7 +22,7 @@ from stack.servers import Mongod, NatsServer
 # The slow ones get so many events at most.
 MOST = {"plain": 2_000}
 # Seconds between looks, and until it is no use to look on.
-POLL, PATIENCE = 0.1, 600.0
+POLL, PATIENCE = 0.05, 600.0
 
 
 class Rig:
@@ -49,22 +49,28 @@ class Rig:
         return events / float(result.stdout.split()[-1])
 
     def api_stub(self, count: int = 1) -> float:
-        """The events a second of so many API stubs but for the first tenth, which has their start, and the last.
+        """The events a second of so many API stubs, from when each of them stores, and but for the last tenth.
 
-        How many are stored then is what MongoDB says, so that the pace of looking does not matter.
+        How many are stored then is what MongoDB says, so that the pace of looking matters little.
         """
         services.provision(self.environ)
         with ExitStack() as closing:
-            for _ in range(count):
-                environ = self.environ | {"HTTP_PORT": str(ports.free())}
-                stub = Process([sys.executable, "-m", "api_stub"], env=environ, cwd=self.data)
+            stubs = [self._stub() for _ in range(count)]
+            for stub in stubs:
                 closing.callback(stub.stop)
-            begin, first = self.stored(self.events // 10)
+            for stub in stubs:
+                stub.wait_for_line("[EVENT] Stored", PATIENCE)
+            begin, first = self.stored(1)
             end, last = self.stored(self.events * 9 // 10)
             self.stored(self.events)
         self._client.crypto.drop_collection("events")
         asyncio.run(self._forget("api_stub"))
         return (last - first) / (end - begin)
+
+    def _stub(self) -> Process:
+        # It tells of each batch.
+        environ = self.environ | {"HTTP_PORT": str(ports.free()), "LOG_LEVEL": "info"}
+        return Process([sys.executable, "-m", "api_stub"], env=environ, cwd=self.data)
 
     def stored(self, count: int, every: float = POLL) -> tuple[float, int]:
         """When so many events were stored, and how many then were. It looks `every` so many seconds."""
