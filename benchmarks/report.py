@@ -137,8 +137,8 @@ def _footprint(figures: Figures) -> list[str]:
         ),
         (
             "The memory is that of a minute without work, the API stub's behind the load. Under load the API stub takes"
-            f" {stub['seconds an event'] * 1e6:.1f} us of CPU for an event, and has {stub['memory of a part']:.0f} MB at"
-            f" a tenth of the events and {stub['memory of all']:.0f} MB at all."
+            f" {stub['seconds an event'] * 1e6:.1f} us of CPU for an event, and has {stub['memory of a part']:.0f} MB"
+            f" at a tenth of the events and {stub['memory of all']:.0f} MB at all."
         ),
     ]
 
