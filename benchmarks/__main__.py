@@ -57,9 +57,11 @@ def main() -> int:
         parser.error(f"--scale {options.scale:g}: at least {SMALLEST}")
     if unknown := [name for name in options.only if name not in run]:
         parser.error(f"{unknown[0]}: not one of {', '.join(run)}")
+    if options.only and options.docs:
+        parser.error("--docs: goes with all of them")
     figures = {name: run[name]() for name in options.only or run}
+    print(json.dumps(figures, indent=2))  # noqa: T201 - for a person
     if options.only:
-        print(json.dumps(figures, indent=2))  # noqa: T201 - for a person
         return 0
     if folder := options.docs or (DOCS if options.scale == 1 else None):
         write(figures, options.scale, folder)

@@ -61,6 +61,10 @@ class Rig:
             for stub in stubs:
                 stub.wait_for_line("[EVENT] Stored", PATIENCE)
             begin, first = self.stored(1)
+            if first > self.events // 2:
+                raise RuntimeError(
+                    f"{first} of {self.events} events stored before each of {count} API stubs had started"
+                )
             end, last = self.stored(self.events * 9 // 10)
             self.stored(self.events)
         self._client.crypto.drop_collection("events")

@@ -67,7 +67,7 @@ def identity(feed: str, slot: datetime, part: int = 0) -> str:
 
 
 def is_later_part(identity: str) -> bool:
-    """True for part 2 and on. Part 1 is published last, so that with its id all of the event is there."""
+    """True for part 2 and on. Part 1 is published last: with it, all that its worker made is there."""
     return identity.partition("#")[2] not in ("", "1")
 
 

@@ -69,7 +69,9 @@ async def holds(connection: Connection, feed: str, slot: datetime) -> bool:
     last = _published(await connection.js.get_last_msg(STREAM, SUBJECT), feed)
     if last and last.slot == slot:
         return True
-    return any(found.slot == slot for found in await newest(connection, feed, lambda found: found.slot <= slot))
+    # Nothing that was stored before a slot is its event.
+    found = await newest(connection, feed, lambda found: found.slot == slot or found.stored < slot)
+    return any(published.slot == slot for published in found)
 
 
 async def _get(js: JetStreamContext, number: int) -> RawStreamMsg | None:

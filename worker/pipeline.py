@@ -88,11 +88,12 @@ class Pipeline:
             elif self._market is None or await self._turns.first(slot):
                 made = await self._fetch(slot)
             else:
-                made = None  # another worker's, until it is known that it does not come
+                # Stopped here, it leaves the slot to the others: its event without data would beat that of a slow one.
+                made = None
                 is_mine = await self._turns.later(slot)
-                if is_mine is not False:
+                if is_mine is None:
                     made = Event(timestamp=slot)
-                if is_mine:
+                elif is_mine:
                     made = await self._fetch(slot)
         finally:
             if made:

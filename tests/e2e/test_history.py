@@ -49,6 +49,14 @@ async def test_an_old_slot_that_was_published_last_does_not_hide_the_newest(conn
     assert not await history.holds(connection, "another", slots[-1])
 
 
+async def test_many_that_were_published_behind_it_do_not_hide_a_slot(connection: Connection) -> None:
+    slot = datetime.now(UTC).replace(microsecond=0)
+    await publish(connection, slot)
+    for number in range(50):
+        await publish(connection, NOON + number * QUARTER)
+    assert await history.holds(connection, "crypto", slot)
+
+
 async def test_an_event_is_there_when_its_first_part_is(connection: Connection) -> None:
     for part in (3, 2):
         await publish(connection, NOON, part)
