@@ -66,11 +66,12 @@ class Subscriber:
 
     async def handle(self, batch: Sequence[Delivery]) -> None:
         """Each delivery ends in `events` or in `dead_letters`, and then is acknowledged."""
+        received = datetime.now(UTC)
         good: list[tuple[Delivery, Document]] = []
         bad: list[tuple[Delivery, str]] = []
         for delivery in batch:
             try:
-                good.append((delivery, document(delivery)))
+                good.append((delivery, document(delivery, received)))
             except InvalidEventError as error:
                 bad.append((delivery, str(error)))
             except Exception as error:
@@ -113,9 +114,9 @@ class Subscriber:
                 return written
 
 
-def document(delivery: Delivery) -> dict[str, Any]:
+def document(delivery: Delivery, received: datetime) -> dict[str, Any]:
     """The event as `events` keeps it. Raises InvalidEventError."""
-    return stored(delivery.identity, delivery.body, delivery.seq, datetime.now(UTC))
+    return stored(delivery.identity, delivery.body, delivery.seq, received)
 
 
 def stored(identity: str, body: bytes, seq: int | None, received: datetime) -> dict[str, Any]:
@@ -138,9 +139,8 @@ def dead_letter(delivery: Delivery, reason: str) -> dict[str, Any]:
 def _tell(good: Sequence[tuple[Delivery, Document]], written: Written, bad: Sequence[tuple[Delivery, str]]) -> None:
     for delivery, reason in bad:
         log.warning("[EVENT] Invalid event format: %s (%s): moved to dead_letters", reason, _where(delivery))
-    stored = [pair for index, pair in enumerate(good) if index not in written.rejected]
-    if len(stored) > LINES:
-        log.info("[EVENT] Stored %d events, of which %d were there already", len(stored), len(written.duplicates))
+    if (stored := len(good) - len(written.rejected)) > LINES:
+        log.info("[EVENT] Stored %d events, of which %d were there already", stored, len(written.duplicates))
         return
     for index, (delivery, doc) in enumerate(good):
         if index in written.duplicates:

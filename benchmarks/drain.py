@@ -94,12 +94,12 @@ class Rig:
 
 
 def measure(events: int, rounds: int) -> dict[str, float]:
-    """Events a second of each, the median of the rounds."""
+    """Events a second of each, the median of the rounds. Each round has servers of its own."""
     names = ("insert_many", "receive", "api_stub", "faststream", "plain")
     paces: dict[str, list[float]] = {name: [] for name in names}
-    with ExitStack() as closing:
-        rig = Rig(closing, events)
-        for number in range(rounds):
+    for number in range(rounds):
+        with ExitStack() as closing:
+            rig = Rig(closing, events)
             for name in names if number % 2 else reversed(names):
                 with console.step(f"Round {number + 1}: {name}"):
                     paces[name].append(rig.api_stub() if name == "api_stub" else rig.contender(name))

@@ -42,7 +42,7 @@ SILENCE = 5.0
 # What the server says of a pull request: it stands and nothing is new; or it ended, with so many not delivered.
 IDLE, UNDELIVERED = "100", "Nats-Pending-Messages"
 # How the reply of a delivery begins, and how many tokens its two forms have.
-ACK, SHORT, LONG = ["$JS", "ACK"], 9, 11
+ACK, SHORT, LONG = "$JS.ACK.", 9, 11
 NEXT = f"CONSUMER.MSG.NEXT.{STREAM}.{DURABLE}"
 
 
@@ -63,7 +63,7 @@ class Delivery:
         tokens = message.reply.split(".")
         # $JS.ACK, in the longer form domain and account, then stream, consumer, times, seq and more (NATS ADR-15).
         at = 4 if len(tokens) == SHORT else 6 if len(tokens) >= LONG else None
-        if at and tokens[:2] == ACK and tokens[at].isdecimal() and tokens[at + 1].isdecimal():
+        if at and message.reply.startswith(ACK) and tokens[at].isdecimal() and tokens[at + 1].isdecimal():
             return cls(message, int(tokens[at + 1]), int(tokens[at]))
         return cls(message, None, 1)
 
@@ -199,13 +199,14 @@ class Consumer:
         self._asked += self._batch
 
     async def _receive(self, message: Msg) -> None:
-        headers = message.headers or {}
         if message.subject == SUBJECT:
             self._asked -= 1
             self._buffer.append(Delivery.of(message))
             self._arrived.set()
             self._heard = time.monotonic()
-        elif headers.get("Status") == IDLE or UNDELIVERED in headers:
+            return
+        headers = message.headers or {}
+        if headers.get("Status") == IDLE or UNDELIVERED in headers:
             self._asked -= 0 if headers.get("Status") == IDLE else int(headers[UNDELIVERED])
             self._heard = time.monotonic()
             self._changed.set()

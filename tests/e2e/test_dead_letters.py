@@ -87,7 +87,7 @@ def test_after_a_fix_of_the_consumer_all_are_replayed(stack: Stack) -> None:
 
 def test_an_event_is_replayed_as_the_subscriber_would_have_stored_it(stack: Stack) -> None:
     letter = bury(stack, GOOD)
-    stack.events.insert_one(document(delivery(GOOD)))
+    stack.events.insert_one(document(delivery(GOOD), datetime.now(UTC)))
     expected = stack.events.find_one_and_delete({"_id": KEY})
     assert run(stack, "replay", letter).status == 0
     found = stack.events.find_one({"_id": KEY})
@@ -142,7 +142,7 @@ def test_two_replays_at_once_store_each_event_once(stack: Stack) -> None:
 )
 async def test_a_letter_whose_id_another_event_has_is_kept(stack: Stack, mongo_url: str, other: bytes) -> None:
     letter = bury(stack, GOOD)
-    stack.events.insert_one(document(delivery(other)))
+    stack.events.insert_one(document(delivery(other), datetime.now(UTC)))
     before = list(stack.events.find())
     async with Store(mongo_url, stack.events.database.name) as store:
         with pytest.raises(TakenError, match=f"^another event is stored as {KEY}$"):
@@ -152,7 +152,7 @@ async def test_a_letter_whose_id_another_event_has_is_kept(stack: Stack, mongo_u
 
 async def test_an_event_that_came_again_from_elsewhere_in_the_stream_is_the_same(stack: Stack, mongo_url: str) -> None:
     letter = bury(stack, GOOD)
-    stack.events.insert_one(document(delivery(GOOD, seq=99)))
+    stack.events.insert_one(document(delivery(GOOD, seq=99), datetime.now(UTC)))
     async with Store(mongo_url, stack.events.database.name) as store:
         assert not await replay(store, await store.dead_letter(letter) or {})
     assert everything(stack) == [[KEY], []]
@@ -178,7 +178,7 @@ async def test_a_body_that_is_still_no_event_is_kept(
 
 
 def test_it_says_why_letters_are_kept_and_replays_the_others(stack: Stack) -> None:
-    stack.events.insert_one(document(delivery(GOOD.replace(b"1.0", b"1"), key="taken")))
+    stack.events.insert_one(document(delivery(GOOD.replace(b"1.0", b"1"), key="taken"), datetime.now(UTC)))
     bad, taken = bury(stack, BAD, 1), bury(stack, GOOD, 2, "taken")
     bury(stack, GOOD, 3, "good")
     done = run(stack, "replay", "--all")
@@ -232,7 +232,7 @@ async def test_nothing_that_a_publisher_wrote_is_obeyed_by_the_terminal(stack: S
     for body in (b"\x1b[2J\x07", b'{"event":"\\u001b[31m\\u202e"}', '{"event":"\u202e"}'.encode()):
         await publisher.publish("crypto.updates", body, headers={"x": "\x1b]0;title\x07\x9b"})
     assert await soon(lambda: stack.dead_letters.count_documents({}) == 3)
-    stack.events.insert_one(document(delivery(GOOD, key="\x1b[2J")))
+    stack.events.insert_one(document(delivery(GOOD, key="\x1b[2J"), datetime.now(UTC)))
     bury(stack, GOOD.replace(b"1.0", b"2.0"), 9, "\x1b[2J")
     letters = everything(stack)[1]
     shown = [run(stack, "list").lines, *(run(stack, "show", letter).lines for letter in letters)]
