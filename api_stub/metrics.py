@@ -88,7 +88,7 @@ class Metrics:
         """Of a batch: its events as they were written now, and how many became dead letters."""
         now = datetime.now(UTC)
         old = written.duplicates | written.rejected.keys()
-        new = [event for index, event in enumerate(events) if index not in old]
+        new = [event for index, event in enumerate(events) if index not in old] if old else events
         self._lag.observe([max((now - event["timestamp"]).total_seconds(), 0.0) for event in new])
         self._stored.inc(len(new))
         self.stored += len(new)

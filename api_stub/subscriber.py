@@ -78,7 +78,8 @@ class Subscriber:
                 # Else the message would come back for ever, and end the service each time.
                 log.exception("[EVENT] Not understood (%s)", _where(delivery))
                 bad.append((delivery, f"body: {type(error).__name__}"))
-        written = await self._retried(self._store.add_events, [d for _, d in good])
+        events = [doc for _, doc in good]
+        written = await self._retried(self._store.add_events, events)
         bad += [(good[index][0], reason) for index, reason in written.rejected.items()]
         buried = await self._retried(self._store.add_dead_letters, [dead_letter(*letter) for letter in bad])
         for index, reason in buried.rejected.items():
@@ -88,7 +89,7 @@ class Subscriber:
             if id(delivery) not in left:
                 await delivery.ack()
         dead = len(bad) - len(buried.rejected) - len(buried.duplicates)
-        self._metrics.count(batch, [d for _, d in good], written, dead)
+        self._metrics.count(batch, events, written, dead)
         _tell(good, written, [letter for letter in bad if id(letter[0]) not in left])
 
     async def _retried(
