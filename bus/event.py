@@ -66,11 +66,6 @@ def identity(feed: str, slot: datetime, part: int = 0) -> str:
     return f"{feed}@{text(slot)}" + (f"#{part}" if part else "")
 
 
-def is_later_part(identity: str) -> bool:
-    """True for part 2 and on. Part 1 is published last: with it, all that its worker made is there."""
-    return identity.partition("#")[2] not in ("", "1")
-
-
 def headers(feed: str, event: Event, msg_id: str) -> dict[str, str]:
     """The deduplication id, and CloudEvents in binary mode (CloudEvents NATS binding 1.0)."""
     return {

@@ -15,7 +15,7 @@ from nats.js.errors import NotFoundError
 
 from bus.connection import Connection
 from bus.errors import InvalidEventError
-from bus.event import MSG_ID, SUBJECT, is_later_part, parse
+from bus.event import MSG_ID, SUBJECT, parse
 from bus.stream import STREAM
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ async def _get(js: JetStreamContext, number: int) -> RawStreamMsg | None:
 def _published(message: RawStreamMsg, feed: str) -> Published | None:
     # A header that is not UTF-8 is no str.
     identity = str((message.headers or {}).get(MSG_ID, ""))
-    if not identity.startswith(f"{feed}@") or is_later_part(identity) or message.time is None:
+    if not identity.startswith(f"{feed}@") or message.time is None:
         return None
     try:
         return Published(parse(message.data or b"")["timestamp"], message.time)

@@ -52,10 +52,9 @@ def messages(whole: Event, feed: str, max_payload: int) -> list[tuple[str, Event
 async def publish(whole: Event, feed: str, bus: Bus, cron: Cron) -> list[Receipt]:
     """Publish the event, in parts if need be, until the server has acknowledged it."""
     max_payload = (await bus.connection()).nc.max_payload
-    # Backwards: to whoever looks for the event, it is there with its first part.
     receipts = [
         await bus.publish(event.encode(part), event.headers(feed, part, identity))
-        for identity, part in reversed(messages(whole, feed, max_payload))
+        for identity, part in messages(whole, feed, max_payload)
     ]
     at = whole.timestamp.astimezone(cron.zone).strftime("%H:%M:%S")
     if all(receipt.duplicate for receipt in receipts):
