@@ -45,7 +45,9 @@ def test_nats_down_for_ten_slots_and_the_worker_killed_in_the_middle(tmp_path: P
     assert all(event["data"] for event in evidence.events)
     # As MISSED_SLOTS=none has it, the last restart may cost a slot of its own.
     later = [slot.isoformat() for slot in evidence.feed.slots if slot > slots[-1]]
-    assert [told for told in violations(evidence) if not any(slot in told for slot in later)] == []
+    missed = [told for told in violations(evidence) if "'I4'" in told and any(slot in told for slot in later)]
+    assert len(missed) <= 1
+    assert [told for told in violations(evidence) if told not in missed] == []
 
 
 @pytest.mark.timeout(300)
