@@ -72,3 +72,4 @@ async def test_a_core_api_stub_that_is_told_to_stop_stores_what_it_was_sent(stac
     await publishing
     assert await soon(lambda: stack.events.count_documents(COUNTED) >= COUNT, 30)
     assert stack.events.count_documents(COUNTED) == COUNT
+    assert stack.dead_letters.count_documents({}) == 0
