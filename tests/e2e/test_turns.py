@@ -22,9 +22,8 @@ from stack.servers import NatsServer
 from tests.e2e.conftest import Stack, soon
 from worker.cron import Cron
 
-EVERY = "*/6 * * * * *"
 # Of the six seconds: three for the market, one of them until it is another worker's turn.
-STEP = timedelta(seconds=6)
+EVERY = "*/6 * * * * *"
 RIGHTS = '{publish: {deny: ["crypto.claims"]}}'
 
 
