@@ -17,9 +17,9 @@ from api_stub.server import serve
 from api_stub.state import State
 from api_stub.store import Store
 from api_stub.subscriber import Subscriber
-from bus import service
-from bus.client import Bus
-from bus.consumer import Consumer
+from crypto_updates.bus.client import Bus
+from crypto_updates.bus.consumer import Consumer
+from crypto_updates.service import lifecycle
 
 log = logging.getLogger(__name__)
 
@@ -55,4 +55,4 @@ async def serve_and_store(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(service.main(Settings, run))
+    sys.exit(lifecycle.main(Settings, run))

@@ -8,8 +8,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from api_stub.store import direct
-from bus import config
-from worker.timetable import Timetable
+from crypto_updates.clock.timetable import Timetable
+from crypto_updates.service import config
 
 
 def _mongo_url(url: str) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from api_stub.slots import SECOND, Stored
 from api_stub.store import Events
-from bus.event import identity
-from worker.timetable import BY_HAND
+from crypto_updates.bus.event import identity
+from crypto_updates.clock.slots import SECOND, Stored
+from crypto_updates.clock.timetable import BY_HAND
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 # Seconds from the slot to the event's arrival, computed by the server.

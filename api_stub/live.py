@@ -17,7 +17,7 @@ from typing import Self
 from api_stub.changes import BATCH, Change, Changes, Stream
 from api_stub.client import SKIPPED, Chunk, Client
 from api_stub.errors import FullError, HistoryLostError, StoreUnavailableError
-from bus import service
+from crypto_updates.service import lifecycle
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class Live:
         for client in self._clients:
             client.end()
         for task in self._tasks:
-            await service.ended(task)
+            await lifecycle.ended(task)
 
     @property
     def clients(self) -> int:

@@ -19,11 +19,11 @@ from prometheus_client.registry import Collector
 from api_stub.errors import StoreUnavailableError
 from api_stub.reader import Reader
 from api_stub.store import Document, Written
-from bus.client import Bus
-from bus.connection import LINK_ERRORS
-from bus.consumer import Delivery
-from bus.errors import UnreachableError
-from bus.stream import DURABLE, STREAM
+from crypto_updates.bus.client import Bus
+from crypto_updates.bus.connection import LINK_ERRORS
+from crypto_updates.bus.consumer import Delivery
+from crypto_updates.bus.errors import UnreachableError
+from crypto_updates.bus.stream import DURABLE, STREAM
 
 # Seconds for the servers' answers; a scrape goes without them rather than late.
 PATIENCE = 2.0

@@ -12,8 +12,8 @@ from pymongo import timeout
 from api_stub import feed, query
 from api_stub.errors import MissingError
 from api_stub.query import Query
-from api_stub.slots import Stored
 from api_stub.store import Events, available, connect
+from crypto_updates.clock.slots import Stored
 
 Document = dict[str, Any]
 

@@ -9,12 +9,13 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
-from api_stub import query, schema, slots
+from api_stub import query, schema
 from api_stub.errors import TooManyError
 from api_stub.problem import documented
 from api_stub.reader import Reader, encode
 from api_stub.schema import now
-from worker.timetable import Timetable
+from crypto_updates.clock import slots
+from crypto_updates.clock.timetable import Timetable
 
 JSON = "application/json"
 # The default span of prices.

@@ -10,16 +10,16 @@ from typing import Any
 
 import msgspec
 
-from api_stub import slots
 from api_stub.errors import StoreUnavailableError
 from api_stub.metrics import Metrics
 from api_stub.reader import Reader
-from bus import event
-from bus.client import Bus
-from bus.connection import LINK_ERRORS
-from bus.errors import UnreachableError
-from bus.stream import DURABLE, STREAM
-from worker.timetable import Timetable
+from crypto_updates.bus import event
+from crypto_updates.bus.client import Bus
+from crypto_updates.bus.connection import LINK_ERRORS
+from crypto_updates.bus.errors import UnreachableError
+from crypto_updates.bus.stream import DURABLE, STREAM
+from crypto_updates.clock import slots
+from crypto_updates.clock.timetable import Timetable
 
 # Seconds that an answer is good for, and that NATS and MongoDB have to give theirs.
 FRESH, PATIENCE = 2.0, 2.0

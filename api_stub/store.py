@@ -18,7 +18,7 @@ from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from api_stub.errors import BadDocumentError, StoreUnavailableError
-from bus.event import RESERVED
+from crypto_updates.bus.event import RESERVED
 
 Document = Mapping[str, Any]
 Events = AsyncCollection[dict[str, Any]]

@@ -13,9 +13,10 @@ from typing import Any
 from api_stub.errors import StoreUnavailableError
 from api_stub.metrics import Metrics
 from api_stub.store import Document, Store, Written
-from bus import event, service
-from bus.consumer import Consumer, Delivery
-from bus.errors import InvalidEventError
+from crypto_updates.bus import event
+from crypto_updates.bus.consumer import Consumer, Delivery
+from crypto_updates.bus.errors import InvalidEventError
+from crypto_updates.service import lifecycle
 
 log = logging.getLogger(__name__)
 
@@ -47,14 +48,14 @@ class Subscriber:
                     group.create_task(self._store_on())
         finally:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(service.GRACE):
+                async with asyncio.timeout(lifecycle.GRACE):
                     await self._finish()
 
     async def _store_on(self) -> None:
         allowed = time.monotonic()
         while True:
             batch = await self._consumer.take()
-            await service.finished(self.handle(batch))
+            await lifecycle.finished(self.handle(batch))
             if self._rate:
                 allowed = max(allowed, time.monotonic() - 1 / self._rate) + len(batch) / self._rate
                 await asyncio.sleep(allowed - time.monotonic())

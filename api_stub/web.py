@@ -20,8 +20,8 @@ from api_stub.problem import documented
 from api_stub.reader import Reader
 from api_stub.state import State
 from api_stub.store import Store
-from bus.client import Bus
-from worker.timetable import Timetable
+from crypto_updates.bus.client import Bus
+from crypto_updates.clock.timetable import Timetable
 
 PAGE = Path(__file__).parent / "page"
 STREAM: dict[int | str, dict[str, Any]] = {

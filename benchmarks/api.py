@@ -25,11 +25,12 @@ from typing import Any
 import nats
 from pymongo import MongoClient
 
-from api_stub.slots import percentile
-from bus.event import identity, text
-from stack import console, guard, ports, services
-from stack.process import Process
-from stack.servers import Mongod, NatsServer
+from crypto_updates.bus.event import identity, text
+from crypto_updates.clock.slots import percentile
+from crypto_updates.local import guard, ports
+from crypto_updates.local.process import Process
+from crypto_updates.local.servers import Mongod, NatsServer
+from stack import console, services
 
 PATHS = ("/stats?coin=bitcoin", "/deviation?coin=bitcoin", "/events")
 COINS = ("bitcoin", "ethereum", "matic-network")

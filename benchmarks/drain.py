@@ -15,9 +15,10 @@ import nats
 from pymongo import MongoClient
 
 from benchmarks.backlog import fill
-from stack import console, guard, ports, services
-from stack.process import Process
-from stack.servers import Mongod, NatsServer
+from crypto_updates.local import guard, ports
+from crypto_updates.local.process import Process
+from crypto_updates.local.servers import Mongod, NatsServer
+from stack import console, services
 
 # The slow ones get so many events at most.
 MOST = {"plain": 2_000}

@@ -9,8 +9,9 @@ from contextlib import ExitStack
 import psutil
 
 from benchmarks.drain import Rig
-from stack import console, ports
-from stack.process import Process
+from crypto_updates.local import ports
+from crypto_updates.local.process import Process
+from stack import console
 
 MEGABYTE = 1024**2
 # The API stub's memory is compared from so large a part of the events on.

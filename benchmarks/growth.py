@@ -19,10 +19,11 @@ import nats
 from benchmarks.backlog import FIRST
 from benchmarks.drain import Rig
 from benchmarks.quantile import p50
-from bus.client import Bus
-from stack import console, guard, ports, services
-from stack.process import Process
-from stack.servers import NatsServer
+from crypto_updates.bus.client import Bus
+from crypto_updates.local import guard, ports
+from crypto_updates.local.process import Process
+from crypto_updates.local.servers import NatsServer
+from stack import console, services
 from worker import tick
 from worker.config import Settings
 from worker.market import open_market

@@ -18,9 +18,10 @@ from pymongo import AsyncMongoClient, WriteConcern
 
 from benchmarks.backlog import body, document, identity
 from benchmarks.quantile import p50, p99
-from stack import guard, ports, services
-from stack.process import Process
-from stack.servers import Mongod, NatsServer
+from crypto_updates.local import guard, ports
+from crypto_updates.local.process import Process
+from crypto_updates.local.servers import Mongod, NatsServer
+from stack import services
 
 Client = AsyncMongoClient[dict[str, Any]]
 # The first ones, which wait for the start of the API stub and of all connections, do not count.

@@ -19,7 +19,7 @@ from datetime import datetime
 from socket import SO_RCVBUF, SOL_SOCKET, socket
 from typing import Any
 
-from api_stub.slots import percentile
+from crypto_updates.clock.slots import percentile
 
 ASKED = b"GET /events/stream HTTP/1.1\r\nHost: localhost\r\n\r\n"
 TOKEN = re.compile(rb"^id: (\w+)$", re.MULTILINE)

@@ -23,9 +23,10 @@ from typing import Any
 from playwright.sync_api import Browser, sync_playwright
 
 from benchmarks.api import fill
-from stack import console, guard, ports, services
-from stack.process import Process
-from stack.servers import Mongod, NatsServer
+from crypto_updates.local import guard, ports
+from crypto_updates.local.process import Process
+from crypto_updates.local.servers import Mongod, NatsServer
+from stack import console, services
 
 BINARIES = ("chromium", "chromium-browser", "google-chrome")
 TIMES = """() => {

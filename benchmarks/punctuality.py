@@ -16,7 +16,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 
 from benchmarks.quantile import p50, p99
-from worker.cron import Cron
+from crypto_updates.clock.cron import Cron
 from worker.scheduler import Scheduler
 
 # Calls a function at each slot, until the event is set.

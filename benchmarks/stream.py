@@ -30,10 +30,11 @@ import nats
 from pymongo import MongoClient
 
 from benchmarks.api import quotes
-from bus.event import text
-from stack import console, guard, ports, services
-from stack.process import Process
-from stack.servers import Mongod, NatsServer
+from crypto_updates.bus.event import text
+from crypto_updates.local import guard, ports
+from crypto_updates.local.process import Process
+from crypto_updates.local.servers import Mongod, NatsServer
+from stack import console, services
 
 # Seconds between looks, and until it is no use to look on.
 POLL, PATIENCE = 0.02, 180.0

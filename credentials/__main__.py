@@ -6,11 +6,11 @@ import logging
 import sys
 from pathlib import Path
 
-from bus import service
 from credentials import servers
 from credentials.config import Settings
 from credentials.errors import CredentialError
 from credentials.vault import Vault, put
+from crypto_updates.service import lifecycle
 
 log = logging.getLogger(__name__)
 
@@ -81,4 +81,4 @@ def _pem(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(service.main(Settings, run, lasting=False))
+    sys.exit(lifecycle.main(Settings, run, lasting=False))

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from bus import config
+from crypto_updates.service import config
 
 # Shorter ones can be guessed from outside; the servers do not slow a guesser down.
 SHORTEST = 16

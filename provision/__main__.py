@@ -6,8 +6,8 @@ import asyncio
 import logging
 import sys
 
-from bus import service
-from bus.errors import UnreachableError
+from crypto_updates.bus.errors import UnreachableError
+from crypto_updates.service import lifecycle
 from provision import database, streams
 from provision.config import Settings
 from provision.errors import ProvisionError
@@ -29,4 +29,4 @@ async def run(settings: Settings) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(service.main(Settings, run, lasting=False))
+    sys.exit(lifecycle.main(Settings, run, lasting=False))

@@ -12,11 +12,11 @@ from pymongo.uri_parser import parse_uri
 
 from api_stub.query import BY_COIN, LETTERS_FIRST, NEWEST_FIRST
 from api_stub.store import direct
-from bus.config import redacted
+from crypto_updates.local.replica_set import await_primary, initiate
+from crypto_updates.service.config import redacted
 from provision import users
 from provision.config import Settings
 from provision.errors import ProvisionError
-from provision.replica_set import await_primary, initiate
 
 log = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ import logging
 
 import nats.errors
 
-from bus import claims
-from bus.client import Bus
-from bus.config import Settings
-from bus.stream import DURABLE, STREAM, stream_config, update_consumer, update_stream
+from crypto_updates.bus import claims
+from crypto_updates.bus.client import Bus
+from crypto_updates.bus.stream import DURABLE, STREAM, stream_config, update_consumer, update_stream
+from crypto_updates.service.config import Settings
 from provision.errors import ProvisionError
 
 log = logging.getLogger(__name__)

@@ -19,12 +19,14 @@ from nats.js.errors import NotFoundError, ServiceUnavailableError
 from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 
-from api_stub import feed, slots
+from api_stub import feed
 from api_stub.store import brief
-from bus import history, service
-from bus.connection import LINK_ERRORS, Connection
-from bus.errors import JetStreamMissingError
-from bus.stream import DURABLE, STREAM
+from crypto_updates.bus import history
+from crypto_updates.bus.connection import LINK_ERRORS, Connection
+from crypto_updates.bus.errors import JetStreamMissingError
+from crypto_updates.bus.stream import DURABLE, STREAM
+from crypto_updates.clock import slots
+from crypto_updates.service import lifecycle
 from stack import checks, console, report
 from stack.report import Audit, Flow
 from stack.target import FailedError, Settings, Stack
@@ -52,7 +54,7 @@ def run(argv: list[str]) -> int:
         asked = since(options.since, now)
     except ValueError as error:
         parser.error(str(error))
-    return service.main(Settings, lambda settings: audit(settings, asked, now, as_json=options.json), lasting=False)
+    return lifecycle.main(Settings, lambda settings: audit(settings, asked, now, as_json=options.json), lasting=False)
 
 
 def since(span: str, now: datetime) -> datetime:
@@ -76,7 +78,9 @@ def since(span: str, now: datetime) -> datetime:
 async def audit(settings: Settings, asked: datetime, now: datetime, *, as_json: bool) -> int:
     """Print the audit and return the exit status."""
     if settings.log_level != "debug":
-        logging.getLogger("bus").setLevel(logging.CRITICAL)  # what it tells would stand in the middle of the output
+        logging.getLogger("crypto_updates").setLevel(
+            logging.CRITICAL
+        )  # what it tells would stand in the middle of the output
     try:
         async with AsyncExitStack() as closing:
             done = await _made(Stack(settings, closing), asked, now)

@@ -18,14 +18,15 @@ from nats.js.errors import NotFoundError, ServiceUnavailableError
 from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 
-from api_stub import feed, slots
+from api_stub import feed
 from api_stub.store import brief, direct
-from bus.client import Bus
-from bus.config import redacted
-from bus.connection import LINK_ERRORS, Connection, reason
-from bus.errors import JetStreamMissingError
-from bus.event import text
-from bus.stream import DAY, DURABLE, STREAM, consumer_config, stream_config
+from crypto_updates.bus.client import Bus
+from crypto_updates.bus.connection import LINK_ERRORS, Connection, reason
+from crypto_updates.bus.errors import JetStreamMissingError
+from crypto_updates.bus.event import text
+from crypto_updates.bus.stream import DAY, DURABLE, STREAM, consumer_config, stream_config
+from crypto_updates.clock import slots
+from crypto_updates.service.config import redacted
 from stack.target import API, FailedError, SkippedError, Stack
 
 # Seconds for an answer.

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import NoReturn
 
-from stack.errors import StackError
+from crypto_updates.local.errors import StackError
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _COLOURS = {"worker": 36, "api_stub": 35, "provision": 33}

@@ -18,8 +18,8 @@ from api_stub.config import StoreSettings
 from api_stub.errors import BadDocumentError, StoreUnavailableError, TakenError
 from api_stub.store import Store
 from api_stub.subscriber import printable
-from bus import service
-from bus.errors import InvalidEventError
+from crypto_updates.bus.errors import InvalidEventError
+from crypto_updates.service import lifecycle
 from stack import console, letter
 from stack.replay import identity, replay
 
@@ -32,7 +32,7 @@ def run(argv: list[str]) -> int:
     options = _arguments(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # publishers write what the output may have no characters for
-    return service.main(StoreSettings, functools.partial(_carried_out, options), lasting=False)
+    return lifecycle.main(StoreSettings, functools.partial(_carried_out, options), lasting=False)
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:

@@ -6,9 +6,9 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from crypto_updates.local.process import Process
+from crypto_updates.local.servers import Mongod, NatsServer, Server
 from stack import console, services
-from stack.process import Process
-from stack.servers import Mongod, NatsServer, Server
 
 # What the user's own servers may ask for. Those of the demo ask for nothing.
 _NO_SECRETS = {"NATS_CREDS": "", "NATS_CA": ""}

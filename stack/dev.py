@@ -9,10 +9,11 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from stack import console, ports, services
-from stack.errors import StackError
-from stack.process import Process
-from stack.servers import Mongod, NatsServer, Server
+from crypto_updates.local import ports
+from crypto_updates.local.errors import StackError
+from crypto_updates.local.process import Process
+from crypto_updates.local.servers import Mongod, NatsServer, Server
+from stack import console, services
 
 _ROOT = Path(__file__).parents[1]
 _DOTENV = Path(".env")
@@ -58,7 +59,7 @@ def run(argv: list[str]) -> int:
 
 def state(name: str) -> State:
     """The files that a service is made of, with the time of their last change."""
-    folders = (_ROOT / name, _ROOT / "bus")
+    folders = (_ROOT / name, _ROOT / "crypto_updates")
     files = [path for folder in folders for path in folder.rglob("*") if path.suffix in _SUFFIXES]
     found = set()
     for path in [*files, _DOTENV]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from api_stub.subscriber import printable
-from bus.event import text
+from crypto_updates.bus.event import text
 
 Letter = Mapping[str, Any]
 HEX = 16

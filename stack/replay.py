@@ -7,7 +7,7 @@ from typing import Any
 from api_stub.errors import BadDocumentError, TakenError
 from api_stub.store import Document, Store
 from api_stub.subscriber import stored
-from bus.event import MSG_ID
+from crypto_updates.bus.event import MSG_ID
 
 
 def identity(letter: Document) -> str:

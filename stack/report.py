@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from api_stub.slots import Gap, Row, percentile
-from bus.event import text
+from crypto_updates.bus.event import text
+from crypto_updates.clock.slots import Gap, Row, percentile
 
 # Gaps that the table names; JSON has all.
 NAMED = 20

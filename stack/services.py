@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from stack import console, guard, ports
-from stack.errors import NotReadyError, StackError
-from stack.process import Process
-from stack.servers import Server
+from crypto_updates.local import guard, ports
+from crypto_updates.local.errors import NotReadyError, StackError
+from crypto_updates.local.process import Process
+from crypto_updates.local.servers import Server
+from stack import console
 
 # They stop in the reverse order: the worker before what stores its events.
 NAMES = ("api_stub", "worker")

@@ -14,11 +14,11 @@ from pymongo.errors import PyMongoError
 
 from api_stub.config import StoreSettings
 from api_stub.store import Events
-from bus import event
-from bus.connection import LINK_ERRORS, Connection
-from bus.event import Event
-from bus.stream import STREAM
-from stack.errors import StackError
+from crypto_updates.bus import event
+from crypto_updates.bus.connection import LINK_ERRORS, Connection
+from crypto_updates.bus.event import Event
+from crypto_updates.bus.stream import STREAM
+from crypto_updates.local.errors import StackError
 from worker import config
 
 # From body and headers to the sequence in the stream, and True if the stream had the event already.

@@ -15,8 +15,8 @@ from typing import NamedTuple
 from pymongo.errors import PyMongoError
 
 from api_stub.store import brief
-from bus import service
-from bus.connection import LINK_ERRORS
+from crypto_updates.bus.connection import LINK_ERRORS
+from crypto_updates.service import lifecycle
 from stack import checks, console
 from stack.target import FailedError, Settings, SkippedError, Stack
 
@@ -63,13 +63,13 @@ class Outcome(NamedTuple):
 def run(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m stack verify", description=__doc__, epilog=VARIABLES)
     parser.parse_args(argv)
-    return service.main(Settings, verify)
+    return lifecycle.main(Settings, verify)
 
 
 async def verify(settings: Settings) -> int:
     """Print a line for each check, and return 0 if all hold."""
     if settings.log_level != "debug":
-        logging.getLogger("bus").setLevel(logging.CRITICAL)  # it tells of the disconnect that is on purpose
+        logging.getLogger("crypto_updates").setLevel(logging.CRITICAL)  # it tells of the disconnect that is on purpose
     try:
         async with AsyncExitStack() as closing:
             return await _all(Stack(settings, closing))

@@ -9,13 +9,13 @@ import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
-from bus import service
-from bus.client import Bus
-from bus.config import ConfigError
-from bus.errors import UnreachableError
+from crypto_updates.bus.client import Bus
+from crypto_updates.bus.errors import UnreachableError
+from crypto_updates.clock.cron import Cron
+from crypto_updates.service import lifecycle
+from crypto_updates.service.config import ConfigError
 from worker import health, once
 from worker.config import Settings
-from worker.cron import Cron
 from worker.market import Market, MarketError, open_market
 from worker.outbox import Outbox
 from worker.pipeline import Pipeline
@@ -96,4 +96,4 @@ async def forever(settings: Settings, cron: Cron, market: Market | None, outbox:
 
 if __name__ == "__main__":
     parsed = arguments()
-    sys.exit(service.main(Settings, lambda settings: run(settings, parsed), lasting=not parsed.once))
+    sys.exit(lifecycle.main(Settings, lambda settings: run(settings, parsed), lasting=not parsed.once))

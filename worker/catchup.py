@@ -7,10 +7,10 @@ from collections.abc import Collection, Container, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
-from bus.history import Published
-from worker.cron import Cron
+from crypto_updates.bus.history import Published
+from crypto_updates.clock.cron import Cron
+from crypto_updates.clock.timetable import BY_HAND
 from worker.metrics import MISSED
-from worker.timetable import BY_HAND
 
 log = logging.getLogger(__name__)
 

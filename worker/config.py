@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo
 
-from bus import config
-from worker.timetable import Timetable
+from crypto_updates.clock.timetable import Timetable
+from crypto_updates.service import config
 
 
 def _coins(coins: tuple[str, ...]) -> tuple[str, ...]:

@@ -6,12 +6,12 @@ import asyncio
 import logging
 from datetime import UTC, datetime
 
-from bus import event
-from bus.client import Bus
-from bus.errors import BusError
+from crypto_updates.bus import event
+from crypto_updates.bus.client import Bus
+from crypto_updates.bus.errors import BusError
+from crypto_updates.clock.cron import Cron
 from worker import tick
 from worker.config import Settings
-from worker.cron import Cron
 from worker.market import Market
 
 log = logging.getLogger(__name__)

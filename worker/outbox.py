@@ -12,8 +12,8 @@ from typing import Any, Self
 
 import msgspec
 
-from bus.config import ConfigError
-from bus.event import Event, encode, text
+from crypto_updates.bus.event import Event, encode, text
+from crypto_updates.service.config import ConfigError
 from worker.journal import BrokenError, Journal
 from worker.metrics import MISSED, OUTBOX
 

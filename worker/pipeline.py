@@ -9,16 +9,17 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 
-from bus import event, history, service
-from bus.client import Bus
-from bus.connection import LINK_ERRORS
-from bus.event import Event
+from crypto_updates.bus import event, history
+from crypto_updates.bus.client import Bus
+from crypto_updates.bus.connection import LINK_ERRORS
+from crypto_updates.bus.event import Event
+from crypto_updates.clock.cron import Cron
+from crypto_updates.clock.timetable import budget
+from crypto_updates.service import lifecycle
 from worker import catchup, tick
 from worker.config import Settings
-from worker.cron import Cron
 from worker.market import Market
 from worker.outbox import Outbox
-from worker.timetable import budget
 from worker.turn import Turns
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ class Pipeline:
                 group.create_task(self._deliver())
         finally:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(service.GRACE):
+                async with asyncio.timeout(lifecycle.GRACE):
                     while not self._gaps and (waiting := self._outbox.oldest()):
                         await self._publish(waiting)
 
@@ -77,7 +78,7 @@ class Pipeline:
     async def _collect(self) -> None:
         while True:
             slot = await self._slots.get()
-            await service.finished(self._make(slot))
+            await lifecycle.finished(self._make(slot))
             self._slots.task_done()
 
     async def _make(self, slot: datetime) -> None:
@@ -115,7 +116,7 @@ class Pipeline:
             while self._gaps:
                 await self._catch_up()
             if waiting := self._outbox.oldest():
-                await service.finished(self._publish(waiting))
+                await lifecycle.finished(self._publish(waiting))
             else:
                 await self._news.wait()
 
@@ -138,7 +139,7 @@ class Pipeline:
         catchup.tell(missed, policy, self._cron)
         try:
             while wanted:
-                await service.finished(self._make(wanted.pop(0)))
+                await lifecycle.finished(self._make(wanted.pop(0)))
         finally:
             # Also when the worker is stopped, if what was being made is the last.
             if not wanted:

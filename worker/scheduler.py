@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import schedule
 
-from worker.cron import Cron
+from crypto_updates.clock.cron import Cron
 
 logger = logging.getLogger(__name__)
 

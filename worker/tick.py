@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 
-from bus import event
-from bus.client import Bus, Receipt
-from bus.event import Event
-from worker.cron import Cron
+from crypto_updates.bus import event
+from crypto_updates.bus.client import Bus, Receipt
+from crypto_updates.bus.event import Event
+from crypto_updates.clock.cron import Cron
 from worker.market import Market, MarketError
 from worker.metrics import FETCH_FAILURES, LAST_SLOT, PUBLISHED
 

@@ -6,14 +6,14 @@ import asyncio
 import logging
 from datetime import datetime
 
-from bus import claims, event, history
-from bus.client import Bus
-from bus.connection import LINK_ERRORS
-from bus.errors import UnreachableError
+from crypto_updates.bus import claims, event, history
+from crypto_updates.bus.client import Bus
+from crypto_updates.bus.connection import LINK_ERRORS
+from crypto_updates.bus.errors import UnreachableError
+from crypto_updates.clock.cron import Cron
+from crypto_updates.clock.timetable import budget
 from worker.config import Settings
-from worker.cron import Cron
 from worker.metrics import LAST_SLOT
-from worker.timetable import budget
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright
 
-from stack.servers import Mongod
+from crypto_updates.local.servers import Mongod
 from tests.browser.site import Site
 from tests.browser.visit import Visit
 from tests.e2e.conftest import Stack, stack

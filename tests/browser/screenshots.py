@@ -22,9 +22,10 @@ import msgspec
 from playwright.sync_api import Browser, sync_playwright
 from pymongo import AsyncMongoClient
 
-from bus.event import identity
-from stack import console, guard, ports, services
-from stack.servers import Mongod, NatsServer
+from crypto_updates.bus.event import identity
+from crypto_updates.local import guard, ports
+from crypto_updates.local.servers import Mongod, NatsServer
+from stack import console, services
 from tests.browser.conftest import BINARIES
 from worker.market.simulated import Simulated
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from nats.aio.client import Client
 
-from bus.event import identity, text
-from stack import ports
-from stack.process import Process
-from stack.servers import Mongod
+from crypto_updates.bus.event import identity, text
+from crypto_updates.local import ports
+from crypto_updates.local.process import Process
+from crypto_updates.local.servers import Mongod
 from tests.e2e.conftest import Stack, soon
 
 QUARTER = timedelta(minutes=15)

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from playwright.async_api import Page
 
-from stack.servers import Mongod
+from crypto_updates.local.servers import Mongod
 from tests.browser.site import Site, newest, now, quote
 from tests.browser.visit import Visit, comes
 

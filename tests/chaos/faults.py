@@ -12,8 +12,8 @@ from functools import partial
 
 from nats.js.errors import NotFoundError
 
-from bus.stream import ACK_WAIT, DURABLE, STREAM
-from stack.errors import NotReadyError
+from crypto_updates.bus.stream import ACK_WAIT, DURABLE, STREAM
+from crypto_updates.local.errors import NotReadyError
 from tests.chaos import client
 from tests.chaos.member import Member
 from tests.chaos.proxy import Proxy

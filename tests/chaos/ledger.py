@@ -12,7 +12,7 @@ from typing import Any, Self
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from bus.stream import DURABLE, STREAM
+from crypto_updates.bus.stream import DURABLE, STREAM
 from tests.chaos import client
 from tests.chaos.checker import Consumer
 

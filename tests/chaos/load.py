@@ -14,8 +14,8 @@ from typing import Self
 from nats.aio.client import Client
 from nats.js.errors import APIError, NoStreamResponseError
 
-from bus.event import MSG_ID, SUBJECT
-from bus.stream import STREAM
+from crypto_updates.bus.event import MSG_ID, SUBJECT
+from crypto_updates.bus.stream import STREAM
 from tests.chaos import client
 from tests.chaos.history import History, Operation, Result
 

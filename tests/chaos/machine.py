@@ -10,15 +10,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from stack import ports
-from stack.servers import Mongod, NatsServer
+from crypto_updates.clock.cron import Cron
+from crypto_updates.local import ports
+from crypto_updates.local.servers import Mongod, NatsServer
 from tests.chaos.checker import Consumer, Feed, Violation, check
 from tests.chaos.disk import Disk, power_cut
 from tests.chaos.history import History
 from tests.chaos.ledger import FEED, Ledger, eventually
 from tests.chaos.load import Load
 from tests.chaos.member import Service
-from worker.cron import Cron
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 CRON = Cron("* * * * * *")

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol, Self
 
-from stack.errors import StackError
-from stack.process import Process
+from crypto_updates.local.errors import StackError
+from crypto_updates.local.process import Process
 
 ROOT = Path(__file__).parents[2]
 # Seconds between two looks of a keeper.

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import Self
 
-from stack import ports
+from crypto_updates.local import ports
 
 CHUNK = 65_536
 # Makes closing a socket send RST.

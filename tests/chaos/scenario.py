@@ -20,9 +20,9 @@ from pymongo import WriteConcern
 
 from api_stub.errors import StoreUnavailableError
 from api_stub.store import Store
-from bus.event import MSG_ID, SUBJECT, encode, parse, text
-from bus.stream import DAY, STREAM, stream_config
-from stack.process import Process
+from crypto_updates.bus.event import MSG_ID, SUBJECT, encode, parse, text
+from crypto_updates.bus.stream import DAY, STREAM, stream_config
+from crypto_updates.local.process import Process
 from tests.chaos import scribe
 from tests.chaos.checker import Document, Violation, check
 from tests.chaos.disk import Disk, power_cut

@@ -8,7 +8,7 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from bus.event import Event, text
+from crypto_updates.bus.event import Event, text
 from worker.outbox import Outbox
 
 FEED = "crypto"

@@ -12,14 +12,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from stack import ports
-from stack.errors import NotReadyError
-from stack.servers import Mongod, NatsServer, Server
+from crypto_updates.clock.cron import Cron
+from crypto_updates.local import ports
+from crypto_updates.local.errors import NotReadyError
+from crypto_updates.local.servers import Mongod, NatsServer, Server
 from tests.chaos.checker import Consumer, Feed, Recovery
 from tests.chaos.ledger import FEED, Ledger, eventually
 from tests.chaos.member import Member, Service, clock
 from tests.chaos.proxy import Proxy
-from worker.cron import Cron
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 # Seconds for everything to be up, or to have been started again.

@@ -10,7 +10,7 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from stack.servers import Mongod, Server
+from crypto_updates.local.servers import Mongod, Server
 from tests.chaos.disk import Disk
 from tests.chaos.ledger import eventually
 from tests.chaos.machine import Machine

@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 import pytest
 from nats.aio.client import Client
 
-from bus import service
-from bus.client import Bus
-from bus.config import Settings
-from bus.consumer import Consumer
-from bus.event import MSG_ID
-from bus.stream import DURABLE, STREAM
-from stack.servers import NatsServer
+from crypto_updates.bus.client import Bus
+from crypto_updates.bus.consumer import Consumer
+from crypto_updates.bus.event import MSG_ID
+from crypto_updates.bus.stream import DURABLE, STREAM
+from crypto_updates.local.servers import NatsServer
+from crypto_updates.service import lifecycle
+from crypto_updates.service.config import Settings
 from tests.chaos import client
 from tests.chaos.proxy import Proxy
 
@@ -41,7 +41,7 @@ class Services:
                 if any(int(delivery.identity) > first for delivery in batch):
                     return time.monotonic() - begin
         finally:
-            await service.ended(publishing)
+            await lifecycle.ended(publishing)
 
     async def _publish(self) -> None:
         while True:

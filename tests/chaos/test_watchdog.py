@@ -13,8 +13,8 @@ import pytest
 from nats.errors import Error
 from nats.js.api import StreamConfig
 
-from stack import ports
-from stack.process import Process
+from crypto_updates.local import ports
+from crypto_updates.local.process import Process
 from tests.chaos.disk import Disk
 from tests.chaos.ledger import eventually
 

@@ -15,13 +15,13 @@ import httpx
 import nats
 from nats.aio.client import Client
 
-from stack import ports
+from crypto_updates.local import ports
 
 T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
 NAME = "crypto-updates-test"
-PARTS = ("compose.yaml", ".dockerignore", "nats", "bus", "worker", "api_stub")
+PARTS = ("compose.yaml", ".dockerignore", "nats", "crypto_updates", "worker", "api_stub")
 PARTS += ("credentials", "provision", "secrets", "stack", "watchdog")
 PORTS = {"NATS_PORT": 4222, "MONGO_PORT": 27017, "HTTP_PORT": 8080}
 

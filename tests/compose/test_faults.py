@@ -10,9 +10,9 @@ from functools import partial
 import pytest
 from pymongo import MongoClient
 
-from bus.client import Bus
-from bus.config import Settings
-from bus.event import MSG_ID
+from crypto_updates.bus.client import Bus
+from crypto_updates.bus.event import MSG_ID
+from crypto_updates.service.config import Settings
 from tests.compose.project import ROOT, Project, eventually, must
 
 pytestmark = pytest.mark.timeout(180)

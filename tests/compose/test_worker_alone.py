@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import nats
 import pytest
 
-from stack import ports
-from stack.servers import NatsServer
+from crypto_updates.local import ports
+from crypto_updates.local.servers import NatsServer
 from tests.compose.project import ROOT, docker, must
 
 pytestmark = pytest.mark.timeout(300)

@@ -13,10 +13,10 @@ from nats.aio.client import Client
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from stack import ports
-from stack.plugin import Service
-from stack.process import Process
-from stack.servers import Mongod, NatsServer
+from crypto_updates.harness.plugin import Service
+from crypto_updates.local import ports
+from crypto_updates.local.process import Process
+from crypto_updates.local.servers import Mongod, NatsServer
 
 
 class Stack:

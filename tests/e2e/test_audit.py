@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import pytest
 from nats.aio.client import Client
 
-from bus.event import identity, text
-from stack import ports
-from stack.servers import NatsServer
+from crypto_updates.bus.event import identity, text
+from crypto_updates.local import ports
+from crypto_updates.local.servers import NatsServer
 from tests.e2e.conftest import Stack, eventually, soon
 
 QUARTER = timedelta(minutes=15)

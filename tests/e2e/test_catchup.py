@@ -11,8 +11,8 @@ import nats
 import pytest
 from nats.aio.client import Client
 
-from stack import ports
-from stack.process import Process
+from crypto_updates.local import ports
+from crypto_updates.local.process import Process
 from tests.e2e.conftest import Stack, eventually, gaps, publish_raw, soon
 
 MISSED = "[CRON] Missed schedules"

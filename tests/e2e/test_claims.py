@@ -10,12 +10,12 @@ from contextlib import AsyncExitStack, ExitStack
 import nats.errors
 import pytest
 
-from bus import claims
-from bus.config import Settings
-from bus.connection import Connection
-from bus.stream import update_stream
-from stack import ports
-from stack.servers import NatsServer
+from crypto_updates.bus import claims
+from crypto_updates.bus.connection import Connection
+from crypto_updates.bus.stream import update_stream
+from crypto_updates.local import ports
+from crypto_updates.local.servers import NatsServer
+from crypto_updates.service.config import Settings
 
 CLAIMANTS, ROUNDS = 15, 20
 DENIED = '["crypto.claims"]', '["$JS.API.STREAM.CREATE.>"]'

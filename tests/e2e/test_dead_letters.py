@@ -17,9 +17,9 @@ from nats.aio.msg import Msg
 from api_stub.errors import BadDocumentError, TakenError
 from api_stub.store import Store
 from api_stub.subscriber import dead_letter, document
-from bus.consumer import Delivery
-from bus.errors import InvalidEventError
-from stack import ports
+from crypto_updates.bus.consumer import Delivery
+from crypto_updates.bus.errors import InvalidEventError
+from crypto_updates.local import ports
 from stack.replay import replay
 from tests.e2e.conftest import Stack, soon
 

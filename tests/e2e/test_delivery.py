@@ -11,11 +11,11 @@ import nats
 import pytest
 from nats.aio.client import Client
 
-from bus.client import Bus
-from bus.config import Settings
-from bus.errors import UnreachableError
-from stack.plugin import Service
-from stack.servers import NatsServer
+from crypto_updates.bus.client import Bus
+from crypto_updates.bus.errors import UnreachableError
+from crypto_updates.harness.plugin import Service
+from crypto_updates.local.servers import NatsServer
+from crypto_updates.service.config import Settings
 from tests.e2e.conftest import Stack, eventually
 
 SLOT = "2023-11-21T14:30:00Z"

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from stack.plugin import Service
-from stack.process import Process
+from crypto_updates.harness.plugin import Service
+from crypto_updates.local.process import Process
 
 ROOT = Path(__file__).parents[2]
 Starter = Callable[..., Process]
@@ -176,7 +176,7 @@ def test_it_keeps_the_data_in_a_folder_that_it_shares_with_no_other_demo(demo: S
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A copy of the project where the services are run from."""
-    for package in ("bus", "worker", "api_stub", "provision", "stack"):
+    for package in ("crypto_updates", "worker", "api_stub", "provision", "stack"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from nats.aio.client import Client
 
-from bus import event, history
-from bus.config import Settings
-from bus.connection import Connection
-from bus.event import Event
-from bus.stream import stream_config, update_stream
+from crypto_updates.bus import event, history
+from crypto_updates.bus.connection import Connection
+from crypto_updates.bus.event import Event
+from crypto_updates.bus.stream import stream_config, update_stream
+from crypto_updates.service.config import Settings
 from tests.e2e.conftest import Stack
 
 QUARTER = timedelta(minutes=15)

@@ -12,10 +12,10 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 from prometheus_client.parser import text_string_to_metric_families
 
-from bus.event import text
-from stack import ports
-from stack.process import Process
-from stack.servers import Mongod, NatsServer
+from crypto_updates.bus.event import text
+from crypto_updates.local import ports
+from crypto_updates.local.process import Process
+from crypto_updates.local.servers import Mongod, NatsServer
 from tests.e2e.conftest import Stack, eventually, soon
 
 

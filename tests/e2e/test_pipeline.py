@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
-from bus.stream import ACK_WAIT
-from stack import ports
-from stack.process import Process
-from stack.servers import Mongod
+from crypto_updates.bus.stream import ACK_WAIT
+from crypto_updates.local import ports
+from crypto_updates.local.process import Process
+from crypto_updates.local.servers import Mongod
 from tests.e2e.conftest import Stack, eventually, gaps, soon
 
 

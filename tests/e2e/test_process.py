@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from stack.errors import LineMissingError
-from stack.plugin import Service
-from stack.process import Process
+from crypto_updates.harness.plugin import Service
+from crypto_updates.local.errors import LineMissingError
+from crypto_updates.local.process import Process
 
 
 class Ready(contextlib.AbstractContextManager[Process]):

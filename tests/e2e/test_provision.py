@@ -3,7 +3,7 @@
 import nats
 from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 
-from bus.stream import ACK_WAIT, DAY
+from crypto_updates.bus.stream import ACK_WAIT, DAY
 from tests.e2e.conftest import Stack
 
 

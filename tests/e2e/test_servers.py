@@ -16,10 +16,10 @@ import nats
 import pytest
 from pymongo import MongoClient
 
-from stack import binaries, guard, ports
-from stack.errors import BinaryBrokenError, BinaryMissingError, NotReadyError, PortTakenError
-from stack.process import Process
-from stack.servers import Mongod, NatsServer, Server
+from crypto_updates.local import binaries, guard, ports
+from crypto_updates.local.errors import BinaryBrokenError, BinaryMissingError, NotReadyError, PortTakenError
+from crypto_updates.local.process import Process
+from crypto_updates.local.servers import Mongod, NatsServer, Server
 
 ROOT = Path(__file__).parents[2]
 MONGO_LOADER = "mongod: error while loading shared libraries: libcrypto.so.1.1: cannot open shared object file"
@@ -28,7 +28,7 @@ GLIBC_LOADER = "mongod: /lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.34' no
 # Says what it has started, and then waits to be killed.
 PARENT = """
 import sys, time
-from stack.servers import Mongod, NatsServer
+from crypto_updates.local.servers import Mongod, NatsServer
 with NatsServer() as nats, Mongod() as mongo:
     print(nats.pid, mongo.pid, nats.data, mongo.data, flush=True)
     time.sleep(60)

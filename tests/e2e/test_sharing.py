@@ -6,7 +6,7 @@ import time
 import pytest
 from nats.aio.client import Client
 
-from stack.process import Process
+from crypto_updates.local.process import Process
 from tests.e2e.conftest import Stack, soon
 
 COUNT = 3000

@@ -11,7 +11,7 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 
 from api_stub.store import Store
-from stack.servers import Mongod
+from crypto_updates.local.servers import Mongod
 
 NEW, LAST, THERE = {"_id": "new"}, {"_id": "last"}, {"_id": "there"}
 # BSON has no form for the one, and MongoDB takes no list as an id.

@@ -15,10 +15,10 @@ import httpx
 import pytest
 from nats.aio.client import Client
 
-from bus.event import text
-from stack import ports
-from stack.process import Process
-from stack.servers import Mongod
+from crypto_updates.bus.event import text
+from crypto_updates.local import ports
+from crypto_updates.local.process import Process
+from crypto_updates.local.servers import Mongod
 from tests.e2e.conftest import Stack, eventually, soon
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

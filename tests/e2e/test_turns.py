@@ -15,12 +15,12 @@ import nats
 import pytest
 from nats.aio.client import Client
 
-from bus import claims, event
-from bus.event import MSG_ID
-from stack.process import Process
-from stack.servers import NatsServer
+from crypto_updates.bus import claims, event
+from crypto_updates.bus.event import MSG_ID
+from crypto_updates.clock.cron import Cron
+from crypto_updates.local.process import Process
+from crypto_updates.local.servers import NatsServer
 from tests.e2e.conftest import Stack, soon
-from worker.cron import Cron
 
 # Of the six seconds: three for the market, one of them until it is another worker's turn.
 EVERY = "*/6 * * * * *"

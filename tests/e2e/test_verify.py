@@ -19,12 +19,13 @@ from nats.js.errors import NotFoundError
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
-from bus.event import SUBJECT, identity, text
-from bus.stream import DURABLE, STREAM
-from stack import ports, verify
-from stack.plugin import Service
-from stack.process import Process
-from stack.servers import Mongod, NatsServer
+from crypto_updates.bus.event import SUBJECT, identity, text
+from crypto_updates.bus.stream import DURABLE, STREAM
+from crypto_updates.harness.plugin import Service
+from crypto_updates.local import ports
+from crypto_updates.local.process import Process
+from crypto_updates.local.servers import Mongod, NatsServer
+from stack import verify
 
 CHECKS = [check.name for check in verify.CHECKS]
 

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bus.history import Published
+from crypto_updates.bus.history import Published
+from crypto_updates.clock.cron import Cron
 from worker import catchup
 from worker.catchup import Policy
-from worker.cron import Cron
 from worker.metrics import MISSED
 
 QUARTERS = Cron("*/15 * * * *")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from bus.config import ConfigError, Settings, redacted
+from crypto_updates.service.config import ConfigError, Settings, redacted
 
 Write = Callable[[bytes], str]
 

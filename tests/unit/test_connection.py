@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from nats.errors import ConnectionClosedError
 
-from bus.config import Settings
-from bus.connection import Connection
+from crypto_updates.bus.connection import Connection
+from crypto_updates.service.config import Settings
 
 
 async def test_a_connection_that_was_never_opened_can_be_closed() -> None:

@@ -8,10 +8,10 @@ import bcrypt
 import pytest
 
 import credentials.__main__ as one_shot
-from bus.config import ConfigError
 from credentials import vault
 from credentials.config import Settings
 from credentials.errors import CredentialError
+from crypto_updates.service.config import ConfigError
 
 FOLDERS = ("home", "nats", "mongo", "provision", "worker", "api_stub", "stack")
 OWN = "a password of one's own"

@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo
 import pytest
 import schedule
 
-from bus.history import Published
+from crypto_updates.bus.history import Published
+from crypto_updates.clock.cron import Cron
 from worker import catchup
-from worker.cron import Cron
 from worker.scheduler import SlotJob
 
 START, END = datetime(2020, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)

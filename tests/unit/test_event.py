@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.event import Event, Quote, encode, headers, identity, split, text
+from crypto_updates.bus.event import Event, Quote, encode, headers, identity, split, text
 
 SLOT = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
 BARE = Event(timestamp=SLOT)

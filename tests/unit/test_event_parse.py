@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.errors import InvalidEventError
-from bus.event import MAX_DEPTH, RESERVED, Event, Quote, encode, parse
+from crypto_updates.bus.errors import InvalidEventError
+from crypto_updates.bus.event import MAX_DEPTH, RESERVED, Event, Quote, encode, parse
 
 SLOT = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
 START = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"'

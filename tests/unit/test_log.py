@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bus.log import JsonFormatter, setup
+from crypto_updates.service.log import JsonFormatter, setup
 
-NAMES = ("", "bus", "worker", "api_stub", "provision", "stack", "__main__")
+NAMES = ("", "crypto_updates", "worker", "api_stub", "provision", "stack", "__main__")
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def _own_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def record(message: str, *args: object) -> logging.LogRecord:
-    made = logging.LogRecord("bus.client", logging.WARNING, __file__, 1, message, args, None)
+    made = logging.LogRecord("crypto_updates.bus.client", logging.WARNING, __file__, 1, message, args, None)
     made.created = datetime(2023, 11, 21, 14, 30, 0, 250_000, UTC).timestamp()
     return made
 
@@ -35,7 +35,7 @@ def test_a_json_line_has_time_level_logger_and_message() -> None:
     assert json.loads(JsonFormatter().format(record("Connected to %s after %d s", "nats://one", 3))) == {
         "time": "2023-11-21T14:30:00.250+00:00",
         "level": "warning",
-        "logger": "bus.client",
+        "logger": "crypto_updates.bus.client",
         "message": "Connected to nats://one after 3 s",
     }
 
@@ -67,10 +67,13 @@ def test_text_is_the_message_alone(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.usefixtures("_own_logging")
 def test_json_goes_to_standard_output_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
     setup("info", "json")
-    for name in ("bus.client", "api_stub.subscriber"):
+    for name in ("crypto_updates.bus.client", "api_stub.subscriber"):
         logging.getLogger(name).warning("said")
     out, err = capsys.readouterr()
-    assert [json.loads(line)["logger"] for line in out.splitlines()] == ["bus.client", "api_stub.subscriber"]
+    assert [json.loads(line)["logger"] for line in out.splitlines()] == [
+        "crypto_updates.bus.client",
+        "api_stub.subscriber",
+    ]
     assert err == ""
 
 
@@ -78,7 +81,14 @@ def test_json_goes_to_standard_output_line_by_line(capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(("level", "said"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)])
 def test_the_level_is_that_of_our_loggers(level: str, said: int, capsys: pytest.CaptureFixture[str]) -> None:
     setup(level, "text")
-    for name in ("bus.client", "worker.tick", "api_stub.store", "provision.streams", "stack.demo", "__main__"):
+    for name in (
+        "crypto_updates.bus.client",
+        "worker.tick",
+        "api_stub.store",
+        "provision.streams",
+        "stack.demo",
+        "__main__",
+    ):
         logger = logging.getLogger(name)
         for speak in (logger.debug, logger.info, logger.warning, logger.error):
             speak("said")

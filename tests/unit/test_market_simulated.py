@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.event import Quote
+from crypto_updates.bus.event import Quote
 from worker.market.simulated import Simulated
 
 SLOT = datetime(2026, 1, 1, 0, 0, tzinfo=UTC)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
-from bus.config import ConfigError
-from bus.event import Event, Quote
+from crypto_updates.bus.event import Event, Quote
+from crypto_updates.service.config import ConfigError
 from worker import outbox as module
 from worker.journal import APPLICATION_ID, BrokenError, Journal
 from worker.outbox import Outbox

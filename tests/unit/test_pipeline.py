@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bus.client import Bus
-from bus.event import Event, Quote
+from crypto_updates.bus.client import Bus
+from crypto_updates.bus.event import Event, Quote
 from worker.config import Settings
 from worker.outbox import Outbox
 from worker.pipeline import Pipeline

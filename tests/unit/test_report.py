@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api_stub.slots import Gap, Row
+from crypto_updates.clock.slots import Gap, Row
 from stack import report
 from stack.audit import since
 from stack.report import Audit, Flow

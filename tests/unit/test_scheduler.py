@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import schedule
 
+from crypto_updates.clock.cron import Cron
 from worker import scheduler
-from worker.cron import Cron
 from worker.scheduler import MAX_WAIT, Clock, Scheduler, SlotJob, utc_now
 
 START = datetime(2023, 11, 21, 14, 20, tzinfo=UTC)

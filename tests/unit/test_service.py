@@ -14,20 +14,20 @@ from pathlib import Path
 
 import pytest
 
-from bus import service
+from crypto_updates.service import lifecycle
 
 ROOT = Path(__file__).parents[2]
 
 # A service that is told by its argument how to go on once it runs.
 SERVICE = """
 import asyncio, sys
-from bus import service
-from bus.config import Settings
+from crypto_updates.service import lifecycle
+from crypto_updates.service.config import Settings
 
 async def run(settings):
     print("running", flush=True)
     if sys.argv[1] == "work":
-        await service.finished(work())
+        await lifecycle.finished(work())
     return int(sys.argv[1])
 
 async def work():
@@ -36,8 +36,8 @@ async def work():
     finally:
         print("flushed", flush=True)
 
-service.GRACE = 0.1
-sys.exit(service.main(Settings, run))
+lifecycle.GRACE = 0.1
+sys.exit(lifecycle.main(Settings, run))
 """
 
 
@@ -64,7 +64,7 @@ def test_a_bad_configuration_exits_2_with_a_line_for_each_value_on_stderr(tmp_pa
         tmp_path, "-m", "worker", LOG_LEVEL="loud", SCHEDULE="soon", NATS_URL="nats://localhost:4222"
     ) as process:
         out, err = process.communicate(timeout=20)
-    assert (process.returncode, out) == (service.BAD_CONFIG, "")
+    assert (process.returncode, out) == (lifecycle.BAD_CONFIG, "")
     first, second = err.splitlines()
     assert first == "LOG_LEVEL=loud: accepted: debug, info, warning or error"
     assert second.startswith("SCHEDULE=soon: ")
@@ -94,7 +94,7 @@ async def test_work_in_hand_is_finished_when_the_service_is_cancelled() -> None:
         await may_end.wait()
         ended.set()
 
-    task = asyncio.create_task(service.finished(work()))
+    task = asyncio.create_task(lifecycle.finished(work()))
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.sleep(0)
@@ -105,7 +105,7 @@ async def test_work_in_hand_is_finished_when_the_service_is_cancelled() -> None:
 
 
 async def test_work_that_does_not_end_is_given_up_after_the_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "GRACE", 0.05)
+    monkeypatch.setattr(lifecycle, "GRACE", 0.05)
     stopped = asyncio.Event()
 
     async def work() -> None:
@@ -115,7 +115,7 @@ async def test_work_that_does_not_end_is_given_up_after_the_grace(monkeypatch: p
             stopped.set()
 
     began = time.monotonic()
-    task = asyncio.create_task(service.finished(work()))
+    task = asyncio.create_task(lifecycle.finished(work()))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -129,4 +129,4 @@ async def test_what_the_work_raises_is_passed_on() -> None:
         raise LookupError
 
     with pytest.raises(LookupError):
-        await service.finished(work())
+        await lifecycle.finished(work())

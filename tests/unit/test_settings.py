@@ -12,7 +12,7 @@ from dotenv import dotenv_values
 import api_stub.config
 import credentials.config
 import worker.config
-from bus.config import ConfigError, Settings
+from crypto_updates.service.config import ConfigError, Settings
 
 EXAMPLE = Path(__file__).parents[2] / ".env.example"
 SHARED = set(Settings.model_fields)

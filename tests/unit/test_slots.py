@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api_stub import slots
-from api_stub.slots import Gap, Row, Stored
-from worker.cron import Cron
+from crypto_updates.clock import slots
+from crypto_updates.clock.cron import Cron
+from crypto_updates.clock.slots import Gap, Row, Stored
 
 QUARTERS = Cron("*/15 * * * *")
 NOON = datetime(2023, 11, 21, 12, tzinfo=UTC)

@@ -11,7 +11,7 @@ from pymongo.errors import ServerSelectionTimeoutError
 
 from api_stub.errors import BadDocumentError, StoreUnavailableError
 from api_stub.store import DUPLICATE, MAX_DOCUMENT, _encode, _sort_out, brief, direct
-from bus.event import MAX_DEPTH
+from crypto_updates.bus.event import MAX_DEPTH
 
 SLOT = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
 

@@ -10,8 +10,8 @@ from nats.aio.msg import Msg
 
 from api_stub import store, subscriber
 from api_stub.subscriber import MAX_RAW, dead_letter, document
-from bus.consumer import Delivery
-from bus.errors import InvalidEventError
+from crypto_updates.bus.consumer import Delivery
+from crypto_updates.bus.errors import InvalidEventError
 
 SLOT = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
 STORED = SLOT + timedelta(seconds=2)

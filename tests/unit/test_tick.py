@@ -7,15 +7,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bus import event
-from bus.event import Event, Quote
+from crypto_updates.bus import event
+from crypto_updates.bus.event import Event, Quote
+from crypto_updates.clock.cron import Cron
+from crypto_updates.clock.timetable import budget
 from worker import tick
-from worker.cron import Cron
 from worker.market import MarketError
 from worker.market.coingecko import CoinGecko
 from worker.market.simulated import Simulated
 from worker.metrics import FETCH_FAILURES
-from worker.timetable import budget
 
 SLOT = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
 # A server's max_payload by default.

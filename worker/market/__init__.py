@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Protocol
 
-from bus.event import Quote
+from crypto_updates.bus.event import Quote
 from worker.market.coingecko import CoinGecko, Plan
 from worker.market.errors import MarketError, TemporaryMarketError
 from worker.market.simulated import Simulated

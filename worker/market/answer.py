@@ -9,7 +9,7 @@ from typing import Annotated
 import httpx
 import msgspec
 
-from bus.event import Quote
+from crypto_updates.bus.event import Quote
 from worker.market.errors import TemporaryMarketError
 
 # CoinGecko's own codes: https://docs.coingecko.com/docs/errors-and-rate-limits

@@ -10,7 +10,7 @@ from typing import Literal
 
 import httpx
 
-from bus.event import Quote
+from crypto_updates.bus.event import Quote
 from worker.market import answer
 from worker.market.errors import MarketError, TemporaryMarketError
 

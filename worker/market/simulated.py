@@ -7,7 +7,7 @@ from hashlib import blake2b
 from math import fsum
 from typing import NamedTuple
 
-from bus.event import Quote
+from crypto_updates.bus.event import Quote
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = 86_400.0

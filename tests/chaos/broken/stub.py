@@ -4,7 +4,7 @@ import runpy
 from collections.abc import Sequence
 
 from api_stub.subscriber import Subscriber
-from bus.consumer import Delivery
+from crypto_updates.bus.consumer import Delivery
 
 sound = Subscriber.handle
 

@@ -4,7 +4,7 @@ import runpy
 import secrets
 from datetime import datetime
 
-from bus import event
+from crypto_updates.bus import event
 
 sound = event.identity
 

@@ -15,10 +15,10 @@ import pytest
 from pymongo import MongoClient
 
 from api_stub.query import BY_COIN, LETTERS_FIRST, NEWEST_FIRST
-from bus.event import identity, text
-from stack import ports
-from stack.process import Process
-from stack.servers import Mongod, NatsServer
+from crypto_updates.bus.event import identity, text
+from crypto_updates.local import ports
+from crypto_updates.local.process import Process
+from crypto_updates.local.servers import Mongod, NatsServer
 
 ROOT = Path(__file__).parents[3]
 NOW = datetime.now(UTC).replace(microsecond=0)

@@ -10,7 +10,7 @@ from urllib.parse import quote as quote_path
 import pytest
 from pymongo import MongoClient
 
-from bus.event import identity, text
+from crypto_updates.bus.event import identity, text
 from tests.e2e.api.conftest import EVENTS, NEWEST, NOW, QUARTER, SLOTS, Api, event, quote
 
 

@@ -12,8 +12,8 @@ from pymongo.collection import Collection
 
 from api_stub import feed, query
 from api_stub.query import BY_COIN, LETTERS_FIRST, NEWEST_FIRST
-from bus.event import identity
-from stack.servers import Mongod
+from crypto_updates.bus.event import identity
+from crypto_updates.local.servers import Mongod
 
 Documents = Collection[dict[str, Any]]
 

@@ -12,10 +12,10 @@ import pytest
 from nats.aio.client import Client
 
 import credentials.__main__ as one_shot
-from bus import claims
-from bus.stream import stream_config, update_consumer, update_stream
 from credentials.config import Settings
-from stack.servers import Mongod, NatsServer
+from crypto_updates.bus import claims
+from crypto_updates.bus.stream import stream_config, update_consumer, update_stream
+from crypto_updates.local.servers import Mongod, NatsServer
 
 ROOT = Path(__file__).parents[3]
 CONFIG = (ROOT / "nats" / "nats-server.conf").read_text(encoding="utf-8")

@@ -8,8 +8,8 @@ from nats.aio.client import Client
 from nats.errors import Error
 from nats.js import JetStreamContext
 
-from bus.config import Settings
-from bus.connection import Connection
+from crypto_updates.bus.connection import Connection
+from crypto_updates.service.config import Settings
 from tests.e2e.conftest import soon
 from tests.e2e.security.conftest import USERS, Bastion
 

@@ -8,9 +8,9 @@ import nats.errors
 import pytest
 import trustme
 
-from bus.config import Settings
-from bus.connection import Connection, reason
-from stack.servers import NatsServer
+from crypto_updates.bus.connection import Connection, reason
+from crypto_updates.local.servers import NatsServer
+from crypto_updates.service.config import Settings
 
 CA = trustme.CA()
 

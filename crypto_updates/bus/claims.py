@@ -9,8 +9,8 @@ from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 from nats.js.errors import APIError, NoStreamResponseError
 
-from bus.connection import LINK_ERRORS, Connection
-from bus.event import MSG_ID
+from crypto_updates.bus.connection import LINK_ERRORS, Connection
+from crypto_updates.bus.event import MSG_ID
 
 log = logging.getLogger(__name__)
 

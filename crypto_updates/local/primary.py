@@ -5,7 +5,7 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from provision import replica_set
+from crypto_updates.local import replica_set
 
 _PATIENCE_MS = 1000
 

@@ -13,8 +13,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import ClassVar, Self
 
-from stack import binaries, guard, ports
-from stack.errors import NotReadyError, PortTakenError
+from crypto_updates.local import binaries, guard, ports
+from crypto_updates.local.errors import NotReadyError, PortTakenError
 
 _READY_WITHIN = 30.0
 _ATTEMPTS = 5
@@ -185,9 +185,9 @@ class Mongod(Server):
 
     def _answers(self, port: int) -> bool:
         # Imported here because the pytest plugin imports this module, and must cost nothing when it is unused.
-        from stack import replica_set  # noqa: PLC0415 - see above
+        from crypto_updates.local import primary  # noqa: PLC0415 - see above
 
-        return _listens(port) and replica_set.is_primary(port, self.pid)
+        return _listens(port) and primary.is_primary(port, self.pid)
 
 
 def _listens(port: int) -> bool:

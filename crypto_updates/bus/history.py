@@ -13,10 +13,10 @@ from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 
-from bus.connection import Connection
-from bus.errors import InvalidEventError
-from bus.event import MSG_ID, SUBJECT, parse
-from bus.stream import STREAM
+from crypto_updates.bus.connection import Connection
+from crypto_updates.bus.errors import InvalidEventError
+from crypto_updates.bus.event import MSG_ID, SUBJECT, parse
+from crypto_updates.bus.stream import STREAM
 
 log = logging.getLogger(__name__)
 

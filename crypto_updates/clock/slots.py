@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Literal, NamedTuple
 
-from bus.event import text
-from worker.cron import Cron
-from worker.timetable import budget
+from crypto_updates.bus.event import text
+from crypto_updates.clock.cron import Cron
+from crypto_updates.clock.timetable import budget
 
 SECOND = timedelta(seconds=1)
 # Seconds that publishing and storing may take before an event counts as missing.

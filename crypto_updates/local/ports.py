@@ -3,7 +3,7 @@
 import secrets
 import socket
 
-from stack.errors import PortTakenError
+from crypto_updates.local.errors import PortTakenError
 
 # Below the range that Linux and macOS draw outgoing ports from. A port out of that range can be taken by any client
 # while its server is down for a restart, even by the one that is reconnecting to it, which then talks to itself.

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from bus import log
-from bus.config import ConfigError, Settings
+from crypto_updates.service import log
+from crypto_updates.service.config import ConfigError, Settings
 
 S = TypeVar("S", bound=Settings)
 

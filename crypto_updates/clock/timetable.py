@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from bus import config
-from worker.cron import Cron
+from crypto_updates.clock.cron import Cron
+from crypto_updates.service import config
 
 # A fetch has half the time to the next slot, so that slots never queue up behind a slow market.
 SHARE, LONGEST = 0.5, 240.0

@@ -18,10 +18,10 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.errors import ServiceUnavailableError
 
-from bus.config import Settings, redacted
-from bus.errors import JetStreamMissingError
-from bus.event import SUBJECT
-from bus.stream import STREAM, ensure_stream, stream_config
+from crypto_updates.bus.errors import JetStreamMissingError
+from crypto_updates.bus.event import SUBJECT
+from crypto_updates.bus.stream import STREAM, ensure_stream, stream_config
+from crypto_updates.service.config import Settings, redacted
 
 T = TypeVar("T")
 

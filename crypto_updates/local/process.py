@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from stack import guard
-from stack.errors import LineMissingError
+from crypto_updates.local import guard
+from crypto_updates.local.errors import LineMissingError
 
 _KEPT_LINES = 10_000
 

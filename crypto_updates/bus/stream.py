@@ -6,7 +6,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
-from bus.event import SUBJECT
+from crypto_updates.bus.event import SUBJECT
 
 STREAM = "CRYPTO"
 DURABLE = "api_stub"

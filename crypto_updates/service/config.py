@@ -13,7 +13,7 @@ from dotenv import dotenv_values
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FilePath, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from bus.errors import BusError
+from crypto_updates.bus.errors import BusError
 
 
 class ConfigError(BusError):

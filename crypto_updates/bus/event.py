@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from bus.errors import InvalidEventError
+from crypto_updates.bus.errors import InvalidEventError
 
 NAME = "CRYPTO_UPDATE"
 SUBJECT = "crypto.updates"

@@ -24,11 +24,11 @@ from nats.aio.subscription import Subscription
 from nats.errors import NotJSMessageError
 from nats.js.errors import NotFoundError
 
-from bus import service
-from bus.client import Bus
-from bus.connection import LINK_ERRORS, Connection
-from bus.event import MSG_ID, SUBJECT
-from bus.stream import DURABLE, STREAM, ensure_consumer
+from crypto_updates.bus.client import Bus
+from crypto_updates.bus.connection import LINK_ERRORS, Connection
+from crypto_updates.bus.event import MSG_ID, SUBJECT
+from crypto_updates.bus.stream import DURABLE, STREAM, ensure_consumer
+from crypto_updates.service import lifecycle
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ class Consumer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await service.ended(self._task)
+        await lifecycle.ended(self._task)
 
     async def stop(self) -> None:
         """Take no more from the server; what it has sent until now can still be taken."""
@@ -126,7 +126,7 @@ class Consumer:
             async with asyncio.timeout(1):
                 if self._subscription:
                     await self._subscription.drain()  # type: ignore[no-untyped-call]
-        await service.ended(self._task)
+        await lifecycle.ended(self._task)
 
     async def take(self) -> list[Delivery]:
         """At least one delivery, waited for, and at most `batch`."""

@@ -12,10 +12,10 @@ from typing import NamedTuple, Self
 from nats.errors import MaxPayloadError
 from nats.js.errors import NoStreamResponseError
 
-from bus import service
-from bus.config import Settings
-from bus.connection import LINK_ERRORS, Connection, reason
-from bus.errors import JetStreamMissingError, UnreachableError
+from crypto_updates.bus.connection import LINK_ERRORS, Connection, reason
+from crypto_updates.bus.errors import JetStreamMissingError, UnreachableError
+from crypto_updates.service import lifecycle
+from crypto_updates.service.config import Settings
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Bus:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await service.ended(self._task)
+        await lifecycle.ended(self._task)
 
     async def connection(self, wait: float | None = None) -> Connection:
         """The working connection. Raises UnreachableError when there is none within `wait` seconds."""
