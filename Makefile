@@ -11,7 +11,7 @@ UPLOT := 1.6.32
 SWAGGER_UI := 5.35.0
 LIBRARIES := api_stub/page/vendor
 
-.PHONY: demo dev test check e2e chaos bench verify audit credentials vulnerabilities sbom lock vendor screenshots
+.PHONY: demo dev test check e2e chaos bench verify audit connect vulnerabilities sbom lock vendor screenshots
 
 demo: $(VENV)/.local ## the whole sequence without Docker; DATA=dir keeps the data
 	@$(RUN) stack demo $(if $(DATA),--data $(DATA))
@@ -25,8 +25,8 @@ verify: $(VENV)/.local ## the checklist against a running stack
 audit: $(VENV)/.local ## the slots expected and stored; SINCE=7d for another span than 24h
 	@$(RUN) stack audit $(if $(SINCE),--since $(SINCE))
 
-credentials: ## how to connect a client of your own to the stack in Compose
-	@docker compose run --rm --no-deps --no-TTY stack credentials
+connect: ## how to connect a client of your own to the stack in Compose
+	@docker compose run --rm --no-deps --no-TTY stack connect
 
 test: $(VENV)/.installed ## every test that this machine can run
 	@$(VENV)/bin/python -m pytest tests/compose

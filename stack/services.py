@@ -3,12 +3,11 @@
 import contextlib
 import http.client
 import subprocess
-import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from crypto_updates.local import guard, ports
+from crypto_updates.local import guard, ports, programs
 from crypto_updates.local.errors import NotReadyError, StackError
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Server
@@ -45,7 +44,7 @@ def start_server(closing: ExitStack, server: Server) -> None:
 def provision(environ: Mapping[str, str]) -> None:
     """Make stream, consumer and indexes. Raises StackError with what provision had to say."""
     with console.step("Provisioning"):
-        process = Process(_command("provision"), env=environ)
+        process = Process(programs.command("stack", "provision"), env=programs.environ(environ))
         try:
             status = process.wait(_PROVISION_WITHIN)
         except subprocess.TimeoutExpired as error:
@@ -57,7 +56,7 @@ def provision(environ: Mapping[str, str]) -> None:
 
 
 def start(name: str, environ: Mapping[str, str]) -> Process:
-    return Process(_command(name), env=environ, on_line=console.prefixed(name))
+    return Process(programs.command(name), env=programs.environ(environ), on_line=console.prefixed(name))
 
 
 def is_ready(address: str) -> bool:
@@ -68,7 +67,3 @@ def is_ready(address: str) -> bool:
             return connection.getresponse().status == http.HTTPStatus.OK
     except (OSError, http.client.HTTPException):
         return False
-
-
-def _command(module: str) -> list[str]:
-    return [sys.executable, "-m", module]

@@ -8,7 +8,6 @@ Servers start with the first test that asks for one, and serve the whole session
 """
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,10 +15,9 @@ from typing import Protocol
 
 import pytest
 
+from crypto_updates.local import programs
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod, NatsServer
-
-_ROOT = Path(__file__).parents[2]
 
 
 class Service(Protocol):
@@ -57,13 +55,11 @@ def mongo_url(mongod: Mongod) -> str:
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
     """Starts services in the test's own folder, so that no `.env` is read, and stops them at the test's end."""
-    path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
-    base = os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
     with ExitStack() as closing:
 
         def start(module: str, *arguments: str, **environ: str) -> Process:
-            args = [sys.executable, "-m", module, *arguments]
-            process = Process(args, env=base | environ, cwd=tmp_path)
+            variables = programs.environ(os.environ | {"PYTHONUNBUFFERED": "1"} | environ)
+            process = Process(programs.command(module, *arguments), env=variables, cwd=tmp_path)
             closing.callback(_finish, process)
             return process
 

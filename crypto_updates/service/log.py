@@ -26,5 +26,5 @@ def setup(level: str, form: str) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter("%(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    for name in ("crypto_updates", "worker", "api_stub", "provision", "credentials", "stack", "__main__"):
+    for name in ("crypto_updates", "worker", "api_stub", "stack", "__main__"):
         logging.getLogger(name).setLevel(level.upper())

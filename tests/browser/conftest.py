@@ -51,7 +51,7 @@ def schedule() -> str:
 @pytest_asyncio.fixture(loop_scope="session")
 async def site(stack: Stack, mongod: Mongod, schedule: str) -> AsyncIterator[Site]:
     """Provisioned, with an API stub, and without events."""
-    assert stack.run("provision").wait(30) == 0
+    assert stack.run("stack", "provision").wait(30) == 0
     site = Site(stack, mongod, schedule)
     async with await nats.connect(stack.nats.url, max_reconnect_attempts=-1, reconnect_time_wait=0.2) as client:
         site.client = client

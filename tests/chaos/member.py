@@ -7,17 +7,16 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol, Self
 
+from crypto_updates.local import programs
 from crypto_updates.local.errors import StackError
 from crypto_updates.local.process import Process
 
-ROOT = Path(__file__).parents[2]
 # Seconds between two looks of a keeper.
 LOOK = 0.01
 # Seconds after its start before which a Python process may not have its signal handlers yet.
@@ -54,10 +53,9 @@ class Service:
     `worked`: when it last said that it had published or stored something, or had no need to, by the monotonic clock.
     """
 
-    def __init__(self, module: str, folder: Path, environ: Mapping[str, str]) -> None:
-        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        self._environ = os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"} | dict(environ)
-        self._module, self._folder = module, folder
+    def __init__(self, module: str, folder: Path, environ: Mapping[str, str], *arguments: str) -> None:
+        self._environ = programs.environ(os.environ | {"PYTHONUNBUFFERED": "1"} | dict(environ))
+        self._command, self._folder = programs.command(module, *arguments), folder
         self.worked = 0.0
         folder.mkdir()
         self._log = folder.with_suffix(".log").open("a", encoding="utf-8")
@@ -85,8 +83,7 @@ class Service:
         return self.process.wait_for_line(pattern, timeout)
 
     def _start(self) -> Process:
-        args = [sys.executable, "-m", self._module]
-        return Process(args, env=self._environ, cwd=self._folder, on_line=self._write)
+        return Process(self._command, env=self._environ, cwd=self._folder, on_line=self._write)
 
     def _write(self, line: str) -> None:
         self._log.write(f"{time.time():.3f} {line}\n")

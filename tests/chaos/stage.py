@@ -139,7 +139,7 @@ class Stage:
 
     def _provision(self) -> None:
         environ = {"NATS_URL": self.nats.url, "MONGO_URL": self.mongod.url}
-        service = Service("provision", self.folder / "provision", environ)
+        service = Service("stack", self.folder / "provision", environ, "provision")
         try:
             if status := service.process.wait(START):
                 raise NotReadyError(f"provision ended with status {status}: see {self.folder}/provision.log")

@@ -25,6 +25,7 @@ listen: 127.0.0.1:{port}
 http: 127.0.0.1:{health}
 jetstream {{ store_dir: {folder}, sync_interval: always, max_file_store: 100MB }}
 """
+WATCHDOG = Path(__file__).parents[2] / "nats" / "watchdog.py"
 ENDING = "[WATCHDOG] Not healthy for 3 s: ending the server, for a restart"
 
 
@@ -41,7 +42,7 @@ class Watched:
         server = ("nats-server", "--config", str(self._config))
         path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
         process = Process(
-            [sys.executable, "-m", "watchdog", "--health", url, "--patience", "3", *server], env={"PATH": path}
+            [sys.executable, str(WATCHDOG), "--health", url, "--patience", "3", *server], env={"PATH": path}
         )
         assert eventually(self.is_healthy, 15), "\n".join(process.lines)
         return process

@@ -22,7 +22,7 @@ T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 NAME = "crypto-updates-test"
 PARTS = ("compose.yaml", ".dockerignore", "nats", "crypto_updates", "worker", "api_stub")
-PARTS += ("credentials", "provision", "secrets", "stack", "watchdog")
+PARTS += ("secrets", "stack")
 PORTS = {"NATS_PORT": 4222, "MONGO_PORT": 27017, "HTTP_PORT": 8080}
 
 
@@ -66,7 +66,7 @@ class Project:
     @functools.cached_property
     def clients(self) -> list[dict[str, str]]:
         """The variables of a subscriber, and of the operator, as `make credentials` tells them."""
-        told = must(self.compose("run", "--rm", "--no-deps", "--no-TTY", "stack", "credentials"))
+        told = must(self.compose("run", "--rm", "--no-deps", "--no-TTY", "stack", "connect"))
         return [dict(re.findall(r"^([A-Z_]+)='?(.*?)'?$", part, re.MULTILINE)) for part in told.split("\n\n")]
 
     @property

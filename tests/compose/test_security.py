@@ -103,7 +103,7 @@ def test_no_secret_is_in_what_docker_shows_of_the_stack(project: Project) -> Non
     everything |= {f"top {service}": must(docker("top", project.container(service))) for service in LASTING}
     everything |= {f"image {image}": layers(image) for image in images()}
     assert [(where, name) for where, text in everything.items() for name, value in known.items() if value in text] == []
-    assert any(value in must(project.compose("run", "--rm", "-T", "stack", "credentials")) for value in known.values())
+    assert any(value in must(project.compose("run", "--rm", "-T", "stack", "connect")) for value in known.values())
 
 
 def images() -> list[str]:

@@ -55,5 +55,5 @@ def test_mongodb_takes_tls_only(project: Project) -> None:
 def test_the_commands_of_the_stack_use_tls_too(project: Project) -> None:
     assert eventually(project.events)
     assert "8 of 8 checks hold" in must(project.compose("run", "--rm", "--no-TTY", "stack", "verify", timeout=90))
-    told = must(project.compose("run", "--rm", "--no-TTY", "stack", "credentials"))
+    told = must(project.compose("run", "--rm", "--no-TTY", "stack", "connect"))
     assert f"NATS_PASSWORD={OWN}\nNATS_CA=secrets/ca.pem" in told

@@ -144,7 +144,7 @@ def test_an_event_in_parts_is_one_slot(history: History, stack: Stack) -> None:
 
 @pytest.mark.timeout(120)
 def test_it_and_verify_agree_on_a_running_stack(history: History, stack: Stack) -> None:
-    assert stack.run("provision").wait(30) == 0
+    assert stack.run("stack", "provision").wait(30) == 0
     stack.api_stub()
     stack.worker()
     assert eventually(lambda: stack.events.count_documents({}) >= 6)
@@ -165,7 +165,7 @@ def test_it_and_verify_agree_on_a_running_stack(history: History, stack: Stack) 
 async def test_it_tells_what_waits_in_the_stream_and_the_dead_letters_of_the_span(
     history: History, stack: Stack, publisher: Client
 ) -> None:
-    assert stack.run("provision").wait(30) == 0
+    assert stack.run("stack", "provision").wait(30) == 0
     slots = history.slots(4)
     history.store(slots[:3])
     now = datetime.now(UTC)
@@ -186,7 +186,7 @@ async def test_it_tells_what_waits_in_the_stream_and_the_dead_letters_of_the_spa
 async def test_it_tells_what_is_unacknowledged_and_redelivered(
     history: History, stack: Stack, publisher: Client
 ) -> None:
-    assert stack.run("provision").wait(30) == 0
+    assert stack.run("stack", "provision").wait(30) == 0
     history.store(history.slots(1))
     js = publisher.jetstream()
     for body in (b"one", b"two"):
@@ -229,7 +229,7 @@ def test_a_frozen_nats_is_told_in_time(history: History, stack: Stack) -> None:
 
 def test_a_nats_without_stream_or_jetstream_is_told(history: History) -> None:
     history.store(history.slots(2))
-    assert "\nNATS: stream not found: run `python -m provision`" in history.audit().output
+    assert "\nNATS: stream not found: run `crypto-updates provision`" in history.audit().output
     with NatsServer(jetstream=False) as server:
         assert "\nNATS: The NATS server has no JetStream: " in history.audit(NATS_URL=server.url).output
 

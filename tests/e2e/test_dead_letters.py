@@ -20,7 +20,7 @@ from api_stub.subscriber import dead_letter, document
 from crypto_updates.bus.consumer import Delivery
 from crypto_updates.bus.errors import InvalidEventError
 from crypto_updates.local import ports
-from stack.replay import replay
+from stack.letters.replay import replay
 from tests.e2e.conftest import Stack, soon
 
 ROOT = Path(__file__).parents[2]

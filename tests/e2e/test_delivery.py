@@ -125,7 +125,7 @@ def test_sigterm_is_obeyed_while_the_service_is_connecting(service: Service) -> 
             assert worker.stop() == 0
 
 
-@pytest.mark.parametrize("command", [("worker", "--once"), ("provision",)])
+@pytest.mark.parametrize("command", [("worker", "--once"), ("stack", "provision")])
 def test_a_one_shot_that_is_stopped_does_not_claim_success(service: Service, command: tuple[str, ...]) -> None:
     process = service(*command, NATS_URL="nats://127.0.0.1:1", MONGO_URL="mongodb://127.0.0.1:1", MARKET_SOURCE="none")
     assert not eventually(lambda: process.status is not None, 1.5)

@@ -25,7 +25,7 @@ from crypto_updates.harness.plugin import Service
 from crypto_updates.local import ports
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod, NatsServer
-from stack import verify
+from stack.check import verify
 
 CHECKS = [check.name for check in verify.CHECKS]
 
@@ -118,7 +118,7 @@ def bare(server: NatsServer, events: Collection[dict[str, Any]], mongo_url: str,
 @pytest.fixture
 def stack(bare: Running) -> Running:
     """Provisioned, and without services."""
-    assert bare.start("provision").wait(timeout=30) == 0
+    assert bare.start("stack", "provision").wait(timeout=30) == 0
     return bare
 
 
@@ -270,7 +270,7 @@ def test_it_crosses_jetstream_when_the_consumer_is_missing(stack: Running) -> No
     report = stack.verify()
     assert "JetStream" in report.marked("✗")
     assert report.text("JetStream") == "consumer api_stub: consumer not found"
-    assert "run `python -m provision`" in report.output
+    assert "run `crypto-updates provision`" in report.output
 
 
 def test_it_names_the_settings_that_differ(bare: Running) -> None:
@@ -306,7 +306,7 @@ def test_it_says_what_it_may_not_ask_and_not_remove(bare: Running) -> None:
     users = f"{{user: admin, password: a}}, {{user: publisher, password: p, permissions: {rights}}}"
     with NatsServer(config=f"accounts {{ A {{ jetstream: enabled, users: [{users}] }} }}") as server:
         bare.environ |= {"NATS_URL": server.url, "NATS_USER": "admin", "NATS_PASSWORD": "a"}
-        assert bare.start("provision").wait(timeout=30) == 0
+        assert bare.start("stack", "provision").wait(timeout=30) == 0
         bare.start("api_stub").wait_for_line("[NATS] Connected")
         report = bare.verify(NATS_USER="publisher", NATS_PASSWORD="p")
     assert report.marked("✗") == ["JetStream", "Schedule kept"]

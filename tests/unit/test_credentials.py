@@ -7,11 +7,11 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-import credentials.__main__ as one_shot
-from credentials import vault
-from credentials.config import Settings
-from credentials.errors import CredentialError
+import stack.setup.credentials as one_shot
 from crypto_updates.service.config import ConfigError
+from stack.setup import vault
+from stack.setup.config import CredentialSettings
+from stack.setup.errors import CredentialError
 
 FOLDERS = ("home", "nats", "mongo", "provision", "worker", "api_stub", "stack")
 OWN = "a password of one's own"
@@ -28,7 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def write(folder: Path, **environ: str) -> dict[str, str]:
     """What stands in each file afterwards, by `service/name`."""
-    one_shot.write(Settings.load({"CREDENTIALS_DIR": str(folder), **environ}))
+    one_shot.write(CredentialSettings.load({"CREDENTIALS_DIR": str(folder), **environ}))
     return contents(folder)
 
 
@@ -91,7 +91,7 @@ def test_a_password_of_ones_own_takes_the_place_of_the_one_made_and_stays(folder
 @pytest.mark.parametrize("password", ["short", "x" * 73, "with a\nnew line in it"])
 def test_a_password_that_cannot_be_used_is_refused_and_not_shown(password: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        Settings.load({"NATS_WORKER_PASSWORD": password})
+        CredentialSettings.load({"NATS_WORKER_PASSWORD": password})
     assert str(refused.value) == "NATS_WORKER_PASSWORD=***: accepted: 16 to 72 printable characters"
 
 
@@ -127,7 +127,7 @@ def test_tls_without_certificates_names_the_file_that_is_missing(folder: Path, t
     with pytest.raises(CredentialError, match=r"TLS=on, and .*/ca\.pem: .* accepted: a PEM file"):
         write(folder, TLS="on", TLS_DIR=str(tmp_path))
     with pytest.raises(ConfigError, match="TLS=off: accepted: on, or nothing"):
-        Settings.load({"TLS": "off"})
+        CredentialSettings.load({"TLS": "off"})
 
 
 def test_tls_gives_each_server_its_own_certificate_and_everybody_the_ca(folder: Path, tmp_path: Path) -> None:

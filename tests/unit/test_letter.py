@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stack import letter
-from stack.replay import identity
+from stack.letters import letter
+from stack.letters.replay import identity
 
 LETTER: dict[str, Any] = {
     "_id": "CRYPTO#41@2023-11-21T14:30:02+00:00",

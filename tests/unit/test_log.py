@@ -12,7 +12,7 @@ import pytest
 
 from crypto_updates.service.log import JsonFormatter, setup
 
-NAMES = ("", "crypto_updates", "worker", "api_stub", "provision", "stack", "__main__")
+NAMES = ("", "crypto_updates", "worker", "api_stub", "stack", "__main__")
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_the_level_is_that_of_our_loggers(level: str, said: int, capsys: pytest.
         "crypto_updates.bus.client",
         "worker.tick",
         "api_stub.store",
-        "provision.streams",
+        "stack.setup.streams",
         "stack.demo",
         "__main__",
     ):

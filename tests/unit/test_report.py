@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crypto_updates.clock.slots import Gap, Row
-from stack import report
-from stack.audit import since
-from stack.report import Audit, Flow
+from stack.check import report
+from stack.check.audit import since
+from stack.check.report import Audit, Flow
 
 NOW = datetime(2023, 11, 21, 14, 30, 0, 500_000, UTC)
 START = datetime(2023, 11, 21, 12, tzinfo=UTC)

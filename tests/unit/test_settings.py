@@ -10,7 +10,7 @@ import pytest
 from dotenv import dotenv_values
 
 import api_stub.config
-import credentials.config
+import stack.setup.config
 import worker.config
 from crypto_updates.service.config import ConfigError, Settings
 
@@ -157,7 +157,9 @@ def test_a_batch_is_at_most_what_may_be_stored_in_a_second(rate: str, batch: int
 
 
 @pytest.mark.skipif(not EXAMPLE.exists(), reason="there is no .env.example yet")
-@pytest.mark.parametrize("service", [worker.config.Settings, api_stub.config.Settings, credentials.config.Settings])
+@pytest.mark.parametrize(
+    "service", [worker.config.Settings, api_stub.config.Settings, stack.setup.config.CredentialSettings]
+)
 def test_the_example_shows_every_variable_with_its_default(service: type[Settings]) -> None:
     uncommented = re.sub(r"^# ?(?=[A-Z0-9_]+=)", "", EXAMPLE.read_text(), flags=re.MULTILINE)
     shown = dotenv_values(stream=StringIO(uncommented))

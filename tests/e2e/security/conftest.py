@@ -11,11 +11,11 @@ import nats
 import pytest
 from nats.aio.client import Client
 
-import credentials.__main__ as one_shot
-from credentials.config import Settings
+import stack.setup.credentials as one_shot
 from crypto_updates.bus import claims
 from crypto_updates.bus.stream import stream_config, update_consumer, update_stream
 from crypto_updates.local.servers import Mongod, NatsServer
+from stack.setup.config import CredentialSettings
 
 ROOT = Path(__file__).parents[3]
 CONFIG = (ROOT / "nats" / "nats-server.conf").read_text(encoding="utf-8")
@@ -31,7 +31,7 @@ def vault(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(one_shot, "MONGOD", os.getgid())
-        one_shot.write(Settings.load({"CREDENTIALS_DIR": str(folder)}))
+        one_shot.write(CredentialSettings.load({"CREDENTIALS_DIR": str(folder)}))
     return folder
 
 

@@ -10,10 +10,10 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import OperationFailure, PyMongoError
 
-from credentials.servers import SYSTEM
-from provision import database
-from provision.config import Settings
-from provision.users import ROLES
+from stack.setup import database
+from stack.setup.config import ProvisionSettings
+from stack.setup.servers import SYSTEM
+from stack.setup.users import ROLES
 from tests.e2e.security.conftest import Confined
 
 pytestmark = pytest.mark.timeout(60)
@@ -94,7 +94,7 @@ def system(confined_mongod: Confined, vault: Path) -> Iterator[MongoClient[dict[
     address = url(confined_mongod, SYSTEM, password_of(vault, "key"))
     environ = {f"MONGO_{user.upper()}_PASSWORD": password_of(vault, user) for user in ROLES}
     for _ in range(2):
-        database.provision(Settings.load({"MONGO_URL": address, **environ}), 30)
+        database.provision(ProvisionSettings.load({"MONGO_URL": address, **environ}), 30)
     with MongoClient[dict[str, Any]](address, directConnection=True) as client:
         client.crypto.events.insert_one({"_id": "kept", "source": "simulated"})
         yield client

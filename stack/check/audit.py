@@ -27,9 +27,10 @@ from crypto_updates.bus.errors import JetStreamMissingError
 from crypto_updates.bus.stream import DURABLE, STREAM
 from crypto_updates.clock import slots
 from crypto_updates.service import lifecycle
-from stack import checks, console, report
-from stack.report import Audit, Flow
-from stack.target import FailedError, Settings, Stack
+from stack import console
+from stack.check import checks, report
+from stack.check.report import Audit, Flow
+from stack.check.target import FailedError, Settings, Stack
 
 NOTHING = 3
 # Seconds for a query, which has a week of slots at most to bring, and for all that is asked of NATS.

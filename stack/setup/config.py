@@ -1,4 +1,4 @@
-"""Passwords of one's own in place of those that are made, and whether the servers speak TLS."""
+"""The settings of the set-up."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from api_stub.config import StoreSettings
 from crypto_updates.service import config
 
 # Shorter ones can be guessed from outside; the servers do not slow a guesser down.
@@ -27,7 +28,7 @@ def _own() -> Password:
     return Field(None, max_length=72, description=f"{SHORTEST} to 72 printable characters")
 
 
-class Settings(config.Settings):
+class CredentialSettings(config.Settings):
     """A secret that is not given is made, once."""
 
     credentials_dir: Path = Field(Path("/credentials"), description="the path of a folder")
@@ -47,3 +48,20 @@ class Settings(config.Settings):
         """The user's own secret of that name, `nats-worker` for one."""
         given: SecretStr | None = getattr(self, f"{name.replace('-', '_')}_password")
         return given.get_secret_value() if given else None
+
+
+class ProvisionSettings(StoreSettings):
+    """A user without a password is not made; a MongoDB without access control needs none."""
+
+    mongo_writer_password: SecretStr | None = None
+    mongo_reader_password: SecretStr | None = None
+    mongo_operator_password: SecretStr | None = None
+
+    @property
+    def passwords(self) -> dict[str, str]:
+        given = {
+            "writer": self.mongo_writer_password,
+            "reader": self.mongo_reader_password,
+            "operator": self.mongo_operator_password,
+        }
+        return {user: password.get_secret_value() for user, password in given.items() if password}

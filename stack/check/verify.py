@@ -17,8 +17,9 @@ from pymongo.errors import PyMongoError
 from api_stub.store import brief
 from crypto_updates.bus.connection import LINK_ERRORS
 from crypto_updates.service import lifecycle
-from stack import checks, console
-from stack.target import FailedError, Settings, SkippedError, Stack
+from stack import console
+from stack.check import checks
+from stack.check.target import FailedError, Settings, SkippedError, Stack
 
 # Seconds for all checks together.
 PATIENCE = 30.0

@@ -10,7 +10,7 @@ from crypto_updates.bus import claims
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.stream import DURABLE, STREAM, stream_config, update_consumer, update_stream
 from crypto_updates.service.config import Settings
-from provision.errors import ProvisionError
+from stack.setup.errors import ProvisionError
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""`docker compose run --rm stack credentials`: how to connect one's own client to the stack in Compose."""
+"""`docker compose run --rm stack connect`: how to connect one's own client to the stack in Compose."""
 
 import argparse
 import os
@@ -10,13 +10,13 @@ _SECRETS = Path("/run/secrets")
 
 
 def run(argv: list[str]) -> int:
-    argparse.ArgumentParser(prog="python -m stack credentials", description=__doc__).parse_args(argv)
+    argparse.ArgumentParser(prog="crypto-updates connect", description=__doc__).parse_args(argv)
     try:
         subscriber, operator, mongo = (
             (_SECRETS / name).read_text(encoding="utf-8") for name in ("nats-subscriber", "nats-password", "mongo-url")
         )
     except OSError as error:
-        print(f"{error}: start the stack in Compose first, then: make credentials", file=sys.stderr)
+        print(f"{error}: start the stack in Compose first, then: make connect", file=sys.stderr)
         return 1
     nats_url = f"nats://localhost:{os.environ.get('NATS_PORT') or 4222}"
     print(_text(nats_url, subscriber, operator, _from_outside(mongo, os.environ.get("MONGO_PORT") or "27017")))

@@ -20,8 +20,9 @@ from api_stub.store import Store
 from api_stub.subscriber import printable
 from crypto_updates.bus.errors import InvalidEventError
 from crypto_updates.service import lifecycle
-from stack import console, letter
-from stack.replay import identity, replay
+from stack import console
+from stack.letters import letter
+from stack.letters.replay import identity, replay
 
 UNAVAILABLE = 3
 MOST = 1_000_000

@@ -1,16 +1,16 @@
-"""Makes what is missing of the credentials, and gives each service its own: `<folder>/<service>/<name>`."""
+"""`crypto-updates credentials`: makes what is missing of the credentials, and gives each service its own files."""
 
 from __future__ import annotations
 
+import argparse
 import logging
-import sys
 from pathlib import Path
 
-from credentials import servers
-from credentials.config import Settings
-from credentials.errors import CredentialError
-from credentials.vault import Vault, put
 from crypto_updates.service import lifecycle
+from stack.setup import servers
+from stack.setup.config import CredentialSettings
+from stack.setup.errors import CredentialError
+from stack.setup.vault import Vault, put
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,12 @@ MONGO = ("writer", "reader", "operator")
 MONGOD = 999
 
 
-async def run(settings: Settings) -> int:
+def run(argv: list[str]) -> int:
+    argparse.ArgumentParser(prog="crypto-updates credentials", description=__doc__).parse_args(argv)
+    return lifecycle.main(CredentialSettings, make, lasting=False)
+
+
+async def make(settings: CredentialSettings) -> int:
     try:
         write(settings)
     except CredentialError as error:
@@ -30,7 +35,7 @@ async def run(settings: Settings) -> int:
     return 0
 
 
-def write(settings: Settings) -> None:
+def write(settings: CredentialSettings) -> None:
     """Raises CredentialError."""
     folder, tls = settings.credentials_dir, settings.tls == "on"
     vault = Vault(folder / "home")
@@ -78,7 +83,3 @@ def _pem(path: Path) -> str:
         raise CredentialError(
             f"TLS=on, and {path}: {error}; accepted: a PEM file, for a server with its key"
         ) from error
-
-
-if __name__ == "__main__":
-    sys.exit(lifecycle.main(Settings, run, lasting=False))

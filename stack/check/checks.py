@@ -27,7 +27,7 @@ from crypto_updates.bus.event import text
 from crypto_updates.bus.stream import DAY, DURABLE, STREAM, consumer_config, stream_config
 from crypto_updates.clock import slots
 from crypto_updates.service.config import redacted
-from stack.target import API, FailedError, SkippedError, Stack
+from stack.check.target import API, FailedError, SkippedError, Stack
 
 # Seconds for an answer.
 JETSTREAM, MONGO = 2.0, 4.0
@@ -38,7 +38,7 @@ HTTP = 11.0
 WINDOW = timedelta(days=1)
 NAMED = 3
 
-PROVISION = "run `python -m provision` (docker compose up provision)"
+PROVISION = "run `crypto-updates provision` (docker compose up provision)"
 NATS = "see the NATS server's log (docker compose logs nats)"
 DELIVERY = "see to the event delivery first"
 MISSING = (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import bcrypt
 
-from credentials.errors import CredentialError
+from stack.setup.errors import CredentialError
 
 # What nats-server itself takes (`nats server passwd`): https://github.com/nats-io/natscli
 COST = 11

@@ -14,14 +14,14 @@ from api_stub.query import BY_COIN, LETTERS_FIRST, NEWEST_FIRST
 from api_stub.store import direct
 from crypto_updates.local.replica_set import await_primary, initiate
 from crypto_updates.service.config import redacted
-from provision import users
-from provision.config import Settings
-from provision.errors import ProvisionError
+from stack.setup import users
+from stack.setup.config import ProvisionSettings
+from stack.setup.errors import ProvisionError
 
 log = logging.getLogger(__name__)
 
 
-def provision(settings: Settings, patience: float) -> None:
+def provision(settings: ProvisionSettings, patience: float) -> None:
     """Raises ProvisionError. `patience`: seconds to wait for the server."""
     url, database = settings.mongo_url, settings.mongo_db
     deadline = time.monotonic() + patience

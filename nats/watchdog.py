@@ -1,6 +1,6 @@
 """Becomes the server that it is given, with a child beside it that ends the server when it stays unhealthy.
 
-`python -m watchdog nats-server --config FILE`. The server ends, and the container with it; Docker's restart policy does
+`python watchdog.py nats-server --config FILE`. The server ends, and the container with it; Docker's restart policy does
 the rest. A stream that could not write once stays so until the server is restarted, also when the disk has room again.
 """
 
@@ -51,7 +51,7 @@ def end(server: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m watchdog", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--health", metavar="URL", default=HEALTH, help="where the server tells how it is")
     parser.add_argument("--patience", metavar="SECONDS", type=float, default=PATIENCE)
     parser.add_argument("command", nargs=argparse.REMAINDER)

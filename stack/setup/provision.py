@@ -1,0 +1,36 @@
+"""`crypto-updates provision`: makes what the services rely on in NATS and MongoDB; safe to run again.
+
+Exits 0 when both are ready, 1 when one could not be reached in time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+
+from crypto_updates.bus.errors import UnreachableError
+from crypto_updates.service import lifecycle
+from stack.setup import database, streams
+from stack.setup.config import ProvisionSettings
+from stack.setup.errors import ProvisionError
+
+log = logging.getLogger(__name__)
+
+# Seconds to wait for each server.
+PATIENCE = 60.0
+
+
+def run(argv: list[str]) -> int:
+    argparse.ArgumentParser(prog="crypto-updates provision", description=__doc__).parse_args(argv)
+    return lifecycle.main(ProvisionSettings, provision, lasting=False)
+
+
+async def provision(settings: ProvisionSettings) -> int:
+    try:
+        await asyncio.to_thread(database.provision, settings, PATIENCE)
+        await streams.provision(settings, PATIENCE)
+    except (ProvisionError, UnreachableError) as error:
+        log.error("[PROVISION] %s", error)
+        return 1
+    return 0
