@@ -46,7 +46,7 @@ chaos: $(VENV)/.installed ## faults drawn from a seed; SEED, SECONDS, WORKERS, S
 		--stubs $(or $(STUBS),2) --rate $(or $(RATE),250) $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) $(if $(REPORT),--report $(REPORT))
 
 bench: $(VENV)/.bench ## limits and peers in the same run, into docs/benchmarks.md; SCALE=0.1 for a quick look, printed only
-	@$(RUN) benchmarks $(if $(SCALE),--scale $(SCALE))
+	@$(RUN) tests.benchmarks $(if $(SCALE),--scale $(SCALE))
 
 lock: $(VENV)/.installed ## the images' pinned dependencies, with hashes
 	$(LOCK) --extra worker -o worker/requirements.lock

@@ -6,15 +6,15 @@ import gc
 import logging
 import sys
 
-from api_stub import web
-from api_stub.changes import Changes
 from api_stub.config import Settings
 from api_stub.errors import ApiError
-from api_stub.live import Live
+from api_stub.http import web
+from api_stub.http.changes import Changes
+from api_stub.http.live import Live
+from api_stub.http.server import serve
+from api_stub.http.state import State
 from api_stub.metrics import Metrics
 from api_stub.reader import Reader
-from api_stub.server import serve
-from api_stub.state import State
 from api_stub.store import Store
 from api_stub.subscriber import Subscriber
 from crypto_updates.bus.client import Bus

@@ -44,7 +44,7 @@ def start_server(closing: ExitStack, server: Server) -> None:
 def provision(environ: Mapping[str, str]) -> None:
     """Make stream, consumer and indexes. Raises StackError with what provision had to say."""
     with console.step("Provisioning"):
-        process = Process(programs.command("stack", "provision"), env=programs.environ(environ))
+        process = programs.start("stack", "provision", environ=environ)
         try:
             status = process.wait(_PROVISION_WITHIN)
         except subprocess.TimeoutExpired as error:
@@ -56,7 +56,7 @@ def provision(environ: Mapping[str, str]) -> None:
 
 
 def start(name: str, environ: Mapping[str, str]) -> Process:
-    return Process(programs.command(name), env=programs.environ(environ), on_line=console.prefixed(name))
+    return programs.start(name, environ=environ, on_line=console.prefixed(name))
 
 
 def is_ready(address: str) -> bool:

@@ -58,8 +58,8 @@ def service(tmp_path: Path) -> Iterator[Service]:
     with ExitStack() as closing:
 
         def start(module: str, *arguments: str, **environ: str) -> Process:
-            variables = programs.environ(os.environ | {"PYTHONUNBUFFERED": "1"} | environ)
-            process = Process(programs.command(module, *arguments), env=variables, cwd=tmp_path)
+            variables = os.environ | {"PYTHONUNBUFFERED": "1"} | environ
+            process = programs.start(module, *arguments, environ=variables, cwd=tmp_path)
             closing.callback(_finish, process)
             return process
 

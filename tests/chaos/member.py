@@ -54,8 +54,8 @@ class Service:
     """
 
     def __init__(self, module: str, folder: Path, environ: Mapping[str, str], *arguments: str) -> None:
-        self._environ = programs.environ(os.environ | {"PYTHONUNBUFFERED": "1"} | dict(environ))
-        self._command, self._folder = programs.command(module, *arguments), folder
+        self._environ = os.environ | {"PYTHONUNBUFFERED": "1"} | dict(environ)
+        self._command, self._folder = (module, *arguments), folder
         self.worked = 0.0
         folder.mkdir()
         self._log = folder.with_suffix(".log").open("a", encoding="utf-8")
@@ -83,7 +83,7 @@ class Service:
         return self.process.wait_for_line(pattern, timeout)
 
     def _start(self) -> Process:
-        return Process(self._command, env=self._environ, cwd=self._folder, on_line=self._write)
+        return programs.start(*self._command, environ=self._environ, cwd=self._folder, on_line=self._write)
 
     def _write(self, line: str) -> None:
         self._log.write(f"{time.time():.3f} {line}\n")

@@ -1,6 +1,6 @@
 """All benchmarks in one go: the figures into docs/benchmarks.json, and what they say into docs/benchmarks.md.
 
-    python -m benchmarks [--scale 1.0] [drain latency punctuality growth footprint]
+    python -m tests.benchmarks [--scale 1.0] [drain latency punctuality growth footprint]
 
 Of some of them, or at another scale, the figures are only printed.
 """
@@ -16,13 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import drain, footprint, growth, latency, plot, punctuality, report
+from tests.benchmarks import drain, footprint, growth, latency, plot, punctuality, report
 
 # From this scale on, a drain is the median of three.
 THOROUGH = 0.5
 # Below this one, a drain is over before its pace can be seen.
 SMALLEST = 0.1
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def benchmarks(scale: float) -> dict[str, Callable[[], dict[str, Any]]]:
@@ -47,7 +47,7 @@ def write(figures: dict[str, Any], scale: float, folder: Path) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("only", nargs="*", metavar="NAME", help="these ones; without, all of them")
     parser.add_argument("--scale", type=float, default=1.0, help="a part of the events and slots, for a quick look")
     parser.add_argument("--docs", type=Path, metavar="FOLDER", help="write the page there, whatever the scale")

@@ -9,11 +9,12 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
-from api_stub import query, schema
+from api_stub import query
 from api_stub.errors import TooManyError
-from api_stub.problem import documented
+from api_stub.http import schema
+from api_stub.http.problem import documented
+from api_stub.http.schema import now
 from api_stub.reader import Reader, encode
-from api_stub.schema import now
 from crypto_updates.clock import slots
 from crypto_updates.clock.timetable import Timetable
 

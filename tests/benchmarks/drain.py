@@ -14,11 +14,11 @@ from typing import Any
 import nats
 from pymongo import MongoClient
 
-from benchmarks.backlog import fill
-from crypto_updates.local import guard, ports
+from crypto_updates.local import guard, ports, programs
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod, NatsServer
 from stack import console, services
+from tests.benchmarks.backlog import fill
 
 # The slow ones get so many events at most.
 MOST = {"plain": 2_000}
@@ -43,8 +43,16 @@ class Rig:
     def contender(self, name: str) -> float:
         """Its events a second."""
         events = min(self.events, MOST.get(name, self.events))
-        command = [sys.executable, "-m", "benchmarks.contender", name, self._server.url, self._mongod.url, str(events)]
-        result = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE)  # noqa: S603
+        command = [
+            sys.executable,
+            "-m",
+            "tests.benchmarks.contender",
+            name,
+            self._server.url,
+            self._mongod.url,
+            str(events),
+        ]
+        result = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE)
         self._client.bench.drop_collection(name)
         asyncio.run(self._forget(name))
         return events / float(result.stdout.split()[-1])
@@ -75,7 +83,7 @@ class Rig:
     def _stub(self) -> Process:
         # It tells of each batch.
         environ = self.environ | {"HTTP_PORT": str(ports.free()), "LOG_LEVEL": "info"}
-        return Process([sys.executable, "-m", "api_stub"], env=environ, cwd=self.data)
+        return programs.start("api_stub", environ=environ, cwd=self.data)
 
     def stored(self, count: int, every: float = POLL) -> tuple[float, int]:
         """When so many events were stored, and how many then were. It looks `every` so many seconds."""

@@ -15,8 +15,8 @@ import schedule
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 
-from benchmarks.quantile import p50, p99
 from crypto_updates.clock.cron import Cron
+from tests.benchmarks.quantile import p50, p99
 from worker.scheduler import Scheduler
 
 # Calls a function at each slot, until the event is set.

@@ -14,9 +14,9 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
-from api_stub.changes import BATCH, Change, Changes, Stream
-from api_stub.client import SKIPPED, Chunk, Client
 from api_stub.errors import FullError, HistoryLostError, StoreUnavailableError
+from api_stub.http.changes import BATCH, Change, Changes, Stream
+from api_stub.http.client import SKIPPED, Chunk, Client
 from crypto_updates.service import lifecycle
 
 log = logging.getLogger(__name__)

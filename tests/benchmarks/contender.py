@@ -1,6 +1,6 @@
 """What the API stub's drain is measured against, each in a process of its own: limits, and peers.
 
-    python -m benchmarks.contender NAME NATS_URL MONGO_URL EVENTS
+    python -m tests.benchmarks.contender NAME NATS_URL MONGO_URL EVENTS
 
 Prints the seconds from its first event to its last. Each has its own consumer of the stream, and its own collection
 with the indexes of `events`, and whoever stores, stores the same documents.
@@ -25,7 +25,7 @@ from pymongo import AsyncMongoClient, WriteConcern
 from pymongo.asynchronous.collection import AsyncCollection
 
 from api_stub.query import BY_COIN, NEWEST_FIRST
-from benchmarks.backlog import document
+from tests.benchmarks.backlog import document
 
 BATCH = 500
 DURABLE = WriteConcern(w="majority", j=True)

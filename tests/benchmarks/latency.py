@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import time
 from contextlib import ExitStack
 from typing import Any
@@ -16,12 +15,11 @@ import nats
 from nats.js import JetStreamContext
 from pymongo import AsyncMongoClient, WriteConcern
 
-from benchmarks.backlog import body, document, identity
-from benchmarks.quantile import p50, p99
-from crypto_updates.local import guard, ports
-from crypto_updates.local.process import Process
+from crypto_updates.local import guard, ports, programs
 from crypto_updates.local.servers import Mongod, NatsServer
 from stack import services
+from tests.benchmarks.backlog import body, document, identity
+from tests.benchmarks.quantile import p50, p99
 
 Client = AsyncMongoClient[dict[str, Any]]
 # The first ones, which wait for the start of the API stub and of all connections, do not count.
@@ -77,6 +75,6 @@ def measure(events: int) -> dict[str, float]:
         environ = os.environ | services.defaults(data) | {"LOG_LEVEL": "warning", "HTTP_PORT": str(ports.free())}
         environ |= {"MONGO_URL": mongod.url, "NATS_URL": server.url}
         services.provision(environ)
-        stub = Process([sys.executable, "-m", "api_stub"], env=environ, cwd=data)
+        stub = programs.start("api_stub", environ=environ, cwd=data)
         closing.callback(stub.stop)
         return asyncio.run(compare(server.url, mongod.url, events))

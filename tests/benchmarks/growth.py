@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 import threading
 import time
 from collections import Counter
@@ -16,14 +15,13 @@ from pathlib import Path
 
 import nats
 
-from benchmarks.backlog import FIRST
-from benchmarks.drain import Rig
-from benchmarks.quantile import p50
 from crypto_updates.bus.client import Bus
-from crypto_updates.local import guard, ports
-from crypto_updates.local.process import Process
+from crypto_updates.local import guard, ports, programs
 from crypto_updates.local.servers import NatsServer
 from stack import console, services
+from tests.benchmarks.backlog import FIRST
+from tests.benchmarks.drain import Rig
+from tests.benchmarks.quantile import p50
 from worker import tick
 from worker.config import Settings
 from worker.market import open_market
@@ -86,7 +84,7 @@ def with_workers(count: int) -> dict[str, float]:
         threading.Thread(target=market.serve_forever, daemon=True).start()
         data = closing.enter_context(guard.folder())
         workers = [
-            Process([sys.executable, "-m", "worker"], env=_environ(server, market, data / f"{number}.db"), cwd=data)
+            programs.start("worker", environ=_environ(server, market, data / f"{number}.db"), cwd=data)
             for number in range(count)
         ]
         for worker in workers:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import ExitStack
 
 import psutil
 
-from benchmarks.drain import Rig
-from crypto_updates.local import ports
-from crypto_updates.local.process import Process
+from crypto_updates.local import ports, programs
 from stack import console
+from tests.benchmarks.drain import Rig
 
 MEGABYTE = 1024**2
 # The API stub's memory is compared from so large a part of the events on.
@@ -24,7 +22,7 @@ class Watched:
     def __init__(self, rig: Rig, name: str, **environ: str) -> None:
         self.began = time.perf_counter()
         own = {"HTTP_PORT": str(ports.free()), "HEALTH_PORT": str(ports.free()), "LOG_LEVEL": "info"}
-        self.process = Process([sys.executable, "-m", name], env=rig.environ | own | environ, cwd=rig.data)
+        self.process = programs.start(name, environ=rig.environ | own | environ, cwd=rig.data)
         self._seen = psutil.Process(self.process.pid)
 
     def memory(self) -> float:

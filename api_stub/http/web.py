@@ -11,19 +11,19 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Str
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from api_stub import problem, routes
-from api_stub.client import EventStream
-from api_stub.header import Headers
-from api_stub.live import Live
+from api_stub.http import problem, routes
+from api_stub.http.client import EventStream
+from api_stub.http.header import Headers
+from api_stub.http.live import Live
+from api_stub.http.problem import documented
+from api_stub.http.state import State
 from api_stub.metrics import Metrics
-from api_stub.problem import documented
 from api_stub.reader import Reader
-from api_stub.state import State
 from api_stub.store import Store
 from crypto_updates.bus.client import Bus
 from crypto_updates.clock.timetable import Timetable
 
-PAGE = Path(__file__).parent / "page"
+PAGE = Path(__file__).parents[1] / "page"
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {}}, "description": "events as they are stored, and the state every 2 s"}
 }

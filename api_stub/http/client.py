@@ -11,8 +11,8 @@ from typing import NamedTuple, Protocol, Self
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from api_stub.changes import Change, Changes
 from api_stub.errors import HistoryLostError, StoreUnavailableError
+from api_stub.http.changes import Change, Changes
 from api_stub.reader import encode
 
 log = logging.getLogger(__name__)
