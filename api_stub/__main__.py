@@ -6,7 +6,7 @@ import gc
 import logging
 import sys
 
-from api_stub.config import Settings
+from api_stub.config import ApiSettings
 from api_stub.errors import ApiError
 from api_stub.http import web
 from api_stub.http.changes import Changes
@@ -24,7 +24,7 @@ from crypto_updates.service import lifecycle
 log = logging.getLogger(__name__)
 
 
-async def run(settings: Settings) -> int:
+async def run(settings: ApiSettings) -> int:
     try:
         await serve_and_store(settings)
     except ApiError as error:
@@ -32,7 +32,7 @@ async def run(settings: Settings) -> int:
     return 1
 
 
-async def serve_and_store(settings: Settings) -> None:
+async def serve_and_store(settings: ApiSettings) -> None:
     metrics = Metrics()
     async with (
         Store(settings.mongo_url, settings.mongo_db) as store,
@@ -55,4 +55,4 @@ async def serve_and_store(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(lifecycle.main(Settings, run))
+    sys.exit(lifecycle.main(ApiSettings, run))

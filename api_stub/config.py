@@ -8,8 +8,9 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from api_stub.store import direct
+from crypto_updates.bus.config import BusSettings
 from crypto_updates.clock.timetable import Timetable
-from crypto_updates.service import config
+from crypto_updates.service.config import ServiceSettings
 
 
 def _mongo_url(url: str) -> str:
@@ -29,7 +30,7 @@ def _database(name: str) -> str:
     return name
 
 
-class StoreSettings(config.Settings):
+class StoreSettings(ServiceSettings):
     """Where the events are stored."""
 
     mongo_url: Annotated[str, AfterValidator(_mongo_url)] = Field(
@@ -40,7 +41,7 @@ class StoreSettings(config.Settings):
     )
 
 
-class Settings(Timetable, StoreSettings):
+class ApiSettings(Timetable, StoreSettings, BusSettings):
     mongo_reader_url: Annotated[str | None, AfterValidator(_reader_url)] = Field(
         None, repr=False, description="mongodb://host:27017 or mongodb+srv://host, or nothing for MONGO_URL"
     )

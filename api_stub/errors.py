@@ -1,11 +1,10 @@
 """The errors of the API stub."""
 
+from crypto_updates.service.errors import CryptoUpdatesError
 
-class ApiError(Exception):
+
+class ApiError(CryptoUpdatesError):
     """The API stub failed."""
-
-    def __init__(self, message: str | None = None) -> None:
-        super().__init__(message or self.__doc__)
 
 
 class StoreUnavailableError(ApiError):

@@ -15,7 +15,7 @@ from crypto_updates.clock.cron import Cron
 from crypto_updates.service import lifecycle
 from crypto_updates.service.config import ConfigError
 from worker import health, once
-from worker.config import Settings
+from worker.config import WorkerSettings
 from worker.market import Market, MarketError, open_market
 from worker.outbox import Outbox
 from worker.pipeline import Pipeline
@@ -39,7 +39,7 @@ def arguments() -> argparse.Namespace:
 
 
 @contextlib.asynccontextmanager
-async def market_of(settings: Settings) -> AsyncIterator[Market | None]:
+async def market_of(settings: WorkerSettings) -> AsyncIterator[Market | None]:
     """The market that the settings name, closed at the end. Raises ConfigError."""
     key = settings.coingecko_api_key
     try:
@@ -60,7 +60,7 @@ async def market_of(settings: Settings) -> AsyncIterator[Market | None]:
             await market.close()
 
 
-async def run(settings: Settings, args: argparse.Namespace) -> int:
+async def run(settings: WorkerSettings, args: argparse.Namespace) -> int:
     cron = settings.cron
     async with market_of(settings) as market:
         if args.once:
@@ -73,7 +73,7 @@ async def run(settings: Settings, args: argparse.Namespace) -> int:
     return 0
 
 
-async def forever(settings: Settings, cron: Cron, market: Market | None, outbox: Outbox) -> None:
+async def forever(settings: WorkerSettings, cron: Cron, market: Market | None, outbox: Outbox) -> None:
     loop = asyncio.get_running_loop()
     async with Bus(settings, "worker") as bus:
 
@@ -96,4 +96,4 @@ async def forever(settings: Settings, cron: Cron, market: Market | None, outbox:
 
 if __name__ == "__main__":
     parsed = arguments()
-    sys.exit(lifecycle.main(Settings, lambda settings: run(settings, parsed), lasting=not parsed.once))
+    sys.exit(lifecycle.main(WorkerSettings, lambda settings: run(settings, parsed), lasting=not parsed.once))

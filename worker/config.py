@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo
 
+from crypto_updates.bus.config import BusSettings
 from crypto_updates.clock.timetable import Timetable
-from crypto_updates.service import config
+from crypto_updates.service.config import Words
 
 
 def _coins(coins: tuple[str, ...]) -> tuple[str, ...]:
@@ -39,12 +40,12 @@ def _key(key: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
     return key
 
 
-class Settings(Timetable):
+class WorkerSettings(Timetable, BusSettings):
     missed_slots: Literal["latest", "all", "none"] = Field("latest", description="latest, all or none")
     market_source: Literal["coingecko", "simulated", "none"] = Field(
         "coingecko", description="coingecko, simulated or none"
     )
-    coins: Annotated[config.Words, AfterValidator(_coins)] = Field(
+    coins: Annotated[Words, AfterValidator(_coins)] = Field(
         ("bitcoin", "ethereum", "matic-network"),
         description="CoinGecko coin ids separated by commas, bitcoin,ethereum for one",
     )

@@ -11,7 +11,7 @@ from crypto_updates.bus.client import Bus
 from crypto_updates.bus.errors import BusError
 from crypto_updates.clock.cron import Cron
 from worker import tick
-from worker.config import Settings
+from worker.config import WorkerSettings
 from worker.market import Market
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def parse_slot(text: str) -> datetime:
     raise SlotError(f"--slot {text}: accepted: an ISO 8601 time in whole seconds with offset, 2023-11-21T14:30:00Z")
 
 
-async def publish(slot: datetime, settings: Settings, cron: Cron, market: Market | None) -> int:
+async def publish(slot: datetime, settings: WorkerSettings, cron: Cron, market: Market | None) -> int:
     """Publish the slot's event. Return 0 after the server's acknowledgement, 1 without it."""
     if cron.previous(slot) != slot:
         log.warning("[CRON] %s is no slot of SCHEDULE=%s", event.text(slot), settings.schedule)

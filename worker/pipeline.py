@@ -15,9 +15,9 @@ from crypto_updates.bus.connection import LINK_ERRORS
 from crypto_updates.bus.event import Event
 from crypto_updates.clock.cron import Cron
 from crypto_updates.clock.timetable import budget
-from crypto_updates.service import lifecycle
+from crypto_updates.service import errors, lifecycle
 from worker import catchup, tick
-from worker.config import Settings
+from worker.config import WorkerSettings
 from worker.market import Market
 from worker.outbox import Outbox
 from worker.turn import Turns
@@ -30,7 +30,7 @@ HISTORY_WAIT = 1.0
 class Pipeline:
     """Fetching does not wait for publishing: with NATS down, each event still has the data of its own time."""
 
-    def __init__(self, settings: Settings, cron: Cron, bus: Bus, market: Market | None, outbox: Outbox) -> None:
+    def __init__(self, settings: WorkerSettings, cron: Cron, bus: Bus, market: Market | None, outbox: Outbox) -> None:
         self._settings = settings
         self._cron = cron
         self._bus = bus
@@ -155,6 +155,6 @@ class Pipeline:
                 return await connection.unless_lost(history.newest(connection, self._settings.feed, in_time))
             except LINK_ERRORS as error:
                 if not told:
-                    log.warning("[CRON] What the stream has is not known yet (%s)", error or type(error).__name__)
+                    log.warning("[CRON] What the stream has is not known yet (%s)", errors.text(error))
                 told = True
                 await asyncio.sleep(HISTORY_WAIT)

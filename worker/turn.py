@@ -12,7 +12,7 @@ from crypto_updates.bus.connection import LINK_ERRORS
 from crypto_updates.bus.errors import UnreachableError
 from crypto_updates.clock.cron import Cron
 from crypto_updates.clock.timetable import budget
-from worker.config import Settings
+from worker.config import WorkerSettings
 from worker.metrics import LAST_SLOT
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class Turns:
     Where it does not tell, it is everybody's turn, and the stream keeps one of the events, since they have the same id.
     """
 
-    def __init__(self, settings: Settings, cron: Cron, bus: Bus) -> None:
+    def __init__(self, settings: WorkerSettings, cron: Cron, bus: Bus) -> None:
         self._settings = settings
         self._cron = cron
         self._bus = bus

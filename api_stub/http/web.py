@@ -22,6 +22,7 @@ from api_stub.reader import Reader
 from api_stub.store import Store
 from crypto_updates.bus.client import Bus
 from crypto_updates.clock.timetable import Timetable
+from crypto_updates.service import errors
 
 PAGE = Path(__file__).parents[1] / "page"
 STREAM: dict[int | str, dict[str, Any]] = {
@@ -80,7 +81,7 @@ def _health(bus: Bus, store: Store, reader: Reader, metrics: Metrics) -> APIRout
     async def readyz() -> JSONResponse:
         """NATS and MongoDB answered a round trip just now."""
         answers = await asyncio.gather(bus.ping(), store.ping(), return_exceptions=True)
-        reasons = [str(answer) or repr(answer) for answer in answers if isinstance(answer, BaseException)]
+        reasons = [errors.text(answer) for answer in answers if isinstance(answer, BaseException)]
         if reasons:
             return JSONResponse({"status": "not ready", "reasons": reasons}, 503)
         return JSONResponse({"status": "ready"})

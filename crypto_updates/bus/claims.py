@@ -11,6 +11,7 @@ from nats.js.errors import APIError, NoStreamResponseError
 
 from crypto_updates.bus.connection import LINK_ERRORS, Connection
 from crypto_updates.bus.event import MSG_ID
+from crypto_updates.service import errors
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ async def claim(connection: Connection, identity: str, replicas: int, patience: 
         async with asyncio.timeout(patience):
             return await _claimed(connection, connection.js, identity, replicas)
     except LINK_ERRORS as error:
-        log.debug("[NATS] Claim of %s: %s", identity, error or type(error).__name__)
+        log.debug("[NATS] Claim of %s: %s", identity, errors.text(error))
         return True
 
 

@@ -12,10 +12,10 @@ from typing import NamedTuple, Self
 from nats.errors import MaxPayloadError
 from nats.js.errors import NoStreamResponseError
 
+from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.connection import LINK_ERRORS, Connection, reason
 from crypto_updates.bus.errors import JetStreamMissingError, UnreachableError
-from crypto_updates.service import lifecycle
-from crypto_updates.service.config import Settings
+from crypto_updates.service import errors, lifecycle
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Receipt(NamedTuple):
 class Bus:
     """Connects in the background, watches the connection by round trips, and replaces it when it is lost."""
 
-    def __init__(self, settings: Settings, name: str) -> None:
+    def __init__(self, settings: BusSettings, name: str) -> None:
         self._settings = settings
         self._name = name
         self._connection: Connection | None = None
@@ -85,7 +85,7 @@ class Bus:
             except MaxPayloadError:
                 raise
             except LINK_ERRORS as error:
-                self._tell(f"[PUBLISH] Not acknowledged ({error or type(error).__name__}); trying again")
+                self._tell(f"[PUBLISH] Not acknowledged ({errors.text(error)}); trying again")
                 if isinstance(error, TimeoutError | NoStreamResponseError):
                     connection.abandon("a publish was not answered")  # the next one sees to it that there is a stream
                 await asyncio.sleep(PUBLISH_WAIT)

@@ -18,10 +18,12 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.errors import ServiceUnavailableError
 
+from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.errors import JetStreamMissingError
 from crypto_updates.bus.event import SUBJECT
 from crypto_updates.bus.stream import STREAM, ensure_stream, stream_config
-from crypto_updates.service.config import Settings, redacted
+from crypto_updates.service import errors
+from crypto_updates.service.config import redacted
 
 T = TypeVar("T")
 
@@ -64,7 +66,7 @@ class Connection:
         self._refused = ""
         self._reason = ""
 
-    async def open(self, settings: Settings, name: str) -> None:
+    async def open(self, settings: BusSettings, name: str) -> None:
         """Raises one of LINK_ERRORS."""
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
@@ -72,7 +74,7 @@ class Connection:
         except nats.errors.NoServersError as error:
             raise self._error or error from error
 
-    async def _connect(self, settings: Settings, name: str) -> None:
+    async def _connect(self, settings: BusSettings, name: str) -> None:
         self._api_prefix = settings.nats_api_prefix
         await self.nc.connect(
             servers=[self._url],
@@ -215,4 +217,4 @@ def reason(error: Exception, url: str) -> str:
     for kind, code, advice in REASONS:
         if isinstance(error, kind):
             return f"{code} {url}: {advice}"
-    return f"CONNECTION_FAILED {url}: {error or type(error).__name__}"
+    return f"CONNECTION_FAILED {url}: {errors.text(error)}"

@@ -28,7 +28,7 @@ from crypto_updates.bus.client import Bus
 from crypto_updates.bus.connection import LINK_ERRORS, Connection
 from crypto_updates.bus.event import MSG_ID, SUBJECT
 from crypto_updates.bus.stream import DURABLE, STREAM, ensure_consumer
-from crypto_updates.service import lifecycle
+from crypto_updates.service import errors, lifecycle
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ class Consumer:
             try:
                 await (self._pull(connection) if connection.js else self._listen(connection))
             except LINK_ERRORS as error:
-                log.warning("[NATS] Consumer interrupted: %s", error or type(error).__name__)
+                log.warning("[NATS] Consumer interrupted: %s", errors.text(error))
                 await asyncio.sleep(1)
             except Exception:
                 log.exception("[NATS] Consumer interrupted")

@@ -1,11 +1,10 @@
 """The errors of the bus."""
 
+from crypto_updates.service.errors import CryptoUpdatesError
 
-class BusError(Exception):
+
+class BusError(CryptoUpdatesError):
     """The bus failed."""
-
-    def __init__(self, message: str | None = None) -> None:
-        super().__init__(message or self.__doc__)
 
 
 class InvalidEventError(BusError):

@@ -11,6 +11,8 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 from cronsim.cronsim import FIELD_NAMES, Field
 
+from crypto_updates.service.errors import CryptoUpdatesError
+
 # Vixie cron, crontab(5), without @reboot, which is no time.
 ALIASES = {
     "@yearly": "0 0 1 1 *",
@@ -37,11 +39,8 @@ _DAY = timedelta(days=1)
 _HORIZON = 50 * 365 * 24 * 3600
 
 
-class CronError(ValueError):
+class CronError(CryptoUpdatesError, ValueError):
     """The schedule is not valid."""
-
-    def __init__(self, message: str | None = None) -> None:
-        super().__init__(message or self.__doc__)
 
 
 class Cron:

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from crypto_updates.clock.cron import Cron
-from crypto_updates.service import config
+from crypto_updates.service.config import ServiceSettings
 
 # A fetch has half the time to the next slot, so that slots never queue up behind a slow market.
 SHARE, LONGEST = 0.5, 240.0
@@ -26,7 +26,7 @@ def _zone(name: str) -> str:
     return name
 
 
-class Timetable(config.Settings):
+class Timetable(ServiceSettings):
     schedule: Annotated[str, AfterValidator(_schedule)] = Field(
         "*/15 * * * *", description="5 cron fields, 6 with seconds first, or @hourly and its like"
     )

@@ -1,11 +1,10 @@
 """The errors of the stack."""
 
+from crypto_updates.service.errors import CryptoUpdatesError
 
-class StackError(Exception):
+
+class StackError(CryptoUpdatesError):
     """The stack failed."""
-
-    def __init__(self, message: str | None = None) -> None:
-        super().__init__(message or self.__doc__)
 
 
 class BinaryMissingError(StackError):

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from crypto_updates.service import log
-from crypto_updates.service.config import ConfigError, Settings
+from crypto_updates.service.config import ConfigError, ServiceSettings
 
-S = TypeVar("S", bound=Settings)
+S = TypeVar("S", bound=ServiceSettings)
 
 # Seconds for each of the steps that finish what is in hand when the service is told to stop; all of it has 10.
 GRACE = 3.0

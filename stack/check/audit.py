@@ -26,11 +26,11 @@ from crypto_updates.bus.connection import LINK_ERRORS, Connection
 from crypto_updates.bus.errors import JetStreamMissingError
 from crypto_updates.bus.stream import DURABLE, STREAM
 from crypto_updates.clock import slots
-from crypto_updates.service import lifecycle
+from crypto_updates.service import errors, lifecycle
 from stack import console
 from stack.check import checks, report
 from stack.check.report import Audit, Flow
-from stack.check.target import FailedError, Settings, Stack
+from stack.check.target import CheckSettings, FailedError, Stack
 
 NOTHING = 3
 # Seconds for a query, which has a week of slots at most to bring, and for all that is asked of NATS.
@@ -55,7 +55,9 @@ def run(argv: list[str]) -> int:
         asked = since(options.since, now)
     except ValueError as error:
         parser.error(str(error))
-    return lifecycle.main(Settings, lambda settings: audit(settings, asked, now, as_json=options.json), lasting=False)
+    return lifecycle.main(
+        CheckSettings, lambda settings: audit(settings, asked, now, as_json=options.json), lasting=False
+    )
 
 
 def since(span: str, now: datetime) -> datetime:
@@ -76,7 +78,7 @@ def since(span: str, now: datetime) -> datetime:
     return start.replace(microsecond=0)
 
 
-async def audit(settings: Settings, asked: datetime, now: datetime, *, as_json: bool) -> int:
+async def audit(settings: CheckSettings, asked: datetime, now: datetime, *, as_json: bool) -> int:
     """Print the audit and return the exit status."""
     if settings.log_level != "debug":
         logging.getLogger("crypto_updates").setLevel(
@@ -130,7 +132,7 @@ async def _flow(stack: Stack) -> tuple[Flow | None, str | None]:
     except NotFoundError as error:
         return None, f"{error.description}: {checks.PROVISION}"
     except LINK_ERRORS as error:
-        return None, f"not told by the server ({error or type(error).__name__}): NATS_USER may not have the right"
+        return None, f"not told by the server ({errors.text(error)}): NATS_USER may not have the right"
 
 
 async def _asked(connection: Connection, name: str) -> Flow:

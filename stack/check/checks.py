@@ -26,6 +26,7 @@ from crypto_updates.bus.errors import JetStreamMissingError
 from crypto_updates.bus.event import text
 from crypto_updates.bus.stream import DAY, DURABLE, STREAM, consumer_config, stream_config
 from crypto_updates.clock import slots
+from crypto_updates.service import errors
 from crypto_updates.service.config import redacted
 from stack.check.target import API, FailedError, SkippedError, Stack
 
@@ -166,7 +167,7 @@ async def api_is_ready(stack: Stack) -> str:
             begin = time.perf_counter()
             answer = await client.get(url)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        problem = f"{redacted(url)}: {error or type(error).__name__}"
+        problem = f"{redacted(url)}: {errors.text(error)}"
         raise FailedError(problem, "verify that the API stub is running (docker ps), and API_URL") from error
     if answer.status_code != HTTPStatus.OK:
         raise FailedError(f"{redacted(url)} answers {answer.status_code}: {_reasons(answer)}", API)

@@ -19,7 +19,7 @@ from crypto_updates.bus.connection import LINK_ERRORS, Connection
 from crypto_updates.bus.event import Event
 from crypto_updates.bus.stream import STREAM
 from crypto_updates.local.errors import StackError
-from worker import config
+from worker.config import WorkerSettings
 
 # From body and headers to the sequence in the stream, and True if the stream had the event already.
 Publish = Callable[[bytes, dict[str, str]], Awaitable[tuple[int | None, bool]]]
@@ -47,7 +47,7 @@ class SkippedError(StackError):
     """The check needs what an earlier one did not find."""
 
 
-class Settings(config.Settings, StoreSettings):
+class CheckSettings(WorkerSettings, StoreSettings):
     api_url: str = Field(
         "http://127.0.0.1:8080", pattern=r"^https?://[^/\s]+", description="http://host:8080 or https://host"
     )
@@ -107,7 +107,7 @@ class Probe:
 class Stack:
     """`left`: probes that could not be removed, and why."""
 
-    def __init__(self, settings: Settings, closing: AsyncExitStack) -> None:
+    def __init__(self, settings: CheckSettings, closing: AsyncExitStack) -> None:
         self.settings = settings
         self.closing = closing
         self.cron = settings.cron

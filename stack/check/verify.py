@@ -19,7 +19,7 @@ from crypto_updates.bus.connection import LINK_ERRORS
 from crypto_updates.service import lifecycle
 from stack import console
 from stack.check import checks
-from stack.check.target import FailedError, Settings, SkippedError, Stack
+from stack.check.target import CheckSettings, FailedError, SkippedError, Stack
 
 # Seconds for all checks together.
 PATIENCE = 30.0
@@ -64,10 +64,10 @@ class Outcome(NamedTuple):
 def run(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m stack verify", description=__doc__, epilog=VARIABLES)
     parser.parse_args(argv)
-    return lifecycle.main(Settings, verify)
+    return lifecycle.main(CheckSettings, verify)
 
 
-async def verify(settings: Settings) -> int:
+async def verify(settings: CheckSettings) -> int:
     """Print a line for each check, and return 0 if all hold."""
     if settings.log_level != "debug":
         logging.getLogger("crypto_updates").setLevel(logging.CRITICAL)  # it tells of the disconnect that is on purpose
@@ -103,7 +103,7 @@ async def _outcome(check: Check, stack: Stack, limit: float) -> Outcome:
         return Outcome(Result.FAILS, str(failed), failed.advice)
     except (*LINK_ERRORS, PyMongoError) as error:
         late = f"not done within {limit:.0f} s" if timeout.expired() else ""
-        return Outcome(Result.FAILS, late or brief(error) or type(error).__name__, LOGS)
+        return Outcome(Result.FAILS, late or brief(error), LOGS)
 
 
 def _show(name: str, outcome: Outcome) -> None:

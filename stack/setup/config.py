@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr
 
 from api_stub.config import StoreSettings
-from crypto_updates.service import config
+from crypto_updates.bus.config import BusSettings
+from crypto_updates.service.config import ServiceSettings
 
 # Shorter ones can be guessed from outside; the servers do not slow a guesser down.
 SHORTEST = 16
@@ -28,7 +29,7 @@ def _own() -> Password:
     return Field(None, max_length=72, description=f"{SHORTEST} to 72 printable characters")
 
 
-class CredentialSettings(config.Settings):
+class CredentialSettings(ServiceSettings):
     """A secret that is not given is made, once."""
 
     credentials_dir: Path = Field(Path("/credentials"), description="the path of a folder")
@@ -50,7 +51,7 @@ class CredentialSettings(config.Settings):
         return given.get_secret_value() if given else None
 
 
-class ProvisionSettings(StoreSettings):
+class ProvisionSettings(StoreSettings, BusSettings):
     """A user without a password is not made; a MongoDB without access control needs none."""
 
     mongo_writer_password: SecretStr | None = None

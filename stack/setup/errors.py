@@ -1,11 +1,10 @@
 """The errors of the set-up."""
 
+from crypto_updates.service.errors import CryptoUpdatesError
 
-class SetupError(Exception):
+
+class SetupError(CryptoUpdatesError):
     """The set-up failed."""
-
-    def __init__(self, message: str | None = None) -> None:
-        super().__init__(message or self.__doc__)
 
 
 class CredentialError(SetupError):

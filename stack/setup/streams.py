@@ -8,14 +8,14 @@ import nats.errors
 
 from crypto_updates.bus import claims
 from crypto_updates.bus.client import Bus
+from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.stream import DURABLE, STREAM, stream_config, update_consumer, update_stream
-from crypto_updates.service.config import Settings
 from stack.setup.errors import ProvisionError
 
 log = logging.getLogger(__name__)
 
 
-async def provision(settings: Settings, patience: float) -> None:
+async def provision(settings: BusSettings, patience: float) -> None:
     """Raises ProvisionError. `patience`: seconds to wait for the server."""
     async with Bus(settings, "provision") as bus:
         connection = await bus.connection(patience)

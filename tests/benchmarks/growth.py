@@ -23,7 +23,7 @@ from tests.benchmarks.backlog import FIRST
 from tests.benchmarks.drain import Rig
 from tests.benchmarks.quantile import p50
 from worker import tick
-from worker.config import Settings
+from worker.config import WorkerSettings
 from worker.market import open_market
 
 COINS, STUBS, WORKERS = (10, 100, 1_000, 10_000), (1, 2, 4), (1, 10, 50)
@@ -54,7 +54,7 @@ class Market(BaseHTTPRequestHandler):
 
 async def slot_of(url: str, coins: int) -> float:
     """Seconds from a slot's time until NATS has its event, with a market that answers at once."""
-    settings = Settings.load({"NATS_URL": url, "FEED": f"coins-{coins}"})
+    settings = WorkerSettings.load({"NATS_URL": url, "FEED": f"coins-{coins}"})
     market = open_market(
         "simulated",
         coins=tuple(f"coin-{n}" for n in range(coins)),

@@ -10,12 +10,12 @@ import pytest
 from nats.aio.client import Client
 
 from crypto_updates.bus.client import Bus
+from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.consumer import Consumer
 from crypto_updates.bus.event import MSG_ID
 from crypto_updates.bus.stream import DURABLE, STREAM
 from crypto_updates.local.servers import NatsServer
 from crypto_updates.service import lifecycle
-from crypto_updates.service.config import Settings
 from tests.chaos import client
 from tests.chaos.proxy import Proxy
 
@@ -58,7 +58,7 @@ def server() -> Iterator[NatsServer]:
 @pytest.fixture
 async def services(server: NatsServer) -> AsyncIterator[Services]:
     with Proxy(server.port) as link:
-        settings = Settings.load({"NATS_URL": f"nats://127.0.0.1:{link.port}"})
+        settings = BusSettings.load({"NATS_URL": f"nats://127.0.0.1:{link.port}"})
         async with Bus(settings, "test") as bus, Consumer(bus, 10) as consumer:
             started = Services(server, link, bus, consumer)
             await asyncio.wait_for(started.passes(), 10)

@@ -11,8 +11,8 @@ import pytest
 from pymongo import MongoClient
 
 from crypto_updates.bus.client import Bus
+from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.event import MSG_ID
-from crypto_updates.service.config import Settings
 from tests.compose.project import ROOT, Project, eventually, must
 
 pytestmark = pytest.mark.timeout(180)
@@ -47,7 +47,7 @@ def flows(project: Project, within: float = 60) -> bool:
 async def publish(project: Project, feed: str, enough: asyncio.Event) -> set[str]:
     """Publish 100 events or more, one about every 20 ms, each until it is acknowledged; return their ids."""
     acknowledged: set[str] = set()
-    async with Bus(Settings.load({**project.operator, "DELIVERY": "jetstream"}), "test") as bus:
+    async with Bus(BusSettings.load({**project.operator, "DELIVERY": "jetstream"}), "test") as bus:
         while not enough.is_set() or len(acknowledged) < 100:
             identity = f"{feed}@{len(acknowledged)}"
             await bus.publish(b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}', {MSG_ID: identity})

@@ -11,11 +11,11 @@ import nats.errors
 import pytest
 
 from crypto_updates.bus import claims
+from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.connection import Connection
 from crypto_updates.bus.stream import update_stream
 from crypto_updates.local import ports
 from crypto_updates.local.servers import NatsServer
-from crypto_updates.service.config import Settings
 
 CLAIMANTS, ROUNDS = 15, 20
 DENIED = '["crypto.claims"]', '["$JS.API.STREAM.CREATE.>"]'
@@ -41,7 +41,7 @@ async def connections(cluster: list[NatsServer]) -> AsyncIterator[list[Connectio
         found = []
         for number in range(CLAIMANTS):
             connection = Connection(cluster[number % 3].url)
-            await connection.open(Settings.load({}), "test")
+            await connection.open(BusSettings.load({}), "test")
             closing.push_async_callback(connection.close)
             connection.js = connection.jetstream()
             found.append(connection)
@@ -73,7 +73,7 @@ async def test_without_the_right_it_is_everybodys_within_the_patience(denied: st
     users = f"{{user: worker, password: p, permissions: {{publish: {{deny: {denied}}}}}}}"
     with NatsServer(config=f"authorization {{ users: [{users}] }}") as server:
         connection = Connection(server.url)
-        await connection.open(Settings.load({"NATS_USER": "worker", "NATS_PASSWORD": "p"}), "test")
+        await connection.open(BusSettings.load({"NATS_USER": "worker", "NATS_PASSWORD": "p"}), "test")
         connection.js = connection.jetstream()
         # The first time, there is no answer; from then on, the refusal is known.
         for patience, most in ((0.5, 1.0), (5, 0.5)):

@@ -12,10 +12,10 @@ import pytest
 from nats.aio.client import Client
 
 from crypto_updates.bus.client import Bus
+from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.errors import UnreachableError
 from crypto_updates.harness.plugin import Service
 from crypto_updates.local.servers import NatsServer
-from crypto_updates.service.config import Settings
 from tests.e2e.conftest import Stack, eventually
 
 SLOT = "2023-11-21T14:30:00Z"
@@ -159,7 +159,7 @@ async def test_a_server_that_closes_every_connection_is_not_hammered(service: Se
 
 async def test_a_connection_that_is_lost_is_not_given_out_again() -> None:
     with NatsServer() as server:
-        async with Bus(Settings.load({"NATS_URL": server.url}), "test") as bus:
+        async with Bus(BusSettings.load({"NATS_URL": server.url}), "test") as bus:
             lost = await bus.connection(5)
             lost.abandon("the test says so")
             # Within less than the pause before the next connection.

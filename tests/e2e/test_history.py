@@ -9,10 +9,10 @@ import pytest
 from nats.aio.client import Client
 
 from crypto_updates.bus import event, history
+from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.connection import Connection
 from crypto_updates.bus.event import Event
 from crypto_updates.bus.stream import stream_config, update_stream
-from crypto_updates.service.config import Settings
 from tests.e2e.conftest import Stack
 
 QUARTER = timedelta(minutes=15)
@@ -23,7 +23,7 @@ NOON = datetime(2023, 11, 21, 12, tzinfo=UTC)
 async def connection(stack: Stack, publisher: Client) -> AsyncIterator[Connection]:
     await update_stream(publisher.jetstream(), stream_config(1))
     connection = Connection(stack.nats.url)
-    await connection.open(Settings.load({}), "test")
+    await connection.open(BusSettings.load({}), "test")
     await connection.prepare(1)
     yield connection
     await connection.close()

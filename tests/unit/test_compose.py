@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from api_stub.config import Settings as ApiSettings
-from worker.config import Settings as WorkerSettings
+from api_stub.config import ApiSettings
+from worker.config import WorkerSettings
 
 COMPOSE: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from crypto_updates.service.config import ConfigError, Settings, redacted
+from crypto_updates.bus.config import BusSettings
+from crypto_updates.service.config import ConfigError, redacted
 
 Write = Callable[[bytes], str]
 
@@ -29,12 +30,12 @@ def write(tmp_path: Path) -> Write:
 
 def problems(**env: str) -> list[str]:
     with pytest.raises(ConfigError) as raised:
-        Settings.load(env)
+        BusSettings.load(env)
     return str(raised.value).splitlines()
 
 
 def test_the_defaults_are_those_of_the_design() -> None:
-    assert Settings.load({}).model_dump() == {
+    assert BusSettings.load({}).model_dump() == {
         "nats_url": ("nats://localhost:4222",),
         "nats_user": None,
         "nats_password": None,
@@ -60,7 +61,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
     ],
 )
 def test_it_reads_a_list_of_servers_and_adds_the_port(urls: str, expected: tuple[str, ...]) -> None:
-    assert Settings.load({"NATS_URL": urls}).nats_url == expected
+    assert BusSettings.load({"NATS_URL": urls}).nats_url == expected
 
 
 @pytest.mark.parametrize(
@@ -98,18 +99,20 @@ def test_all_bad_values_are_told_together(tmp_path: Path) -> None:
     assert [line.partition("=")[0] for line in lines] == ["NATS_TOKEN_FILE", "NATS_URL", "LOG_LEVEL", "DELIVERY"]
 
 
-@pytest.mark.parametrize("variable", [n.upper() for n, info in Settings.model_fields.items() if info.default is None])
+@pytest.mark.parametrize(
+    "variable", [n.upper() for n, info in BusSettings.model_fields.items() if info.default is None]
+)
 def test_an_empty_variable_is_an_absent_one_where_nothing_is_the_default(variable: str) -> None:
-    assert Settings.load({variable: "", f"{variable}_FILE": ""}) == Settings.load({})
+    assert BusSettings.load({variable: "", f"{variable}_FILE": ""}) == BusSettings.load({})
 
 
 def test_it_reads_a_secret_from_the_file_named(write: Write) -> None:
-    settings = Settings.load({"NATS_PASSWORD_FILE": write(b"p\xc3\xa4ss word\n"), "NATS_PASSWORD": ""})
+    settings = BusSettings.load({"NATS_PASSWORD_FILE": write(b"p\xc3\xa4ss word\n"), "NATS_PASSWORD": ""})
     assert settings.nats_password == SecretStr("päss word")
 
 
 def test_any_variable_may_come_from_a_file(write: Write) -> None:
-    assert Settings.load({"NATS_URL_FILE": write(b"nats://one\n")}).nats_url == ("nats://one:4222",)
+    assert BusSettings.load({"NATS_URL_FILE": write(b"nats://one\n")}).nats_url == ("nats://one:4222",)
 
 
 def test_it_refuses_a_secret_given_twice(write: Write) -> None:
@@ -135,12 +138,14 @@ def test_a_password_is_in_no_error_line(write: Write) -> None:
 
 
 def test_a_password_is_in_no_text_of_the_settings() -> None:
-    settings = Settings.load({"NATS_PASSWORD": "hunter2", "NATS_TOKEN": "hunter2", "NATS_URL": "nats://u:hunter2@one"})
+    settings = BusSettings.load(
+        {"NATS_PASSWORD": "hunter2", "NATS_TOKEN": "hunter2", "NATS_URL": "nats://u:hunter2@one"}
+    )
     assert "hunter2" not in repr(settings) + str(settings)
 
 
 def test_the_servers_are_told_without_their_passwords() -> None:
-    settings = Settings.load({"NATS_URL": "nats://user:hunter2@one,tls://hunter2@two:5222,nats://three"})
+    settings = BusSettings.load({"NATS_URL": "nats://user:hunter2@one,tls://hunter2@two:5222,nats://three"})
     assert settings.servers == "nats://***@one:4222, tls://***@two:5222, nats://three:4222"
 
 
@@ -164,10 +169,10 @@ def test_the_process_wins_over_the_env_file(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NATS_USER", "of-the-process")
     monkeypatch.delenv("NATS_URL", raising=False)
-    settings = Settings.load()
+    settings = BusSettings.load()
     assert (settings.nats_user, settings.nats_url) == ("of-the-process", ("nats://of-the-file:4222",))
 
 
 def test_the_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        Settings.load({}).log_level = "debug"
+        BusSettings.load({}).log_level = "debug"

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from nats.errors import ConnectionClosedError
 
+from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.connection import Connection
-from crypto_updates.service.config import Settings
 
 
 async def test_a_connection_that_was_never_opened_can_be_closed() -> None:
@@ -45,7 +45,7 @@ async def test_an_event_over_core_nats_is_sent_only_when_the_server_has_read_it(
     server = await asyncio.start_server(hang_up_behind_a_ping, "127.0.0.1")
     async with server:
         connection = Connection(f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        await connection.open(Settings.load({}), "test")
+        await connection.open(BusSettings.load({}), "test")
         with pytest.raises(ConnectionClosedError):
             await asyncio.wait_for(connection.publish(b"{}", {}), 3)
         await connection.close()

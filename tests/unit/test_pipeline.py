@@ -11,7 +11,7 @@ import pytest
 
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.event import Event, Quote
-from worker.config import Settings
+from worker.config import WorkerSettings
 from worker.outbox import Outbox
 from worker.pipeline import Pipeline
 from worker.turn import Turns
@@ -53,7 +53,7 @@ async def test_a_worker_that_is_stopped_while_it_asks_leaves_an_event_only_where
 
     monkeypatch.setattr(Turns, "first", first)
     monkeypatch.setattr(Turns, "later", later)
-    settings, market = Settings.load({}), Slow()
+    settings, market = WorkerSettings.load({}), Slow()
     slot = settings.cron.previous(datetime.now(UTC))
     work = asyncio.create_task(Pipeline(settings, settings.cron, Bus(settings, "test"), market, outbox)._make(slot))
     await asyncio.wait_for(market.asked.wait(), 5)

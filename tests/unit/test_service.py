@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 SERVICE = """
 import asyncio, sys
 from crypto_updates.service import lifecycle
-from crypto_updates.service.config import Settings
+from crypto_updates.bus.config import BusSettings
 
 async def run(settings):
     print("running", flush=True)
@@ -37,7 +37,7 @@ async def work():
         print("flushed", flush=True)
 
 lifecycle.GRACE = 0.1
-sys.exit(lifecycle.main(Settings, run))
+sys.exit(lifecycle.main(BusSettings, run))
 """
 
 

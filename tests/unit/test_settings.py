@@ -12,10 +12,11 @@ from dotenv import dotenv_values
 import api_stub.config
 import stack.setup.config
 import worker.config
-from crypto_updates.service.config import ConfigError, Settings
+from crypto_updates.bus.config import BusSettings
+from crypto_updates.service.config import ConfigError
 
 EXAMPLE = Path(__file__).parents[2] / ".env.example"
-SHARED = set(Settings.model_fields)
+SHARED = set(BusSettings.model_fields)
 
 COINS = "accepted: CoinGecko coin ids separated by commas, bitcoin,ethereum for one"
 URL = "accepted: http://host/path or https://host/path, or nothing for the plan's own"
@@ -27,14 +28,14 @@ PORT = "accepted: a port from 1 to 65535"
 BATCH = "accepted: a whole number from 1 to 5000"
 
 
-def problem(service: type[Settings], variable: str, value: str) -> str:
+def problem(service: type[BusSettings], variable: str, value: str) -> str:
     with pytest.raises(ConfigError) as raised:
         service.load({variable: value})
     return str(raised.value)
 
 
 def test_the_worker_defaults_are_those_of_the_design() -> None:
-    assert worker.config.Settings.load({}).model_dump(exclude=SHARED) == {
+    assert worker.config.WorkerSettings.load({}).model_dump(exclude=SHARED) == {
         "schedule": "*/15 * * * *",
         "schedule_tz": "UTC",
         "missed_slots": "latest",
@@ -52,7 +53,7 @@ def test_the_worker_defaults_are_those_of_the_design() -> None:
 
 
 def test_the_api_stub_defaults_are_those_of_the_design() -> None:
-    assert api_stub.config.Settings.load({}).model_dump(exclude=SHARED) == {
+    assert api_stub.config.ApiSettings.load({}).model_dump(exclude=SHARED) == {
         "schedule": "*/15 * * * *",
         "schedule_tz": "UTC",
         "feed": "crypto",
@@ -86,14 +87,14 @@ def test_the_api_stub_defaults_are_those_of_the_design() -> None:
     ],
 )
 def test_the_worker_tells_a_bad_value(variable: str, value: str, rest: str) -> None:
-    line = problem(worker.config.Settings, variable, value)
+    line = problem(worker.config.WorkerSettings, variable, value)
     assert line.startswith(f"{variable}={value}: ")
     assert line.endswith(rest)
 
 
 @pytest.mark.parametrize("schedule", ["soon", "61 * * * *", "0 0 30 2 *", "* * * *"])
 def test_the_worker_tells_what_is_wrong_with_a_schedule(schedule: str) -> None:
-    line = problem(worker.config.Settings, "SCHEDULE", schedule)
+    line = problem(worker.config.WorkerSettings, "SCHEDULE", schedule)
     assert line.startswith(f"SCHEDULE={schedule}: {schedule!r}: ")
     assert line.endswith("; accepted: 5 cron fields, 6 with seconds first, or @hourly and its like")
 
@@ -114,21 +115,26 @@ def test_the_worker_tells_what_is_wrong_with_a_schedule(schedule: str) -> None:
     ],
 )
 def test_the_api_stub_tells_a_bad_value(variable: str, value: str, rest: str) -> None:
-    assert problem(api_stub.config.Settings, variable, value) == f"{variable}={value}: {rest}"
+    assert problem(api_stub.config.ApiSettings, variable, value) == f"{variable}={value}: {rest}"
 
 
 def test_a_password_is_in_no_error_line() -> None:
-    assert problem(api_stub.config.Settings, "MONGO_URL", "http://u:hunter2@h") == f"MONGO_URL=http://***@h: {MONGO}"
-    assert problem(worker.config.Settings, "COINGECKO_URL", "ftp://u:hunter2@h") == f"COINGECKO_URL=ftp://***@h: {URL}"
+    assert problem(api_stub.config.ApiSettings, "MONGO_URL", "http://u:hunter2@h") == f"MONGO_URL=http://***@h: {MONGO}"
+    assert (
+        problem(worker.config.WorkerSettings, "COINGECKO_URL", "ftp://u:hunter2@h")
+        == f"COINGECKO_URL=ftp://***@h: {URL}"
+    )
 
 
 def test_a_coin_named_twice_is_fetched_once() -> None:
-    settings = worker.config.Settings.load({"COINS": "bitcoin, ethereum,bitcoin,"})
+    settings = worker.config.WorkerSettings.load({"COINS": "bitcoin, ethereum,bitcoin,"})
     assert settings.coins == ("bitcoin", "ethereum")
 
 
-@pytest.mark.parametrize("service", [worker.config.Settings, api_stub.config.Settings], ids=["worker", "api_stub"])
-def test_an_empty_variable_is_told_where_nothing_is_no_value(service: type[Settings]) -> None:
+@pytest.mark.parametrize(
+    "service", [worker.config.WorkerSettings, api_stub.config.ApiSettings], ids=["worker", "api_stub"]
+)
+def test_an_empty_variable_is_told_where_nothing_is_no_value(service: type[BusSettings]) -> None:
     needed = [name.upper() for name, info in service.model_fields.items() if info.default is not None]
     with pytest.raises(ConfigError) as refused:
         service.load({name.upper(): "" for name in service.model_fields})
@@ -136,8 +142,10 @@ def test_an_empty_variable_is_told_where_nothing_is_no_value(service: type[Setti
 
 
 def test_a_password_is_in_no_text_of_the_settings() -> None:
-    api = api_stub.config.Settings.load({"MONGO_URL": "mongodb://u:hunter2@h"})
-    publisher = worker.config.Settings.load({"COINGECKO_URL": "http://u:hunter2@h", "COINGECKO_API_KEY": "hunter2"})
+    api = api_stub.config.ApiSettings.load({"MONGO_URL": "mongodb://u:hunter2@h"})
+    publisher = worker.config.WorkerSettings.load(
+        {"COINGECKO_URL": "http://u:hunter2@h", "COINGECKO_API_KEY": "hunter2"}
+    )
     assert "hunter2" not in repr(api) + repr(publisher)
 
 
@@ -145,7 +153,7 @@ def test_a_password_is_in_no_text_of_the_settings() -> None:
     "url", ["mongodb://u:hun@ter2@h", "mongodb://u:hunter2@h:x", "mongodb://h/?directConnection=x"]
 )
 def test_the_api_stub_tells_a_url_that_the_driver_refuses(url: str) -> None:
-    line = problem(api_stub.config.Settings, "MONGO_URL", url)
+    line = problem(api_stub.config.ApiSettings, "MONGO_URL", url)
     assert line.startswith("MONGO_URL=mongodb://")
     assert line.endswith(MONGO)
     assert "ter2" not in line
@@ -153,14 +161,14 @@ def test_the_api_stub_tells_a_url_that_the_driver_refuses(url: str) -> None:
 
 @pytest.mark.parametrize(("rate", "batch"), [("", 500), ("1000", 500), ("20.5", 20), ("0.1", 1)])
 def test_a_batch_is_at_most_what_may_be_stored_in_a_second(rate: str, batch: int) -> None:
-    assert api_stub.config.Settings.load({"MAX_EVENTS_PER_SECOND": rate}).batch == batch
+    assert api_stub.config.ApiSettings.load({"MAX_EVENTS_PER_SECOND": rate}).batch == batch
 
 
 @pytest.mark.skipif(not EXAMPLE.exists(), reason="there is no .env.example yet")
 @pytest.mark.parametrize(
-    "service", [worker.config.Settings, api_stub.config.Settings, stack.setup.config.CredentialSettings]
+    "service", [worker.config.WorkerSettings, api_stub.config.ApiSettings, stack.setup.config.CredentialSettings]
 )
-def test_the_example_shows_every_variable_with_its_default(service: type[Settings]) -> None:
+def test_the_example_shows_every_variable_with_its_default(service: type[BusSettings]) -> None:
     uncommented = re.sub(r"^# ?(?=[A-Z0-9_]+=)", "", EXAMPLE.read_text(), flags=re.MULTILINE)
     shown = dotenv_values(stream=StringIO(uncommented))
     # Where the one-shot finds its folders is the image's affair.

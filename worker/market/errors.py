@@ -1,11 +1,10 @@
 """The errors of the market sources."""
 
+from crypto_updates.service.errors import CryptoUpdatesError
 
-class MarketError(Exception):
+
+class MarketError(CryptoUpdatesError):
     """The market gave no quotes."""
-
-    def __init__(self, message: str | None = None) -> None:
-        super().__init__(message or self.__doc__)
 
 
 class TemporaryMarketError(MarketError):

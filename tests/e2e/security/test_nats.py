@@ -8,8 +8,8 @@ from nats.aio.client import Client
 from nats.errors import Error
 from nats.js import JetStreamContext
 
+from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.connection import Connection
-from crypto_updates.service.config import Settings
 from tests.e2e.conftest import soon
 from tests.e2e.security.conftest import USERS, Bastion
 
@@ -222,7 +222,7 @@ async def test_in_one_account_answers_of_the_server_do_become_commands(bastion: 
     [("", ""), ("worker", "worker"), ("provision", ""), ("sys", "sys"), ("admin", "admin"), ("worker", "$2a$11$")],
 )
 async def test_nobody_enters_without_a_credential(bastion: Bastion, user: str, password: str) -> None:
-    settings = Settings.load({"NATS_USER": user, "NATS_PASSWORD": password})
+    settings = BusSettings.load({"NATS_USER": user, "NATS_PASSWORD": password})
     connection = Connection(bastion.server.url)
     with pytest.raises(Error, match=r"(?i)authorization"):
         await connection.open(settings, "test")
@@ -246,7 +246,7 @@ async def test_a_subscriber_of_ones_own_gets_every_event_once(bastion: Bastion) 
 async def test_a_user_cannot_exhaust_the_server(bastion: Bastion) -> None:
     subscriber, *_ = [await bastion.client("subscriber") for _ in range(50)]
     connection = Connection(bastion.server.url)
-    settings = Settings.load({"NATS_USER": "subscriber", "NATS_PASSWORD": bastion.password("subscriber")})
+    settings = BusSettings.load({"NATS_USER": "subscriber", "NATS_PASSWORD": bastion.password("subscriber")})
     with pytest.raises(Error, match=r"(?i)maximum account active connections"):
         await connection.open(settings, "test")
     await connection.close()

@@ -8,9 +8,9 @@ import nats.errors
 import pytest
 import trustme
 
+from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.connection import Connection, reason
 from crypto_updates.local.servers import NatsServer
-from crypto_updates.service.config import Settings
 
 CA = trustme.CA()
 
@@ -32,7 +32,7 @@ def tls(pem: Path) -> str:
 async def test_it_connects_with_the_ca_that_was_given(pem: Path, scheme: str) -> None:
     with NatsServer(config=tls(pem)) as server:
         connection = Connection(f"{scheme}://127.0.0.1:{server.port}")
-        await connection.open(Settings.load({"NATS_CA": str(pem / "ca.pem")}), "test")
+        await connection.open(BusSettings.load({"NATS_CA": str(pem / "ca.pem")}), "test")
         await connection.nc.flush(5)
         await connection.close()
 
@@ -41,7 +41,7 @@ async def test_a_server_with_another_certificate_is_refused_and_told(pem: Path) 
     with NatsServer(config=tls(pem)) as server:
         connection = Connection(server.url)
         with pytest.raises(OSError) as refused:  # noqa: PT011 - what is said of it is what counts
-            await connection.open(Settings.load({"NATS_CA": str(pem / "other.pem")}), "test")
+            await connection.open(BusSettings.load({"NATS_CA": str(pem / "other.pem")}), "test")
         await connection.close()
         told = reason(refused.value, server.url)
     assert told == f"TLS_FAILED {server.url}: verify NATS_CA and the server's certificate"
@@ -62,7 +62,7 @@ async def test_no_password_is_sent_to_a_server_that_says_it_has_no_tls(pem: Path
         url = f"{'tls' if asked == 'tls://' else 'nats'}://127.0.0.1:{port}"
         environ = {"NATS_USER": "worker", "NATS_PASSWORD": "secret"}
         connection = Connection(url)
-        settings = Settings.load(environ | ({"NATS_CA": str(pem / "ca.pem")} if asked == "NATS_CA" else {}))
+        settings = BusSettings.load(environ | ({"NATS_CA": str(pem / "ca.pem")} if asked == "NATS_CA" else {}))
         with pytest.raises(nats.errors.SecureConnRequiredError) as refused:
             await connection.open(settings, "test")
         await connection.close()
