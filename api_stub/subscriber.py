@@ -48,14 +48,14 @@ class Subscriber:
                     group.create_task(self._store_on())
         finally:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(lifecycle.GRACE):
+                async with asyncio.timeout(lifecycle.GRACE_SECONDS):
                     await self._finish()
 
     async def _store_on(self) -> None:
         allowed = time.monotonic()
         while True:
             batch = await self._consumer.take()
-            await lifecycle.finished(self.handle(batch))
+            await lifecycle.finish(self.handle(batch))
             if self._rate:
                 allowed = max(allowed, time.monotonic() - 1 / self._rate) + len(batch) / self._rate
                 await asyncio.sleep(allowed - time.monotonic())

@@ -62,7 +62,7 @@ class Pipeline:
                 group.create_task(self._deliver())
         finally:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(lifecycle.GRACE):
+                async with asyncio.timeout(lifecycle.GRACE_SECONDS):
                     while not self._gaps and (waiting := self._outbox.oldest()):
                         await self._publish(waiting)
 
@@ -78,7 +78,7 @@ class Pipeline:
     async def _collect(self) -> None:
         while True:
             slot = await self._slots.get()
-            await lifecycle.finished(self._make(slot))
+            await lifecycle.finish(self._make(slot))
             self._slots.task_done()
 
     async def _make(self, slot: datetime) -> None:
@@ -116,7 +116,7 @@ class Pipeline:
             while self._gaps:
                 await self._catch_up()
             if waiting := self._outbox.oldest():
-                await lifecycle.finished(self._publish(waiting))
+                await lifecycle.finish(self._publish(waiting))
             else:
                 await self._news.wait()
 
@@ -139,7 +139,7 @@ class Pipeline:
         catchup.tell(missed, policy, self._cron)
         try:
             while wanted:
-                await lifecycle.finished(self._make(wanted.pop(0)))
+                await lifecycle.finish(self._make(wanted.pop(0)))
         finally:
             # Also when the worker is stopped, if what was being made is the last.
             if not wanted:

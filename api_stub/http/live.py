@@ -56,7 +56,7 @@ class Live:
         for client in self._clients:
             client.end()
         for task in self._tasks:
-            await lifecycle.ended(task)
+            await lifecycle.end(task)
 
     @property
     def clients(self) -> int:

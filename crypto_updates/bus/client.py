@@ -51,7 +51,7 @@ class Bus:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await lifecycle.ended(self._task)
+        await lifecycle.end(self._task)
 
     async def connection(self, wait: float | None = None) -> Connection:
         """The working connection. Raises UnreachableError when there is none within `wait` seconds."""

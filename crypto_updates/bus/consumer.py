@@ -118,7 +118,7 @@ class Consumer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await lifecycle.ended(self._task)
+        await lifecycle.end(self._task)
 
     async def stop(self) -> None:
         """Take no more from the server; what it has sent until now can still be taken."""
@@ -126,7 +126,7 @@ class Consumer:
             async with asyncio.timeout(1):
                 if self._subscription:
                     await self._subscription.drain()  # type: ignore[no-untyped-call]
-        await lifecycle.ended(self._task)
+        await lifecycle.end(self._task)
 
     async def take(self) -> list[Delivery]:
         """At least one delivery, waited for, and at most `batch`."""

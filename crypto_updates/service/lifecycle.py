@@ -1,5 +1,3 @@
-"""How a service's process lives: settings, log, signals, and the exit status."""
-
 from __future__ import annotations
 
 import asyncio
@@ -13,8 +11,10 @@ from crypto_updates.service.config import ConfigError, ServiceSettings
 
 S = TypeVar("S", bound=ServiceSettings)
 
-# Seconds for each of the steps that finish what is in hand when the service is told to stop; all of it has 10.
-GRACE = 3.0
+# For each step that finishes current work when the service is told to stop. All steps together have 10 seconds.
+GRACE_SECONDS = 3.0
+# nats-py can swallow a cancellation while it connects, so it is repeated.
+CANCEL_AGAIN_SECONDS = 0.5
 
 BAD_CONFIG = 2
 
@@ -22,8 +22,8 @@ BAD_CONFIG = 2
 def main(settings_class: type[S], run: Callable[[S], Coroutine[Any, Any, int | None]], *, lasting: bool = True) -> int:
     """Run to the end and return the exit status: 2 for a bad configuration, with a line for each value.
 
-    A signal is a good end for a `lasting` service. It kills a one-shot as it kills any program, because what that was
-    asked for has not been done.
+    A signal ends a `lasting` service with 0. It kills a one-shot command like any other program, because that command
+    has not done its work.
     """
     try:
         settings = settings_class.load()
@@ -38,7 +38,7 @@ def main(settings_class: type[S], run: Callable[[S], Coroutine[Any, Any, int | N
 
 
 async def _until_stopped(work: Awaitable[int | None]) -> int | None:
-    """Signals count from the first moment on: the task that works is cancelled, and that is a good end."""
+    """SIGTERM or SIGINT cancels the task; the exit status is then 0."""
     task = asyncio.ensure_future(work)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
@@ -48,19 +48,19 @@ async def _until_stopped(work: Awaitable[int | None]) -> int | None:
         return 0
 
 
-async def ended(task: asyncio.Task[Any]) -> None:
-    """Cancel the task until it has ended: a nats-py client that is just connecting can swallow a cancellation."""
+async def end(task: asyncio.Task[Any]) -> None:
+    """Cancel the task, again and again until it has ended."""
     while not task.done():
         task.cancel()
-        await asyncio.wait([task], timeout=0.5)
+        await asyncio.wait([task], timeout=CANCEL_AGAIN_SECONDS)
 
 
-async def finished(work: Coroutine[Any, Any, None]) -> None:
-    """Wait for the work, and when cancelled, still give it GRACE seconds to end."""
+async def finish(work: Coroutine[Any, Any, None]) -> None:
+    """Wait for the work. When cancelled meanwhile, give the work GRACE_SECONDS to finish."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait([task], timeout=GRACE)
-        await ended(task)
+        await asyncio.wait([task], timeout=GRACE_SECONDS)
+        await end(task)
         raise

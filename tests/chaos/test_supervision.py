@@ -41,7 +41,7 @@ class Services:
                 if any(int(delivery.identity) > first for delivery in batch):
                     return time.monotonic() - begin
         finally:
-            await lifecycle.ended(publishing)
+            await lifecycle.end(publishing)
 
     async def _publish(self) -> None:
         while True:

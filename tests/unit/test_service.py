@@ -27,7 +27,7 @@ from crypto_updates.bus.config import BusSettings
 async def run(settings):
     print("running", flush=True)
     if sys.argv[1] == "work":
-        await lifecycle.finished(work())
+        await lifecycle.finish(work())
     return int(sys.argv[1])
 
 async def work():
@@ -36,7 +36,7 @@ async def work():
     finally:
         print("flushed", flush=True)
 
-lifecycle.GRACE = 0.1
+lifecycle.GRACE_SECONDS = 0.1
 sys.exit(lifecycle.main(BusSettings, run))
 """
 
@@ -94,7 +94,7 @@ async def test_work_in_hand_is_finished_when_the_service_is_cancelled() -> None:
         await may_end.wait()
         ended.set()
 
-    task = asyncio.create_task(lifecycle.finished(work()))
+    task = asyncio.create_task(lifecycle.finish(work()))
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.sleep(0)
@@ -105,7 +105,7 @@ async def test_work_in_hand_is_finished_when_the_service_is_cancelled() -> None:
 
 
 async def test_work_that_does_not_end_is_given_up_after_the_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lifecycle, "GRACE", 0.05)
+    monkeypatch.setattr(lifecycle, "GRACE_SECONDS", 0.05)
     stopped = asyncio.Event()
 
     async def work() -> None:
@@ -115,7 +115,7 @@ async def test_work_that_does_not_end_is_given_up_after_the_grace(monkeypatch: p
             stopped.set()
 
     began = time.monotonic()
-    task = asyncio.create_task(lifecycle.finished(work()))
+    task = asyncio.create_task(lifecycle.finish(work()))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -129,4 +129,4 @@ async def test_what_the_work_raises_is_passed_on() -> None:
         raise LookupError
 
     with pytest.raises(LookupError):
-        await lifecycle.finished(work())
+        await lifecycle.finish(work())
