@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks import drain, footprint, growth, latency, plot, punctuality, report
+from tests.support import ROOT
 
 # From this scale on, a drain is the median of three.
 THOROUGH = 0.5
 # Below this one, a drain is over before its pace can be seen.
 SMALLEST = 0.1
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = ROOT / "docs"
 
 
 def benchmarks(scale: float) -> dict[str, Callable[[], dict[str, Any]]]:

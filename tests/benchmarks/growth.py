@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import threading
 import time
 from collections import Counter
 from contextlib import ExitStack
 from datetime import datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import nats
@@ -22,6 +20,7 @@ from stack import console, services
 from tests.benchmarks.backlog import FIRST
 from tests.benchmarks.drain import Rig
 from tests.benchmarks.quantile import p50
+from tests.support import FakeMarket
 from worker import tick
 from worker.config import WorkerSettings
 from worker.market import open_market
@@ -29,27 +28,7 @@ from worker.market import open_market
 COINS, STUBS, WORKERS = (10, 100, 1_000, 10_000), (1, 2, 4), (1, 10, 50)
 # Slots that a cost is the median of; seconds between the workers' slots; and how many of those are looked at.
 SLOTS, EVERY, WATCHED = 20, 10, 3
-# Seconds that the market takes.
-DELAY = 0.3
-
-
-class Market(BaseHTTPRequestHandler):
-    """CoinGecko's answer; `calls` has the second of each request."""
-
-    calls: list[float]
-
-    def do_GET(self) -> None:
-        self.calls.append(time.time())
-        time.sleep(DELAY)
-        quote = {"id": "bitcoin", "symbol": "btc", "current_price": 1.5, "market_cap": 1, "last_updated": None}
-        body = json.dumps([quote | {"price_change_percentage_24h": 1}]).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
+MARKET_SECONDS = 0.3
 
 
 async def slot_of(url: str, coins: int) -> float:
@@ -76,15 +55,11 @@ async def slot_of(url: str, coins: int) -> float:
 
 def with_workers(count: int) -> dict[str, float]:
     """Of the slots looked at: the most market calls for one, the most events, and how many have data."""
-    handler = type("Counting", (Market,), {"calls": []})
-    with ExitStack() as closing:
+    with ExitStack() as closing, FakeMarket(MARKET_SECONDS) as market:
         server = closing.enter_context(NatsServer())
-        market = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        closing.callback(market.shutdown)
-        threading.Thread(target=market.serve_forever, daemon=True).start()
         data = closing.enter_context(guard.folder())
         workers = [
-            programs.start("worker", environ=_environ(server, market, data / f"{number}.db"), cwd=data)
+            programs.start("worker", environ=_environ(server, market, data, number), cwd=data)
             for number in range(count)
         ]
         for worker in workers:
@@ -95,7 +70,7 @@ def with_workers(count: int) -> dict[str, float]:
         time.sleep(first + WATCHED * EVERY - 1 - time.time())
         slots = [first + EVERY * number for number in range(WATCHED)]
         events = asyncio.run(_events(server.url))
-    calls = Counter(at // EVERY * EVERY for at in handler.calls)
+    calls = Counter(at // EVERY * EVERY for at in market.times)
     found = [[body for body in events if body["slot"] == slot] for slot in slots]
     return {
         "market calls a slot": max(calls[slot] for slot in slots),
@@ -105,17 +80,13 @@ def with_workers(count: int) -> dict[str, float]:
     }
 
 
-def _environ(server: NatsServer, market: ThreadingHTTPServer, outbox: Path) -> dict[str, str]:
+def _environ(server: NatsServer, market: FakeMarket, data: Path, number: int) -> dict[str, str]:
     own = {
         "NATS_URL": server.url,
-        "MARKET_SOURCE": "coingecko",
-        "COINGECKO_URL": f"http://127.0.0.1:{market.server_port}",
-        "COINS": "bitcoin",
         "SCHEDULE": f"*/{EVERY} * * * * *",
-        "OUTBOX_PATH": str(outbox),
         "HEALTH_PORT": str(ports.free()),
     }
-    return os.environ | services.defaults(outbox.parent) | own
+    return os.environ | services.defaults(data) | own | market.market(f"worker-{number}")
 
 
 async def _events(url: str) -> list[dict[str, object]]:

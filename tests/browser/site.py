@@ -14,7 +14,8 @@ from crypto_updates.bus.event import identity, text
 from crypto_updates.local import ports
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod
-from tests.e2e.conftest import Stack, soon
+from tests.e2e.conftest import Stack
+from tests.support import soon
 
 QUARTER = timedelta(minutes=15)
 SECOND = timedelta(seconds=1)

@@ -14,7 +14,7 @@ from typing import Protocol, Self
 
 import pytest
 
-from tests.chaos.ledger import eventually
+from tests.support import eventually
 
 # include/uapi/linux/ext4.h: EXT4_IOC_SHUTDOWN, and EXT4_GOING_FLAGS_NOLOGFLUSH: what is not on the disk now is lost.
 _SHUTDOWN, _NO_FLUSH = 0x8004587D, 2

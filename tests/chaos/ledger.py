@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
@@ -19,7 +18,6 @@ from tests.chaos.checker import Consumer
 FEED = "crypto"
 OF_FEED = {"$gt": f"{FEED}@", "$lt": f"{FEED}A"}  # A follows @
 EPOCH = datetime.fromtimestamp(0, UTC)
-POLL = 0.05
 
 
 class Ledger:
@@ -76,13 +74,3 @@ class Ledger:
             await client.close(nc)
         floor = consumer.ack_floor.stream_seq if consumer.ack_floor else 0
         return Consumer(consumer.num_pending or 0, consumer.num_ack_pending or 0, floor, stream.state.last_seq)
-
-
-def eventually(holds: Callable[[], bool], within: float) -> bool:
-    """True as soon as it holds, False if it has not by then (seconds)."""
-    deadline = time.monotonic() + within
-    while time.monotonic() < deadline:
-        if holds():
-            return True
-        time.sleep(POLL)
-    return holds()

@@ -16,9 +16,10 @@ from crypto_updates.local.servers import Mongod, NatsServer
 from tests.chaos.checker import Consumer, Feed, Violation, check
 from tests.chaos.disk import Disk, power_cut
 from tests.chaos.history import History
-from tests.chaos.ledger import FEED, Ledger, eventually
+from tests.chaos.ledger import FEED, Ledger
 from tests.chaos.load import Load
 from tests.chaos.member import Service
+from tests.support import eventually
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 CRON = Cron("* * * * * *")

@@ -27,10 +27,9 @@ from tests.chaos import scribe
 from tests.chaos.checker import Document, Violation, check
 from tests.chaos.disk import Disk, power_cut
 from tests.chaos.history import History, Operation
-from tests.chaos.ledger import eventually
 from tests.chaos.load import body
 from tests.chaos.machine import Machine, tell
-from tests.chaos.member import ROOT
+from tests.support import ROOT, eventually
 from worker.outbox import Outbox
 
 LANES = 5

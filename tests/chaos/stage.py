@@ -17,9 +17,10 @@ from crypto_updates.local import ports
 from crypto_updates.local.errors import NotReadyError
 from crypto_updates.local.servers import Mongod, NatsServer, Server
 from tests.chaos.checker import Consumer, Feed, Recovery
-from tests.chaos.ledger import FEED, Ledger, eventually
+from tests.chaos.ledger import FEED, Ledger
 from tests.chaos.member import Member, Service, clock
 from tests.chaos.proxy import Proxy
+from tests.support import eventually
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 # Seconds for everything to be up, or to have been started again.

@@ -12,8 +12,8 @@ from pymongo.errors import PyMongoError
 
 from crypto_updates.local.servers import Mongod, Server
 from tests.chaos.disk import Disk
-from tests.chaos.ledger import eventually
 from tests.chaos.machine import Machine
+from tests.support import eventually
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.checker import check
-from tests.chaos.ledger import eventually
 from tests.chaos.member import YOUNG
 from tests.chaos.run import Options, run
 from tests.chaos.stage import Evidence, Stage
+from tests.support import eventually
 
 SECOND = timedelta(seconds=1)
 

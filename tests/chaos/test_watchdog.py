@@ -16,7 +16,7 @@ from nats.js.api import StreamConfig
 from crypto_updates.local import ports
 from crypto_updates.local.process import Process
 from tests.chaos.disk import Disk
-from tests.chaos.ledger import eventually
+from tests.support import ROOT, eventually
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -25,7 +25,7 @@ listen: 127.0.0.1:{port}
 http: 127.0.0.1:{health}
 jetstream {{ store_dir: {folder}, sync_interval: always, max_file_store: 100MB }}
 """
-WATCHDOG = Path(__file__).parents[2] / "nats" / "watchdog.py"
+WATCHDOG = ROOT / "nats" / "watchdog.py"
 ENDING = "[WATCHDOG] Not healthy for 3 s: ending the server, for a restart"
 
 

@@ -7,19 +7,16 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import nats
 from nats.aio.client import Client
 
 from crypto_updates.local import ports
+from tests.support import ROOT, eventually
 
-T = TypeVar("T")
-
-ROOT = Path(__file__).parents[2]
 NAME = "crypto-updates-test"
 PARTS = ("compose.yaml", ".dockerignore", "nats", "crypto_updates", "worker", "api_stub")
 PARTS += ("secrets", "stack")
@@ -34,14 +31,6 @@ def must(result: subprocess.CompletedProcess[str]) -> str:
     """What the command wrote to standard output; an AssertionError with all of its output if it failed."""
     assert result.returncode == 0, f"{result.args}: status {result.returncode}\n{result.stdout}{result.stderr}"
     return result.stdout
-
-
-def eventually(holds: Callable[[], T], within: float = 60) -> T:
-    """The last answer of `holds`: the first true one, or whatever it is when the time (seconds) is over."""
-    deadline = time.monotonic() + within
-    while not (answer := holds()) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    return answer
 
 
 class Project:

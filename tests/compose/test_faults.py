@@ -13,7 +13,8 @@ from pymongo import MongoClient
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.event import MSG_ID
-from tests.compose.project import ROOT, Project, eventually, must
+from tests.compose.project import Project, must
+from tests.support import ROOT, eventually
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -12,7 +12,8 @@ from nats.errors import Error
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from tests.compose.project import NAME, Project, docker, eventually, must
+from tests.compose.project import NAME, Project, docker, must
+from tests.support import eventually
 
 pytestmark = pytest.mark.timeout(300)
 

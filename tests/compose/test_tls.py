@@ -8,7 +8,8 @@ import trustme
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from tests.compose.project import Project, eventually, must
+from tests.compose.project import Project, must
+from tests.support import eventually
 
 pytestmark = pytest.mark.timeout(180)
 

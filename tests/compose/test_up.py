@@ -8,7 +8,8 @@ from datetime import datetime
 import pytest
 from pymongo import MongoClient
 
-from tests.compose.project import NAME, Project, docker, eventually, must
+from tests.compose.project import NAME, Project, docker, must
+from tests.support import eventually
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -9,7 +9,8 @@ import pytest
 
 from crypto_updates.local import ports
 from crypto_updates.local.servers import NatsServer
-from tests.compose.project import ROOT, docker, must
+from tests.compose.project import docker, must
+from tests.support import ROOT
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -1,8 +1,7 @@
 """A stack of the test's own: its nats-server, its database on the session's mongod, and services on free ports."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -81,20 +80,6 @@ async def publish_raw(server: NatsServer, header: bytes, body: bytes) -> None:
     writer.write(b'CONNECT {"headers":true}\r\nHPUB crypto.updates ' + sizes + b"\r\n" + head + body + b"\r\nPING\r\n")
     await reader.readuntil(b"PONG")
     writer.close()
-
-
-def eventually(holds: Callable[[], bool], within: float = 15.0) -> bool:
-    """True as soon as it holds, False if it has not by then (seconds)."""
-    deadline = time.monotonic() + within
-    while time.monotonic() < deadline:
-        if holds():
-            return True
-        time.sleep(0.05)
-    return holds()
-
-
-async def soon(holds: Callable[[], bool], within: float = 15.0) -> bool:
-    return await asyncio.to_thread(eventually, holds, within)
 
 
 def gaps(slots: list[datetime], step: float) -> list[tuple[datetime, datetime]]:

@@ -12,7 +12,8 @@ from nats.aio.client import Client
 from crypto_updates.bus.event import identity, text
 from crypto_updates.local import ports
 from crypto_updates.local.servers import NatsServer
-from tests.e2e.conftest import Stack, eventually, soon
+from tests.e2e.conftest import Stack
+from tests.support import eventually, soon
 
 QUARTER = timedelta(minutes=15)
 

@@ -1,7 +1,6 @@
 """What the worker makes of slots that passed without it: after a start, a suspend, and behind other people's events."""
 
 import asyncio
-import contextlib
 import signal
 import time
 import urllib.request
@@ -13,7 +12,8 @@ from nats.aio.client import Client
 
 from crypto_updates.local import ports
 from crypto_updates.local.process import Process
-from tests.e2e.conftest import Stack, eventually, gaps, publish_raw, soon
+from tests.e2e.conftest import Stack, gaps, publish_raw
+from tests.support import FakeMarket, eventually, soon
 
 MISSED = "[CRON] Missed schedules"
 
@@ -148,14 +148,8 @@ async def test_a_server_that_freezes_while_it_is_asked_does_not_hide_an_outage(s
 async def test_a_worker_stopped_before_it_has_caught_up_hides_no_outage(stack: Stack) -> None:
     last = await outage(stack)
 
-    async def hold(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.sleep(60)
-        writer.close()
-
-    async with await asyncio.start_server(hold, "127.0.0.1", 0) as market:
-        slow = {"MARKET_SOURCE": "coingecko", "COINGECKO_URL": f"http://127.0.0.1:{market.sockets[0].getsockname()[1]}"}
-        stopped = stack.worker(MISSED_SLOTS="all", **slow)
+    with FakeMarket(delay=None) as market:
+        stopped = stack.worker(MISSED_SLOTS="all", **market.market())
         await asyncio.to_thread(stopped.wait_for_line, "[NATS] Connected", 20)
         assert await asyncio.to_thread(stopped.stop) == 0
         assert not told(stopped, "[PUBLISH] Sent") or told(stopped, MISSED)

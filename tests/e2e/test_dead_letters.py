@@ -21,9 +21,9 @@ from crypto_updates.bus.consumer import Delivery
 from crypto_updates.bus.errors import InvalidEventError
 from crypto_updates.local import ports
 from stack.letters.replay import replay
-from tests.e2e.conftest import Stack, soon
+from tests.e2e.conftest import Stack
+from tests.support import ROOT, soon
 
-ROOT = Path(__file__).parents[2]
 KEY = "crypto@2023-11-21T14:30:00Z"
 GOOD = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00.123456Z","data":[1.0,{"b":2,"a":3000000000}]}'
 BAD = b'{"event":"CRYPTO_UPDATE","timestamp":"soon"}'

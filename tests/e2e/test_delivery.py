@@ -16,7 +16,8 @@ from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.errors import UnreachableError
 from crypto_updates.harness.plugin import Service
 from crypto_updates.local.servers import NatsServer
-from tests.e2e.conftest import Stack, eventually
+from tests.e2e.conftest import Stack
+from tests.support import ROOT, eventually
 
 SLOT = "2023-11-21T14:30:00Z"
 BARE = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}'
@@ -108,7 +109,7 @@ async def test_an_event_past_max_payload_goes_out_in_parts(stack: Stack) -> None
 def test_bad_configuration_exits_2_with_a_line_for_each(
     module: str, environ: dict[str, str], lines: list[str], tmp_path: Path
 ) -> None:
-    root = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    root = {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-m", module], env=root | environ, cwd=tmp_path, capture_output=True, text=True, check=False
     )

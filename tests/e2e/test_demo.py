@@ -17,16 +17,9 @@ import pytest
 
 from crypto_updates.harness.plugin import Service
 from crypto_updates.local.process import Process
+from tests.support import ROOT, eventually
 
-ROOT = Path(__file__).parents[2]
 Starter = Callable[..., Process]
-
-
-def eventually(holds: Callable[[], bool], within: float = 10.0) -> bool:
-    deadline = time.monotonic() + within
-    while not holds() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return holds()
 
 
 def processes() -> dict[int, int]:

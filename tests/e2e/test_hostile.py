@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
-from tests.e2e.conftest import Stack, eventually, publish_raw, soon
+from tests.e2e.conftest import Stack, publish_raw
+from tests.support import eventually, soon
 
 GOOD = {"event": "CRYPTO_UPDATE", "timestamp": "2023-11-21T14:30:00Z"}
 

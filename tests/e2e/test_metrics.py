@@ -16,7 +16,8 @@ from crypto_updates.bus.event import text
 from crypto_updates.local import ports
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod, NatsServer
-from tests.e2e.conftest import Stack, eventually, soon
+from tests.e2e.conftest import Stack
+from tests.support import eventually, soon
 
 
 class Scraped:

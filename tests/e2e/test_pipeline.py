@@ -16,7 +16,8 @@ from crypto_updates.bus.stream import ACK_WAIT
 from crypto_updates.local import ports
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod
-from tests.e2e.conftest import Stack, eventually, gaps, soon
+from tests.e2e.conftest import Stack, gaps
+from tests.support import FakeMarket, eventually, soon
 
 
 def get(port: int, path: str) -> dict[str, Any]:
@@ -259,36 +260,18 @@ def test_a_slot_published_by_hand_is_not_taken_for_the_newest(stack: Stack) -> N
 
 
 async def test_a_slot_in_the_middle_of_its_fetch_is_still_published_after_sigterm(stack: Stack) -> None:
-    async def slow(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.set()
-        await asyncio.sleep(1)
-        quote = {"id": "bitcoin", "symbol": "btc", "current_price": 1.5, "market_cap": None, "last_updated": None}
-        body = json.dumps([quote | {"price_change_percentage_24h": None}]).encode()
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
-        writer.close()
-
-    asked = asyncio.Event()
-    async with await asyncio.start_server(slow, "127.0.0.1", 0) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        worker = stack.worker(SCHEDULE="@daily", MARKET_SOURCE="coingecko", COINGECKO_URL=url, COINS="bitcoin")
-        await asyncio.wait_for(asked.wait(), 15)
+    with FakeMarket(delay=1) as market:
+        worker = stack.worker(SCHEDULE="@daily", **market.market())
+        assert await soon(lambda: market.asked)
         assert await asyncio.to_thread(worker.stop) == 0
     assert worker.wait_for_line("[PUBLISH] Sent crypto.update event at 00:00:00")
     assert not any("without" in line for line in worker.lines)
 
 
 async def test_a_slot_whose_fetch_does_not_end_in_time_is_published_without_data(stack: Stack) -> None:
-    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.set()
-        await reader.read()  # until the worker hangs up
-        writer.close()
-        await writer.wait_closed()
-
-    asked = asyncio.Event()
-    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        worker = stack.worker(SCHEDULE="@daily", MARKET_SOURCE="coingecko", COINGECKO_URL=url)
-        await asyncio.wait_for(asked.wait(), 15)
+    with FakeMarket(delay=None) as market:
+        worker = stack.worker(SCHEDULE="@daily", **market.market())
+        assert await soon(lambda: market.asked)
         assert await asyncio.to_thread(worker.stop) == 0
 
     assert worker.wait_for_line("[PUBLISH] Sent crypto.update event at 00:00:00")

@@ -7,8 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -20,8 +18,8 @@ from crypto_updates.local import binaries, guard, ports
 from crypto_updates.local.errors import BinaryBrokenError, BinaryMissingError, NotReadyError, PortTakenError
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod, NatsServer, Server
+from tests.support import ROOT, eventually
 
-ROOT = Path(__file__).parents[2]
 MONGO_LOADER = "mongod: error while loading shared libraries: libcrypto.so.1.1: cannot open shared object file"
 GLIBC_LOADER = "mongod: /lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.34' not found (required by mongod)"
 
@@ -33,13 +31,6 @@ with NatsServer() as nats, Mongod() as mongo:
     print(nats.pid, mongo.pid, nats.data, mongo.data, flush=True)
     time.sleep(60)
 """
-
-
-def eventually(holds: Callable[[], bool], within: float = 10.0) -> bool:
-    deadline = time.monotonic() + within
-    while not holds() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return holds()
 
 
 def runs(pid: int) -> bool:

@@ -7,7 +7,8 @@ import pytest
 from nats.aio.client import Client
 
 from crypto_updates.local.process import Process
-from tests.e2e.conftest import Stack, soon
+from tests.e2e.conftest import Stack
+from tests.support import soon
 
 COUNT = 3000
 # What `all_take_part` publishes is not.

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Self
 
 import nats
 import pytest
@@ -20,61 +18,17 @@ from crypto_updates.bus.event import MSG_ID
 from crypto_updates.clock.cron import Cron
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import NatsServer
-from tests.e2e.conftest import Stack, soon
+from tests.e2e.conftest import Stack
+from tests.support import FakeMarket, soon
 
 # Of the six seconds: three for the market, one of them until it is another worker's turn.
 EVERY = "*/6 * * * * *"
 RIGHTS = '{publish: {deny: ["crypto.claims"]}}'
 
 
-class CoinGecko:
-    """A market that answers after `delay` seconds. `asked`: by which workers, as their URLs name them."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.delay = 0.5
-        self._answers: set[asyncio.Future[None]] = set()
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._take, "127.0.0.1", 0)
-        self._port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        await asyncio.gather(*self._answers)
-
-    def market(self, worker: str) -> dict[str, str]:
-        """The variables of a worker that asks here."""
-        url = f"http://127.0.0.1:{self._port}/{worker}"
-        return {"MARKET_SOURCE": "coingecko", "COINGECKO_URL": url, "COINS": "bitcoin", "OUTBOX_PATH": f"{worker}.db"}
-
-    def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        answer = asyncio.ensure_future(self._answer(reader, writer))
-        self._answers.add(answer)
-        answer.add_done_callback(self._answers.discard)
-
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # A worker that is stopped, or killed, hangs up.
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError), contextlib.closing(writer):
-            await self._quote(reader, writer)
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
-
-    async def _quote(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        request = await reader.readuntil(b"\r\n\r\n")
-        self.asked.append(request.split(b"/")[1].decode())
-        await asyncio.sleep(self.delay)
-        quote = {"id": "bitcoin", "symbol": "btc", "current_price": 1.5, "market_cap": None, "last_updated": None}
-        body = json.dumps([quote | {"price_change_percentage_24h": None}]).encode()
-        head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
-        writer.write(head % len(body) + body)
-        await writer.drain()
-
-
 @pytest.fixture
-async def market() -> AsyncIterator[CoinGecko]:
-    async with CoinGecko() as market:
+def market() -> Iterator[FakeMarket]:
+    with FakeMarket(0.5) as market:
         yield market
 
 
@@ -105,7 +59,7 @@ async def until(slot: datetime) -> None:
 
 
 async def test_several_workers_ask_the_market_once_for_a_slot(
-    stack: Stack, publisher: Client, market: CoinGecko
+    stack: Stack, publisher: Client, market: FakeMarket
 ) -> None:
     workers = [stack.worker(SCHEDULE=EVERY, **market.market(f"w{number}")) for number in range(4)]
     slot = await ready(workers)
@@ -122,7 +76,7 @@ async def test_several_workers_ask_the_market_once_for_a_slot(
 
 
 async def test_a_worker_that_is_killed_while_it_asks_costs_no_slot(
-    stack: Stack, publisher: Client, market: CoinGecko
+    stack: Stack, publisher: Client, market: FakeMarket
 ) -> None:
     market.delay = 1.5
     workers = {name: stack.worker(SCHEDULE=EVERY, **market.market(name)) for name in ("one", "two")}
@@ -140,7 +94,7 @@ async def test_a_worker_that_is_killed_while_it_asks_costs_no_slot(
 
 
 async def test_after_three_that_asked_in_vain_the_event_goes_without_data(
-    stack: Stack, publisher: Client, market: CoinGecko
+    stack: Stack, publisher: Client, market: FakeMarket
 ) -> None:
     worker = stack.worker(SCHEDULE=EVERY, **market.market("last"))
     slot = await ready([worker])
@@ -156,7 +110,7 @@ async def test_after_three_that_asked_in_vain_the_event_goes_without_data(
 
 @pytest.mark.parametrize("way", ["core NATS", "no permission"])
 async def test_where_nats_does_not_tell_whose_turn_it_is_each_worker_asks(
-    stack: Stack, market: CoinGecko, way: str
+    stack: Stack, market: FakeMarket, way: str
 ) -> None:
     users = f"{{user: admin, password: a}}, {{user: worker, password: p, permissions: {RIGHTS}}}"
     config = "" if way == "core NATS" else f"authorization {{ users: [{users}] }}"

@@ -26,15 +26,9 @@ from crypto_updates.local import ports
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod, NatsServer
 from stack.check import verify
+from tests.support import eventually
 
 CHECKS = [check.name for check in verify.CHECKS]
-
-
-def eventually(holds: Callable[[], bool], within: float = 10.0) -> bool:
-    deadline = time.monotonic() + within
-    while not holds() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return holds()
 
 
 class Report:

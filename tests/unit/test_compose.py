@@ -1,16 +1,16 @@
 """compose.yaml as text: every service is confined, and reads every variable that it has."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from api_stub.config import ApiSettings
+from tests.support import ROOT
 from worker.config import WorkerSettings
 
-COMPOSE: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "compose.yaml").read_text(encoding="utf-8"))
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 # The token and the .creds file are for other people's servers.
 ELSEWHERE = {"nats_token", "nats_creds", "health_host", "health_port"}

@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY
 
 from crypto_updates.bus.event import Event, Quote
 from crypto_updates.service.config import ConfigError
+from tests.support import ROOT
 from worker import outbox as module
 from worker.journal import APPLICATION_ID, BrokenError, Journal
 from worker.outbox import Outbox
@@ -69,8 +70,7 @@ def test_the_first_event_made_for_a_slot_is_the_one(outbox: Outbox) -> None:
 def test_events_are_there_after_the_process_was_killed(path: Path) -> None:
     made = "from tests.unit.test_outbox import *; o = Outbox(Path(sys.argv[1]), 'crypto').__enter__(); "
     doing = "[o.add(event(n)) for n in range(5)]; o.remove(event(0)); os.kill(os.getpid(), 9)"
-    root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", made + doing, path], check=False, cwd=root, timeout=20)
+    done = subprocess.run([sys.executable, "-c", made + doing, path], check=False, cwd=ROOT, timeout=20)
     assert done.returncode == -9
     with Outbox(path, "crypto") as outbox:
         assert drained(outbox) == [event(n) for n in range(1, 5)]
@@ -99,9 +99,8 @@ def test_many_workers_may_open_a_new_file_at_the_same_time(path: Path) -> None:
         "from tests.unit.test_outbox import *; _, path, number = sys.argv; sys.stdin.read(1)\n"
         "with Outbox(Path(path), 'crypto') as o:\n    for n in range(20): o.add(event(100 * int(number) + n))"
     )
-    root = Path(__file__).parents[2]
     workers = [
-        subprocess.Popen([sys.executable, "-c", code, path, str(n)], cwd=root, stdin=subprocess.PIPE) for n in range(5)
+        subprocess.Popen([sys.executable, "-c", code, path, str(n)], cwd=ROOT, stdin=subprocess.PIPE) for n in range(5)
     ]
     for worker in workers:
         worker.communicate(b"go", timeout=30)

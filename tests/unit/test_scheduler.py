@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,6 +12,7 @@ import pytest
 import schedule
 
 from crypto_updates.clock.cron import Cron
+from tests.support import eventually
 from worker import scheduler
 from worker.scheduler import MAX_WAIT, Clock, Scheduler, SlotJob, utc_now
 
@@ -55,13 +55,6 @@ class Bench:
 
 def fail(_: object) -> None:
     raise LookupError
-
-
-def eventually(condition: Callable[[], object], seconds: float = 5) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        threading.Event().wait(0.005)
-    return bool(condition())
 
 
 @pytest.fixture(params=["America/New_York", "Australia/Lord_Howe", "Asia/Kolkata", "UTC"])

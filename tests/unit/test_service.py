@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from crypto_updates.service import lifecycle
-
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
 
 # A service that is told by its argument how to go on once it runs.
 SERVICE = """

@@ -14,8 +14,9 @@ import stack.setup.config
 import worker.config
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.service.config import ConfigError
+from tests.support import ROOT
 
-EXAMPLE = Path(__file__).parents[2] / ".env.example"
+EXAMPLE = ROOT / ".env.example"
 SHARED = set(BusSettings.model_fields)
 
 COINS = "accepted: CoinGecko coin ids separated by commas, bitcoin,ethereum for one"

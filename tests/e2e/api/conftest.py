@@ -19,8 +19,8 @@ from crypto_updates.bus.event import identity, text
 from crypto_updates.local import ports
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod, NatsServer
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[3]
 NOW = datetime.now(UTC).replace(microsecond=0)
 QUARTER = timedelta(minutes=15)
 NEWEST = NOW - timedelta(minutes=NOW.minute % 15, seconds=NOW.second)

@@ -16,8 +16,8 @@ from crypto_updates.bus import claims
 from crypto_updates.bus.stream import stream_config, update_consumer, update_stream
 from crypto_updates.local.servers import Mongod, NatsServer
 from stack.setup.config import CredentialSettings
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[3]
 CONFIG = (ROOT / "nats" / "nats-server.conf").read_text(encoding="utf-8")
 USERS = ("worker", "api_stub", "subscriber", "operator")
 FOLDERS = ("home", "nats", "mongo", "provision", "worker", "api_stub", "stack")

@@ -10,8 +10,8 @@ from nats.js import JetStreamContext
 
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.connection import Connection
-from tests.e2e.conftest import soon
 from tests.e2e.security.conftest import USERS, Bastion
+from tests.support import soon
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -1,0 +1,81 @@
+"""What many tests need: the clone's folder, a condition to wait for, a market on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Self, TypeVar
+
+ROOT = Path(__file__).parents[1]
+# A deadline is for hangs, not for slow machines.
+HANG_SECONDS = 60.0
+T = TypeVar("T")
+
+
+def eventually(holds: Callable[[], T], within: float = HANG_SECONDS) -> T:
+    """The first true answer of `holds`, or its last one when `within` seconds are over."""
+    deadline = time.monotonic() + within
+    while not (answer := holds()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return answer
+
+
+async def soon(holds: Callable[[], T], within: float = HANG_SECONDS) -> T:
+    return await asyncio.to_thread(eventually, holds, within)
+
+
+class FakeMarket:
+    """CoinGecko on loopback, with a quote of bitcoin for everyone. It answers after `delay` seconds, or never (None).
+
+    `asked`: the workers that asked, as their URLs name them. `times`: when they did, in seconds.
+    """
+
+    def __init__(self, delay: float | None = 0.0) -> None:
+        self.delay = delay
+        self.asked: list[str] = []
+        self.times: list[float] = []
+        self._closed = threading.Event()
+
+    def __enter__(self) -> Self:
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"market": self}))
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def market(self, worker: str = "worker") -> dict[str, str]:
+        """The variables of a worker that asks here."""
+        url = f"http://127.0.0.1:{self._server.server_port}/{worker}"
+        return {"MARKET_SOURCE": "coingecko", "COINGECKO_URL": url, "COINS": "bitcoin", "OUTBOX_PATH": f"{worker}.db"}
+
+    def answer(self, path: str) -> bytes:
+        """Take note of the request, and wait until it is to be answered."""
+        self.asked.append(path.split("/")[1])
+        self.times.append(time.time())
+        self._closed.wait(self.delay)
+        quote = {"id": "bitcoin", "symbol": "btc", "current_price": 1.5, "market_cap": None, "last_updated": None}
+        return json.dumps([quote | {"price_change_percentage_24h": None}]).encode()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    market: FakeMarket
+
+    def do_GET(self) -> None:
+        body = self.market.answer(self.path)
+        with contextlib.suppress(ConnectionError):  # a worker that was stopped has hung up
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Write no access log."""
