@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import sys
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.errors import UnreachableError
 from crypto_updates.clock.cron import Cron
 from crypto_updates.service import lifecycle
-from crypto_updates.service.config import ConfigError
 from worker import health, once
 from worker.config import WorkerSettings
-from worker.market import Market, MarketError, open_market
+from worker.market import Market, open_market
 from worker.outbox import Outbox
 from worker.pipeline import Pipeline
 from worker.scheduler import Scheduler
@@ -38,31 +35,9 @@ def arguments() -> argparse.Namespace:
     return args
 
 
-@contextlib.asynccontextmanager
-async def market_of(settings: WorkerSettings) -> AsyncIterator[Market | None]:
-    """The market that the settings name, closed at the end. Raises ConfigError."""
-    key = settings.coingecko_api_key
-    try:
-        market = open_market(
-            settings.market_source,
-            coins=settings.coins,
-            currency=settings.vs_currency,
-            url=settings.coingecko_url,
-            plan=settings.coingecko_plan,
-            api_key=key.get_secret_value() if key else None,
-        )
-    except MarketError as error:
-        raise ConfigError(str(error)) from error
-    try:
-        yield market
-    finally:
-        if market:
-            await market.close()
-
-
 async def run(settings: WorkerSettings, args: argparse.Namespace) -> int:
     cron = settings.cron
-    async with market_of(settings) as market:
+    async with open_market(settings) as market:
         if args.once:
             slot = args.slot or cron.previous(datetime.now(UTC))
             if args.dry_run:

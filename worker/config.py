@@ -5,25 +5,40 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
+import httpx
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo
 
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.clock.timetable import Timetable
 from crypto_updates.service.config import Words
+from worker.market import SOURCES
+from worker.market.coingecko import Plan
+
+_MAX_PORT = 65_535
 
 
 def _coins(coins: tuple[str, ...]) -> tuple[str, ...]:
     bad = [coin for coin in coins if not re.fullmatch(r"[a-zA-Z0-9._-]{1,128}", coin)]
     if bad:
-        raise ValueError(f"{bad[0]!r} is no coin id")
+        raise ValueError(f"{bad[0]!r} is not a coin id")
     return tuple(dict.fromkeys(coins))
 
 
-def _http_url(url: str | None) -> str | None:
-    if url and (urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname):
+def _source(name: str) -> str:
+    if name not in SOURCES:
         raise ValueError
+    return name
+
+
+def _http_url(url: str) -> str:
+    try:
+        part = httpx.URL(url)
+        good = part.scheme in {"http", "https"} and part.host and part.port != 0 and (part.port or 0) <= _MAX_PORT
+    except httpx.InvalidURL:
+        good = False
+    if not good:
+        raise ValueError  # without the cause, which may show a piece of a password
     return url
 
 
@@ -35,29 +50,32 @@ def _file(path: Path) -> Path:
 
 def _key(key: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
     plan = info.data.get("coingecko_plan")
-    if key is None and plan in {"demo", "pro"} and info.data.get("market_source") == "coingecko":
+    if not key and plan in {"demo", "pro"} and info.data.get("market_source") == "coingecko":
         raise ValueError(f"missing, and COINGECKO_PLAN={plan} needs it")
+    text = key.get_secret_value() if key else ""
+    if not (text.isascii() and text.isprintable()) or " " in text:
+        raise ValueError("no HTTP header can hold it")
     return key
 
 
 class WorkerSettings(Timetable, BusSettings):
     missed_slots: Literal["latest", "all", "none"] = Field("latest", description="latest, all or none")
-    market_source: Literal["coingecko", "simulated", "none"] = Field(
-        "coingecko", description="coingecko, simulated or none"
+    market_source: Annotated[str, AfterValidator(_source)] = Field(
+        "coingecko", description=" or ".join(", ".join(SOURCES).rsplit(", ", 1))
     )
     coins: Annotated[Words, AfterValidator(_coins)] = Field(
         ("bitcoin", "ethereum", "matic-network"),
-        description="CoinGecko coin ids separated by commas, bitcoin,ethereum for one",
+        description="CoinGecko coin ids separated by commas, for example bitcoin,ethereum",
     )
     vs_currency: str = Field(
-        "usd", pattern="^[a-z]{2,10}$", description="a currency in small letters, usd or eur for one"
+        "usd", pattern="^[a-z]{2,10}$", description="a currency in small letters, for example usd or eur"
     )
-    coingecko_url: Annotated[str | None, AfterValidator(_http_url)] = Field(
+    coingecko_url: Annotated[str, AfterValidator(_http_url)] | None = Field(
         None, repr=False, description="http://host/path or https://host/path, or nothing for the plan's own"
     )
-    coingecko_plan: Literal["public", "demo", "pro"] = Field("public", description="public, demo or pro")
+    coingecko_plan: Plan = Field("public", description="public, demo or pro")
     coingecko_api_key: Annotated[SecretStr | None, AfterValidator(_key)] = Field(
-        None, validate_default=True, description="the key of the plan"
+        None, validate_default=True, description="the key of the plan: printable ASCII without a space"
     )
     outbox_path: Annotated[Path, AfterValidator(_file)] = Field(Path("outbox.db"), description="the path of a file")
     health_host: str = Field("127.0.0.1", min_length=1, description="an address of this machine, 0.0.0.0 for all")

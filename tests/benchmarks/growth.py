@@ -23,7 +23,7 @@ from tests.benchmarks.quantile import p50
 from tests.support import FakeMarket
 from worker import tick
 from worker.config import WorkerSettings
-from worker.market import open_market
+from worker.market.simulated import Simulated
 
 COINS, STUBS, WORKERS = (10, 100, 1_000, 10_000), (1, 2, 4), (1, 10, 50)
 # Slots that a cost is the median of; seconds between the workers' slots; and how many of those are looked at.
@@ -34,14 +34,7 @@ MARKET_SECONDS = 0.3
 async def slot_of(url: str, coins: int) -> float:
     """Seconds from a slot's time until NATS has its event, with a market that answers at once."""
     settings = WorkerSettings.load({"NATS_URL": url, "FEED": f"coins-{coins}"})
-    market = open_market(
-        "simulated",
-        coins=tuple(f"coin-{n}" for n in range(coins)),
-        currency="usd",
-        url=None,
-        plan="public",
-        api_key=None,
-    )
+    market = Simulated(coins=tuple(f"coin-{n}" for n in range(coins)), currency="usd")
     seconds = []
     async with Bus(settings, "bench") as bus:
         await bus.connection()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from io import StringIO
 from pathlib import Path
@@ -19,8 +20,9 @@ from tests.support import ROOT
 EXAMPLE = ROOT / ".env.example"
 SHARED = set(BusSettings.model_fields)
 
-COINS = "accepted: CoinGecko coin ids separated by commas, bitcoin,ethereum for one"
+COINS = "accepted: CoinGecko coin ids separated by commas, for example bitcoin,ethereum"
 URL = "accepted: http://host/path or https://host/path, or nothing for the plan's own"
+KEY = "accepted: the key of the plan: printable ASCII without a space"
 FEED = "accepted: letters, digits, _ and -, 64 at most"
 MONGO = "accepted: mongodb://host:27017 or mongodb+srv://host"
 DATABASE = "accepted: a database name of letters, digits, _ and -, 63 at most"
@@ -75,11 +77,15 @@ def test_the_api_stub_defaults_are_those_of_the_design() -> None:
         ("MISSED_SLOTS", "some", "accepted: latest, all or none"),
         ("MARKET_SOURCE", "bazaar", "accepted: coingecko, simulated or none"),
         ("COINS", ",", COINS),
-        ("COINS", "bitcoin,bit coin", f"'bit coin' is no coin id; {COINS}"),
-        ("COINS", "../ping", f"'../ping' is no coin id; {COINS}"),
-        ("VS_CURRENCY", "US$", "accepted: a currency in small letters, usd or eur for one"),
+        ("COINS", "bitcoin,bit coin", f"'bit coin' is not a coin id; {COINS}"),
+        ("COINS", "../ping", f"'../ping' is not a coin id; {COINS}"),
+        ("VS_CURRENCY", "US$", "accepted: a currency in small letters, for example usd or eur"),
         ("COINGECKO_URL", "ftp://host", URL),
         ("COINGECKO_URL", "https://", URL),
+        ("COINGECKO_URL", "http://localhost:99999", URL),
+        ("COINGECKO_URL", "http://localhost:0", URL),
+        ("COINGECKO_URL", "http://[::1", URL),
+        ("COINGECKO_URL", "http://a\x00b", URL),
         ("COINGECKO_PLAN", "gold", "accepted: public, demo or pro"),
         ("FEED", "a b", FEED),
         ("FEED", "a" * 65, FEED),
@@ -91,6 +97,27 @@ def test_the_worker_tells_a_bad_value(variable: str, value: str, rest: str) -> N
     line = problem(worker.config.WorkerSettings, variable, value)
     assert line.startswith(f"{variable}={value}: ")
     assert line.endswith(rest)
+
+
+@pytest.mark.parametrize("key", ["CG secret", "CG-s\xe9cret", "CG-\x7fsecret"])
+def test_a_key_that_no_header_can_hold_is_refused_without_being_shown(key: str) -> None:
+    line = problem(worker.config.WorkerSettings, "COINGECKO_API_KEY", key)
+    assert line == f"COINGECKO_API_KEY=***: no HTTP header can hold it; {KEY}"
+
+
+@pytest.mark.parametrize("plan", ["demo", "pro"])
+@pytest.mark.parametrize("missing", [{}, {"COINGECKO_API_KEY": ""}, {"COINGECKO_API_KEY_FILE": os.devnull}])
+def test_a_plan_that_needs_a_key_says_so(plan: str, missing: dict[str, str]) -> None:
+    with pytest.raises(ConfigError) as refused:
+        worker.config.WorkerSettings.load({"COINGECKO_PLAN": plan, **missing})
+    assert str(refused.value) == f"COINGECKO_API_KEY=***: missing, and COINGECKO_PLAN={plan} needs it; {KEY}"
+
+
+def test_all_bad_values_of_the_market_are_told_together() -> None:
+    bad = {"MARKET_SOURCE": "bazaar", "COINS": "../ping", "COINGECKO_URL": "http://[::1", "COINGECKO_API_KEY": "a b"}
+    with pytest.raises(ConfigError) as refused:
+        worker.config.WorkerSettings.load(bad)
+    assert [line.partition("=")[0] for line in str(refused.value).splitlines()] == list(bad)
 
 
 @pytest.mark.parametrize("schedule", ["soon", "61 * * * *", "0 0 30 2 *", "* * * *"])

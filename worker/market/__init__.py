@@ -1,22 +1,27 @@
 """Where quotes come from: the sources behind MARKET_SOURCE. Nothing else in the worker makes HTTP calls out."""
 
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from crypto_updates.bus.event import Quote
-from worker.market.coingecko import CoinGecko, Plan
+from worker.market.coingecko import CoinGecko
 from worker.market.errors import MarketError, TemporaryMarketError
 from worker.market.simulated import Simulated
 
-__all__ = ["SOURCES", "Market", "MarketError", "Plan", "TemporaryMarketError", "open_market"]
+if TYPE_CHECKING:  # the settings import the names of the sources from here
+    from worker.config import WorkerSettings
 
-SOURCES = ("coingecko", "simulated", "none")
+__all__ = ["SOURCES", "Market", "MarketError", "TemporaryMarketError", "open_market"]
 
 
 class Market(Protocol):
     """A source of quotes. `name` goes into the event as its `source`.
 
-    `knows_past` is True if it can tell the quotes of a past slot; else they are always those of now.
+    `knows_past` is True if the source can give the quotes of a past slot; otherwise it always gives those of now.
     """
 
     knows_past: bool
@@ -27,23 +32,41 @@ class Market(Protocol):
     async def fetch(self, slot: datetime, budget: float) -> tuple[Quote, ...]:
         """The quotes for `slot`, in the order of COINS, within `budget` seconds with all retries and waits.
 
-        All or nothing, but for coins that the source does not know. Raises MarketError.
+        All or nothing, except that coins unknown to the source are left out. Raises MarketError.
         """
         ...
 
     async def close(self) -> None: ...
 
 
-def open_market(
-    source: str, *, coins: tuple[str, ...], currency: str, url: str | None, plan: Plan, api_key: str | None
-) -> Market | None:
-    """The market that `source` names, or None for `none`: no market is wanted. Raises MarketError on bad settings."""
-    if source not in SOURCES:
-        raise MarketError(f"MARKET_SOURCE: {source!r} is not one of {', '.join(SOURCES)}")
-    if source == "none":
-        return None
-    if not coins:
-        raise MarketError("COINS: empty, where at least one coin such as bitcoin is wanted")
-    if source == "simulated":
-        return Simulated(coins=coins, currency=currency)
-    return CoinGecko(coins=coins, currency=currency, url=url, plan=plan, api_key=api_key)
+def _coingecko(settings: WorkerSettings) -> Market:
+    return CoinGecko(
+        coins=settings.coins,
+        currency=settings.vs_currency,
+        url=settings.coingecko_url,
+        plan=settings.coingecko_plan,
+        api_key=settings.coingecko_api_key.get_secret_value() if settings.coingecko_api_key else None,
+    )
+
+
+def _simulated(settings: WorkerSettings) -> Market:
+    return Simulated(coins=settings.coins, currency=settings.vs_currency)
+
+
+# The values of MARKET_SOURCE, and what each opens. `none` means that the event goes without data.
+SOURCES: dict[str, Callable[[WorkerSettings], Market | None]] = {
+    "coingecko": _coingecko,
+    "simulated": _simulated,
+    "none": lambda _: None,
+}
+
+
+@contextlib.asynccontextmanager
+async def open_market(settings: WorkerSettings) -> AsyncIterator[Market | None]:
+    """The market that MARKET_SOURCE names, closed at the end; None for `none`."""
+    market = SOURCES[settings.market_source](settings)
+    try:
+        yield market
+    finally:
+        if market:
+            await market.close()

@@ -5,11 +5,11 @@ import logging
 import random
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
 import httpx
 
+from crypto_updates import __version__
 from crypto_updates.bus.event import Quote
 from worker.market import answer
 from worker.market.errors import MarketError, TemporaryMarketError
@@ -27,7 +27,6 @@ _COINS_PER_REQUEST = 250
 _MAX_BYTES = 5_000_000
 # Seconds before each retry; a random half of each is left out, so that replicas do not retry in step.
 _WAITS = (1.0, 2.0, 4.0)
-_MAX_PORT = 65_535
 _TIMEOUT = httpx.Timeout(10.0, connect=5.0)
 
 
@@ -47,7 +46,7 @@ class CoinGecko:
         api_key: str | None = None,
         waits: Sequence[float] = _WAITS,
     ) -> None:
-        self._coins = tuple(dict.fromkeys(coins))
+        self._coins = coins
         self._currency = currency
         self._key = api_key
         self._waits = waits
@@ -118,15 +117,10 @@ class CoinGecko:
 
 def _client(url: str, headers: dict[str, str]) -> httpx.AsyncClient:
     """A client that keeps the URL's user and password out of its base URL, because httpx logs each URL."""
-    try:
-        base = httpx.URL(url)
-    except httpx.InvalidURL:
-        base = httpx.URL()
-    if base.scheme not in {"http", "https"} or not base.host or (base.port or 0) > _MAX_PORT:
-        raise MarketError(f"COINGECKO_URL: {url.rpartition('@')[2]!r} is not an address such as {_PUBLIC}")
+    base = httpx.URL(url)
     auth = httpx.BasicAuth(base.username, base.password) if base.userinfo else None
     # A compressed answer could unpack to any size before its length is known, so none is asked for.
-    own = {"user-agent": f"crypto-updates/{_version()}", "accept-encoding": "identity"}
+    own = {"user-agent": f"crypto-updates/{__version__}", "accept-encoding": "identity"}
     return httpx.AsyncClient(
         base_url=base.copy_with(userinfo=b""),
         headers=headers | own,
@@ -137,15 +131,9 @@ def _client(url: str, headers: dict[str, str]) -> httpx.AsyncClient:
 
 
 def _headers(plan: Plan, key: str | None) -> dict[str, str]:
-    if plan == "public":
-        if key:
-            log.warning("[MARKET] COINGECKO_API_KEY is not used: COINGECKO_PLAN is public, not demo or pro")
-        return {}
-    if not key:
-        raise MarketError(f"COINGECKO_API_KEY: missing, and COINGECKO_PLAN={plan} needs it")
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise MarketError("COINGECKO_API_KEY: holds a space or a character that no HTTP header may hold")
-    return {_KEY_HEADERS[plan]: key}
+    if key and plan == "public":
+        log.warning("[MARKET] COINGECKO_API_KEY is not used: COINGECKO_PLAN is public, not demo or pro")
+    return {_KEY_HEADERS[plan]: key} if key and plan in _KEY_HEADERS else {}
 
 
 async def _read(response: httpx.Response) -> bytes:
@@ -168,10 +156,3 @@ def _wait(error: TemporaryMarketError, pause: float, left: float) -> float:
 def _named(coins: tuple[str, ...], most: int = 20) -> str:
     rest = f" and {len(coins) - most} more" if len(coins) > most else ""
     return ", ".join(coins[:most]) + rest
-
-
-def _version() -> str:
-    try:
-        return version("crypto-updates")
-    except PackageNotFoundError:
-        return "dev"
