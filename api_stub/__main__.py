@@ -9,7 +9,6 @@ import sys
 from api_stub.config import ApiSettings
 from api_stub.errors import ApiError
 from api_stub.http import web
-from api_stub.http.changes import Changes
 from api_stub.http.live import Live
 from api_stub.http.server import serve
 from api_stub.http.state import State
@@ -41,7 +40,7 @@ async def serve_and_store(settings: ApiSettings) -> None:
         Consumer(bus, settings.batch) as consumer,
     ):
         state = State(settings, bus, reader, metrics)
-        live = Live(Changes(reader.events), state.json)
+        live = Live(reader.events, state.json)
         metrics.watch(lambda: live.clients)
         app = web.application(settings, bus, store, reader=reader, metrics=metrics, live=live, state=state)
         # What is there now stays; the garbage collector would walk all of it again and again, 50 ms each time.

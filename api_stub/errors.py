@@ -15,10 +15,6 @@ class BadDocumentError(ApiError):
     """MongoDB can never store this document, however often it is tried."""
 
 
-class HistoryLostError(ApiError):
-    """The change stream cannot resume where it was asked to."""
-
-
 class TakenError(ApiError):
     """Another event is stored under this id."""
 

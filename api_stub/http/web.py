@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, FastAPI, Header, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -56,10 +56,13 @@ def application(
 def _live(live: Live, state: State) -> APIRouter:
     router = APIRouter(tags=["live"])
 
-    @router.get("/events/stream", response_class=StreamingResponse, responses=STREAM | documented(422, 429))
-    async def stream(request: Request, last_event_id: Annotated[str | None, Header()] = None) -> StreamingResponse:
-        """Server-Sent Events: each event as it is stored, by whichever API stub. `Last-Event-ID` resumes."""
-        return EventStream(live.admit(request.client.host if request.client else ""), last_event_id)
+    @router.get("/events/stream", response_class=StreamingResponse, responses=STREAM | documented(429))
+    async def stream(request: Request) -> StreamingResponse:
+        """Server-Sent Events: each event as it is stored, by whichever API stub. It is live only.
+
+        After a reconnection, and after `event: skipped`, read `/events` for what this stream did not carry.
+        """
+        return EventStream(live.client(request.client.host if request.client else ""))
 
     @router.get("/state", responses=documented(503))
     async def stations() -> Response:
