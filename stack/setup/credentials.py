@@ -1,23 +1,23 @@
-"""`crypto-updates credentials`: makes what is missing of the credentials, and gives each service its own files."""
+"""`crypto-updates credentials`: makes the credentials that are missing, and gives each service its own files."""
 
 from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from crypto_updates.service import lifecycle
-from stack.setup import servers
+from stack.setup import passwords, servers
 from stack.setup.config import CredentialSettings
 from stack.setup.errors import CredentialError
+from stack.setup.passwords import CERTIFICATES, MONGO_USERS, NATS_USERS, PASSWORDS
 from stack.setup.vault import Vault, put
 
 log = logging.getLogger(__name__)
 
-NATS = ("provision", "operator", "worker", "api_stub", "subscriber")
-MONGO = ("writer", "reader", "operator")
-# The numeric group of the user that mongod runs as in its image, and which alone reads its files.
-MONGOD = 999
+# The group of the user that mongod runs as in its image. Nobody else reads mongod's files.
+MONGOD_GID = 999
 
 
 def run(argv: list[str]) -> int:
@@ -36,11 +36,12 @@ async def make(settings: CredentialSettings) -> int:
 
 
 def write(settings: CredentialSettings) -> None:
-    """Raises CredentialError."""
+    """Raises ConfigError for the user's own files that cannot be used, CredentialError for ours."""
     folder, tls = settings.credentials_dir, settings.tls == "on"
+    own = _own(settings.secrets_dir, tls=tls)
     vault = Vault(folder / "home")
-    nats = {user: vault.secret(f"nats-{user}", settings.own(f"nats-{user}")) for user in NATS}
-    mongo = {user: vault.secret(f"mongo-{user}", settings.own(f"mongo-{user}")) for user in MONGO}
+    nats = {user: vault.secret(f"nats-{user}", own.get(f"nats-{user}")) for user in NATS_USERS}
+    mongo = {user: vault.secret(f"mongo-{user}", own.get(f"mongo-{user}")) for user in MONGO_USERS}
     key = vault.secret("mongo-key")
 
     def url(user: str, password: str) -> str:
@@ -48,8 +49,8 @@ def write(settings: CredentialSettings) -> None:
 
     hashes = {user: vault.bcrypted(f"nats-{user}", password) for user, password in nats.items()}
     put(folder / "nats" / "users.conf", servers.users(hashes, tls=tls))
-    put(folder / "mongo" / "key", key, MONGOD)
-    put(folder / "mongo" / "mongod.conf", servers.mongod(tls=tls), MONGOD)
+    put(folder / "mongo" / "key", key, MONGOD_GID)
+    put(folder / "mongo" / "mongod.conf", servers.mongod(tls=tls), MONGOD_GID)
     for name in ("provision", "worker", "api_stub"):
         put(folder / name / "nats-password", nats[name])
     put(folder / "provision" / "mongo-url", url(servers.SYSTEM, key))
@@ -63,23 +64,21 @@ def write(settings: CredentialSettings) -> None:
     if settings.coingecko_api_key:
         put(folder / "worker" / "coingecko-api-key", settings.coingecko_api_key.get_secret_value())
     if tls:
-        certify(folder, settings.tls_dir)
+        _certify(folder, own)
 
 
-def certify(folder: Path, given: Path) -> None:
-    """Give each its part of the user's certificates. Raises CredentialError."""
-    pem = {name: _pem(given / f"{name}.pem") for name in ("ca", "nats", "mongo")}
+def _own(folder: Path, *, tls: bool) -> dict[str, str]:
+    """The user's own passwords, and with TLS the certificates, by file name. Raises ConfigError."""
+    given = passwords.names_in(folder)
+    passwords.warn_of_strangers(folder, given)
+    wanted = [name for name in PASSWORDS if name in given]
+    return passwords.read(folder, [*wanted, *(CERTIFICATES if tls else ())])
+
+
+def _certify(folder: Path, pem: Mapping[str, str]) -> None:
+    """Give each service its part of the user's certificates. Raises CredentialError."""
     for name in ("provision", "worker", "api_stub", "stack"):
-        put(folder / name / "ca.pem", pem["ca"])
-    put(folder / "mongo" / "ca.pem", pem["ca"], MONGOD)
-    put(folder / "mongo" / "server.pem", pem["mongo"], MONGOD)
-    put(folder / "nats" / "server.pem", pem["nats"])
-
-
-def _pem(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii")
-    except (OSError, ValueError) as error:
-        raise CredentialError(
-            f"TLS=on, and {path}: {error}; accepted: a PEM file, for a server with its key"
-        ) from error
+        put(folder / name / "ca.pem", pem["ca.pem"])
+    put(folder / "mongo" / "ca.pem", pem["ca.pem"], MONGOD_GID)
+    put(folder / "mongo" / "server.pem", pem["mongo.pem"], MONGOD_GID)
+    put(folder / "nats" / "server.pem", pem["nats.pem"])

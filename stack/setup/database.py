@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from pathlib import Path
 from typing import Any
 
 from pymongo import MongoClient
@@ -14,7 +15,7 @@ from api_stub.query import BY_COIN, LETTERS_FIRST, NEWEST_FIRST
 from api_stub.store import direct
 from crypto_updates.local.replica_set import await_primary, initiate
 from crypto_updates.service.config import redacted
-from stack.setup import users
+from stack.setup import passwords, users
 from stack.setup.config import ProvisionSettings
 from stack.setup.errors import ProvisionError
 
@@ -22,8 +23,8 @@ log = logging.getLogger(__name__)
 
 
 def provision(settings: ProvisionSettings, patience: float) -> None:
-    """Raises ProvisionError. `patience`: seconds to wait for the server."""
-    url, database = settings.mongo_url, settings.mongo_db
+    """Wait `patience` seconds for the server at most. Raises ConfigError and ProvisionError."""
+    url, database, given = settings.mongo_url, settings.mongo_db, _passwords(settings.secrets_dir)
     deadline = time.monotonic() + patience
     try:
         with MongoClient[dict[str, Any]](
@@ -36,7 +37,14 @@ def provision(settings: ProvisionSettings, patience: float) -> None:
             client[database].events.create_index(NEWEST_FIRST)
             client[database].events.create_index(BY_COIN)
             client[database].dead_letters.create_index(LETTERS_FIRST)
-            users.provision(client, database, settings.passwords)
+            users.provision(client, database, given)
     except (PyMongoError, TimeoutError) as error:
         raise ProvisionError(f"MongoDB at {redacted(url)}: {error}") from error
     log.info("[MONGO] Database %s is ready", database)
+
+
+def _passwords(folder: Path) -> dict[str, str]:
+    """Password by user. A user without one is not made: a MongoDB without access control needs none."""
+    names = {f"mongo-{user}": user for user in passwords.MONGO_USERS}
+    found = passwords.read(folder, sorted(names.keys() & passwords.names_in(folder)))
+    return {names[name]: password for name, password in found.items()}

@@ -10,8 +10,8 @@ import bcrypt
 
 from stack.setup.errors import CredentialError
 
-# What nats-server itself takes (`nats server passwd`): https://github.com/nats-io/natscli
-COST = 11
+# The cost that `nats server passwd` uses: https://github.com/nats-io/natscli
+BCRYPT_COST = 11
 READABLE = 0o440
 
 
@@ -22,27 +22,26 @@ class Vault:
         self._folder = folder
 
     def secret(self, name: str, own: str | None = None) -> str:
-        """The user's own secret, or the one kept, or a new one of 256 bits. Raises CredentialError."""
+        """The user's own secret, or else the one kept, or else a new one of 256 bits. Raises CredentialError."""
         path = self._folder / name
-        kept = path.read_text(encoding="utf-8") if path.exists() else ""
-        value = own or kept or secrets.token_hex(32)
+        value = own or _text(path) or secrets.token_hex(32)
         put(path, value)
         return value
 
     def bcrypted(self, name: str, password: str) -> str:
-        """The password's bcrypt hash, the same one as long as the password is. Raises CredentialError."""
+        """The password's bcrypt hash, the same one as long as the password is the same. Raises CredentialError."""
         path = self._folder / f"{name}.bcrypt"
-        kept = path.read_text(encoding="utf-8") if path.exists() else ""
+        kept = _text(path)
         if not kept or not bcrypt.checkpw(password.encode(), kept.encode()):
-            # The server knows the algorithm by the prefix of its own library; the two are the same.
-            kept = bcrypt.hashpw(password.encode(), bcrypt.gensalt(COST, b"2a")).decode()
+            # nats-server knows a hash by the prefix $2a$; the default here, $2b$, is the same algorithm.
+            kept = bcrypt.hashpw(password.encode(), bcrypt.gensalt(BCRYPT_COST, b"2a")).decode()
             put(path, kept)
         return kept
 
 
 def put(path: Path, text: str, group: int = -1) -> None:
-    """Have the file hold this text, whatever kills the process meanwhile. Raises CredentialError."""
-    if path.exists() and path.read_text(encoding="utf-8") == text:
+    """Write the text to the file; a process killed meanwhile leaves the old text or the new. Raises CredentialError."""
+    if _text(path) == text:
         return
     fresh = path.with_name(f".{path.name}.new")
     try:
@@ -55,4 +54,14 @@ def put(path: Path, text: str, group: int = -1) -> None:
             os.fsync(file.fileno())
         fresh.replace(path)
     except OSError as error:
+        raise CredentialError(f"{path}: {error}") from error
+
+
+def _text(path: Path) -> str:
+    """What the file holds; nothing where there is none. Raises CredentialError."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError) as error:
         raise CredentialError(f"{path}: {error}") from error

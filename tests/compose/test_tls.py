@@ -14,13 +14,13 @@ from tests.support import eventually
 pytestmark = pytest.mark.timeout(180)
 
 OWN = "the operator's own password"
-DOTENV = "TLS=on\nNATS_OPERATOR_PASSWORD_FILE=secrets/operator\nMARKET_SOURCE=simulated\n"
+DOTENV = "TLS=on\nMARKET_SOURCE=simulated\n"
 CA = trustme.CA()
 
 
 def SECRETS() -> dict[str, str]:  # noqa: N802 - the fixture's name for it
     """What the folder holds: the CA, and for each server its certificate with its key."""
-    pem = {"ca.pem": CA.cert_pem.bytes().decode(), "operator": OWN}
+    pem = {"ca.pem": CA.cert_pem.bytes().decode(), "nats-operator": OWN}
     for server in ("nats", "mongo"):
         certificate = CA.issue_cert(server, "localhost", "127.0.0.1")
         pem[f"{server}.pem"] = certificate.private_key_and_cert_chain_pem.bytes().decode()

@@ -1,8 +1,11 @@
 """The one-shot that makes the credentials: what it keeps, what it takes over, what it refuses."""
 
+import errno
+import os
 import re
 import stat
 from pathlib import Path
+from typing import NoReturn
 
 import bcrypt
 import pytest
@@ -12,6 +15,7 @@ from crypto_updates.service.config import ConfigError
 from stack.setup import vault
 from stack.setup.config import CredentialSettings
 from stack.setup.errors import CredentialError
+from stack.setup.passwords import NATS_USERS
 
 FOLDERS = ("home", "nats", "mongo", "provision", "worker", "api_stub", "stack")
 OWN = "a password of one's own"
@@ -19,16 +23,24 @@ OWN = "a password of one's own"
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(one_shot, "MONGOD", -1)
-    monkeypatch.setattr(vault, "COST", 4)
+    monkeypatch.setattr(one_shot, "MONGOD_GID", -1)
+    monkeypatch.setattr(vault, "BCRYPT_COST", 4)
     for name in FOLDERS:
-        (tmp_path / name).mkdir()
-    return tmp_path
+        (tmp_path / "credentials" / name).mkdir(parents=True)
+    return tmp_path / "credentials"
+
+
+@pytest.fixture
+def own(folder: Path) -> Path:
+    """The folder where the user's own files are."""
+    (path := folder.with_name("secrets")).mkdir()
+    return path
 
 
 def write(folder: Path, **environ: str) -> dict[str, str]:
     """What stands in each file afterwards, by `service/name`."""
-    one_shot.write(CredentialSettings.load({"CREDENTIALS_DIR": str(folder), **environ}))
+    folders = {"CREDENTIALS_DIR": str(folder), "SECRETS_DIR": str(folder.with_name("secrets"))}
+    one_shot.write(CredentialSettings.load(folders | environ))
     return contents(folder)
 
 
@@ -67,32 +79,116 @@ def test_only_the_owner_and_one_group_may_read_a_secret(folder: Path) -> None:
 
 def test_the_servers_know_the_passwords_as_hashes_only(folder: Path) -> None:
     made = write(folder)
-    for user in one_shot.NATS:
+    for user in NATS_USERS:
         found = re.search(rf'^{user.upper()}_HASH: "(.+)"$', made["nats/users.conf"], re.MULTILINE)
         assert found
         assert found[1].startswith("$2a$")
         assert bcrypt.checkpw(made[f"home/nats-{user}"].encode(), found[1].encode())
 
 
-def test_a_password_of_ones_own_takes_the_place_of_the_one_made_and_stays(folder: Path, tmp_path: Path) -> None:
+def test_a_password_of_ones_own_takes_the_place_of_the_one_made_and_stays(folder: Path, own: Path) -> None:
     before = write(folder)
-    (own := tmp_path / "own").write_text(OWN + "\n")
-    after = write(folder, NATS_WORKER_PASSWORD_FILE=str(own), MONGO_READER_PASSWORD="p@ss:word/of one's own")
+    (own / "nats-worker").write_text("\ufeff" + OWN + "\r\n")
+    (own / "mongo-reader").write_text("p@ss:word/of one's own")
+    after = write(folder)
     assert after["worker/nats-password"] == OWN
     assert after["nats/users.conf"] != before["nats/users.conf"]
     assert "//reader:p%40ss%3Aword%2Fof+one%27s+own@mongo:27017/" in after["api_stub/mongo-reader-url"]
     assert after["api_stub/nats-password"] == before["api_stub/nats-password"]
-    again = write(folder)
-    assert {name: text for name, text in again.items() if name != "own"} == {
-        name: text for name, text in after.items() if name != "own"
-    }
+    for name in ("nats-worker", "mongo-reader"):
+        (own / name).unlink()
+    assert write(folder) == after
 
 
-@pytest.mark.parametrize("password", ["short", "x" * 73, "with a\nnew line in it"])
-def test_a_password_that_cannot_be_used_is_refused_and_not_shown(password: str) -> None:
+BAD = [
+    b"",
+    b"too short",
+    b"x" * 73,
+    "ü".encode() * 37,
+    b"with a\nnew line in it",
+    b"\xff\xfe" + OWN.encode("utf-16-le"),
+]
+
+
+@pytest.mark.parametrize("password", BAD, ids=["empty", "short", "long", "many bytes", "two lines", "UTF-16"])
+def test_a_password_that_cannot_be_used_is_named_and_not_shown(folder: Path, own: Path, password: bytes) -> None:
+    (own / "nats-worker").write_bytes(password)
     with pytest.raises(ConfigError) as refused:
-        CredentialSettings.load({"NATS_WORKER_PASSWORD": password})
-    assert str(refused.value) == "NATS_WORKER_PASSWORD=***: accepted: 16 to 72 printable characters"
+        write(folder)
+    problem = r"\d+ characters, \d+ bytes|not UTF-8"
+    accepted = "16 or more printable characters, 72 bytes at most"
+    assert re.match(rf"{own}/nats-worker: ({problem}); accepted: {accepted}", str(refused.value))
+    assert not password or password.decode(errors="replace") not in str(refused.value)
+    assert contents(folder) == {}
+
+
+@pytest.mark.parametrize("size", [16, 72])
+def test_the_shortest_and_the_longest_password_are_taken(folder: Path, own: Path, size: int) -> None:
+    (own / "nats-worker").write_text("x" * size)
+    assert write(folder)["worker/nats-password"] == "x" * size
+
+
+def test_all_files_that_cannot_be_used_are_told_together(folder: Path, own: Path) -> None:
+    (own / "nats-worker").write_text("short")
+    (own / "mongo-writer").mkdir()
+    (own / "mongo-reader").symlink_to("nowhere")
+    with pytest.raises(ConfigError) as refused:
+        write(folder, TLS="on")
+    told = [re.match(rf"{own}/([^:]+): ", line) for line in str(refused.value).splitlines()]
+    names = ["nats-worker", "mongo-writer", "mongo-reader", "ca.pem", "nats.pem", "mongo.pem"]
+    assert [line and line[1] for line in told] == names
+
+
+def deny(path: Path) -> NoReturn:
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+
+def test_a_password_that_may_not_be_read_comes_with_the_way_out(
+    folder: Path, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Path.read_text
+    (own / "nats-worker").write_text(OWN)
+    monkeypatch.setattr(Path, "read_text", lambda path, **how: deny(path) if path.parent == own else read(path, **how))
+    with pytest.raises(ConfigError, match=rf"Permission denied; .* that user {os.getuid()} can read \(chmod 644\)"):
+        write(folder)
+
+
+def test_a_folder_that_may_not_be_read_is_told_and_the_passwords_are_made(
+    folder: Path, own: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Path, "iterdir", deny)
+    one_shot.write(CredentialSettings.load({"CREDENTIALS_DIR": str(folder), "SECRETS_DIR": str(own)}))
+    assert (folder / "worker" / "nats-password").read_text()
+    assert f"{own}: Permission denied; its files are not used (chmod 755 {own})" in caplog.text
+
+
+def test_a_file_with_a_name_that_nobody_reads_is_told(
+    folder: Path, own: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    strangers = ["nats-wroker", "NATS_WORKER", "nats-worker.txt", "operator", "mongo-key"]
+    for name in (*strangers, "nats-worker", "nats.pem", "coingecko-api-key", ".gitignore", "README.md"):
+        (own / name).write_text(OWN)
+    write(folder)
+    told = [record.getMessage() for record in caplog.records]
+    assert [line.split()[1] for line in told] == [str(own / name) for name in sorted(strangers)]
+    assert "is not used; accepted names: nats-provision, nats-operator, nats-worker, " in told[0]
+
+
+def test_bad_passwords_end_the_one_shot_with_status_2(
+    folder: Path, own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own / "nats-worker").write_text("hunter2")
+    monkeypatch.setenv("CREDENTIALS_DIR", str(folder))
+    monkeypatch.setenv("SECRETS_DIR", str(own))
+    assert one_shot.run([]) == 2
+    output = capsys.readouterr()
+    assert f"{own}/nats-worker: 7 characters" in output.err
+    assert "hunter2" not in output.err + output.out
+
+
+def test_the_market_key_goes_to_the_worker_only(folder: Path) -> None:
+    made = write(folder, COINGECKO_API_KEY="CG-secret")
+    assert [name for name, text in made.items() if text == "CG-secret"] == ["worker/coingecko-api-key"]
 
 
 def test_a_start_that_was_killed_anywhere_is_completed_by_the_next(
@@ -123,17 +219,24 @@ def test_a_start_that_was_killed_anywhere_is_completed_by_the_next(
     assert secrets.items() <= made.items()
 
 
-def test_tls_without_certificates_names_the_file_that_is_missing(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(CredentialError, match=r"TLS=on, and .*/ca\.pem: .* accepted: a PEM file"):
-        write(folder, TLS="on", TLS_DIR=str(tmp_path))
+def test_tls_is_on_or_not_given() -> None:
     with pytest.raises(ConfigError, match="TLS=off: accepted: on, or nothing"):
         CredentialSettings.load({"TLS": "off"})
 
 
-def test_tls_gives_each_server_its_own_certificate_and_everybody_the_ca(folder: Path, tmp_path: Path) -> None:
+def test_tls_without_certificates_names_the_file_that_is_missing(folder: Path, own: Path) -> None:
+    for name in ("nats", "mongo"):
+        (own / f"{name}.pem").write_text(name)
+    with pytest.raises(
+        ConfigError, match=rf"^{own}/ca\.pem: No such file .*; accepted: with TLS=on, a PEM file[^\n]*$"
+    ):
+        write(folder, TLS="on")
+
+
+def test_tls_gives_each_server_its_own_certificate_and_everybody_the_ca(folder: Path, own: Path) -> None:
     for name in ("ca", "nats", "mongo"):
-        (tmp_path / f"{name}.pem").write_text(name)
-    made = write(folder, TLS="on", TLS_DIR=str(tmp_path))
+        (own / f"{name}.pem").write_text(name)
+    made = write(folder, TLS="on")
     assert (made["nats/server.pem"], made["mongo/server.pem"]) == ("nats", "mongo")
     assert {made[f"{name}/ca.pem"] for name in ("worker", "api_stub", "provision", "stack", "mongo")} == {"ca"}
     assert "tls {" in made["nats/users.conf"]
@@ -144,4 +247,10 @@ def test_tls_gives_each_server_its_own_certificate_and_everybody_the_ca(folder: 
 def test_a_folder_that_cannot_be_written_is_named(folder: Path) -> None:
     (folder / "worker").rmdir()
     with pytest.raises(CredentialError, match=re.escape(f"{folder}/worker/nats-password: ")):
+        write(folder)
+
+
+def test_what_cannot_be_read_again_is_named(folder: Path) -> None:
+    (folder / "home" / "nats-worker").mkdir()
+    with pytest.raises(CredentialError, match=re.escape(f"{folder}/home/nats-worker: ")):
         write(folder)

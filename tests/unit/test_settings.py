@@ -192,13 +192,12 @@ def test_a_batch_is_at_most_what_may_be_stored_in_a_second(rate: str, batch: int
     assert api_stub.config.ApiSettings.load({"MAX_EVENTS_PER_SECOND": rate}).batch == batch
 
 
-@pytest.mark.skipif(not EXAMPLE.exists(), reason="there is no .env.example yet")
 @pytest.mark.parametrize(
     "service", [worker.config.WorkerSettings, api_stub.config.ApiSettings, stack.setup.config.CredentialSettings]
 )
 def test_the_example_shows_every_variable_with_its_default(service: type[BusSettings]) -> None:
     uncommented = re.sub(r"^# ?(?=[A-Z0-9_]+=)", "", EXAMPLE.read_text(), flags=re.MULTILINE)
     shown = dotenv_values(stream=StringIO(uncommented))
-    # Where the one-shot finds its folders is the image's affair.
-    assert {name.upper() for name in service.model_fields} - {"CREDENTIALS_DIR", "TLS_DIR"} <= shown.keys()
+    # The image has the one-shot's folders where it looks for them.
+    assert {name.upper() for name in service.model_fields} - {"CREDENTIALS_DIR", "SECRETS_DIR"} <= shown.keys()
     assert service.load(shown) == service.load({})

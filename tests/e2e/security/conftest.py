@@ -30,8 +30,9 @@ def vault(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in FOLDERS:
         (folder / name).mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(one_shot, "MONGOD", os.getgid())
-        one_shot.write(CredentialSettings.load({"CREDENTIALS_DIR": str(folder)}))
+        patch.setattr(one_shot, "MONGOD_GID", os.getgid())
+        settings = {"CREDENTIALS_DIR": str(folder), "SECRETS_DIR": str(folder / "none")}
+        one_shot.write(CredentialSettings.load(settings))
     return folder
 
 

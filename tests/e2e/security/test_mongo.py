@@ -92,9 +92,9 @@ def password_of(vault: Path, user: str) -> str:
 def system(confined_mongod: Confined, vault: Path) -> Iterator[MongoClient[dict[str, Any]]]:
     """A client with all rights, on a server that was provisioned, twice."""
     address = url(confined_mongod, SYSTEM, password_of(vault, "key"))
-    environ = {f"MONGO_{user.upper()}_PASSWORD": password_of(vault, user) for user in ROLES}
+    settings = ProvisionSettings.load({"MONGO_URL": address, "SECRETS_DIR": str(vault / "provision")})
     for _ in range(2):
-        database.provision(ProvisionSettings.load({"MONGO_URL": address, **environ}), 30)
+        database.provision(settings, 30)
     with MongoClient[dict[str, Any]](address, directConnection=True) as client:
         client.crypto.events.insert_one({"_id": "kept", "source": "simulated"})
         yield client
