@@ -1,4 +1,4 @@
-"""`python -m stack dev`: the services, restarted when their files change, beside one's own servers or the stack's."""
+"""`crypto-updates dev`: the services, restarted when their files change, with your own servers or with new ones."""
 
 import argparse
 import os
@@ -9,23 +9,24 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from crypto_updates.local import ports
+import crypto_updates
+from crypto_updates.local import ports, programs
 from crypto_updates.local.errors import StackError
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod, NatsServer, Server
 from stack import console, services
 
-_ROOT = Path(__file__).parents[1]
+_LIBRARY = Path(crypto_updates.__file__).parent
 _DOTENV = Path(".env")
 _SUFFIXES = {".py", ".html", ".css", ".js"}
-_EVERY = 0.5
+_CHECK_SECONDS = 0.5
 
 Environ = dict[str, str]
 State = frozenset[tuple[Path, int]]
 
 
 class Reloaded:
-    """A service that is started again after each change to its files, whether it runs or has failed."""
+    """A service that restarts after each change to its files, also when it has failed."""
 
     def __init__(self, name: str, environ: Callable[[], Environ]) -> None:
         self._name = name
@@ -51,16 +52,17 @@ class Reloaded:
 
 
 def run(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m stack dev", description=__doc__)
-    parser.add_argument("--data", metavar="DIR", type=Path, help="keep the data here; without it nothing is left")
+    parser = argparse.ArgumentParser(prog="crypto-updates dev", description=__doc__)
+    parser.add_argument("--data", metavar="DIR", type=Path, help="keep the data here (default: leave nothing)")
     options = parser.parse_args(argv)
     return console.until_stopped(lambda closing: _develop(closing, options.data))
 
 
 def state(name: str) -> State:
-    """The files that a service is made of, with the time of their last change."""
-    folders = (_ROOT / name, _ROOT / "crypto_updates")
-    files = [path for folder in folders for path in folder.rglob("*") if path.suffix in _SUFFIXES]
+    """The files of a service, and the time of their last change."""
+    files = [
+        path for folder in (programs.FOLDER / name, _LIBRARY) for path in folder.rglob("*") if path.suffix in _SUFFIXES
+    ]
     found = set()
     for path in [*files, _DOTENV]:
         try:
@@ -76,7 +78,7 @@ def _develop(closing: ExitStack, asked: Path | None) -> int:
     own: Environ = {}
 
     def environ() -> Environ:
-        """Read anew at each start. What a service would read from `.env` has to win over the defaults here."""
+        """Read anew at each start. What a service would read from `.env` wins over the defaults here."""
         dotenv = {name: value for name, value in dotenv_values(_DOTENV).items() if value}
         return default | dotenv | os.environ | own
 
@@ -86,7 +88,7 @@ def _develop(closing: ExitStack, asked: Path | None) -> int:
             own[variable] = server.url
     try:
         services.provision(environ())
-    except StackError as error:  # one's own servers may be provisioned already, and by someone with more rights
+    except StackError as error:  # your own servers may be provisioned already, by someone with more rights
         console.say(str(error))
     return _reload(closing, environ)
 
@@ -108,4 +110,4 @@ def _reload(closing: ExitStack, environ: Callable[[], Environ]) -> int:
     while True:
         for service in reloaded:
             service.check()
-        time.sleep(_EVERY)
+        time.sleep(_CHECK_SECONDS)

@@ -1,4 +1,4 @@
-"""`python -m stack demo` and `dev`, run as a person runs them."""
+"""`crypto-updates demo` and `dev`, run as a person runs them."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -169,19 +169,25 @@ def test_it_keeps_the_data_in_a_folder_that_it_shares_with_no_other_demo(demo: S
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A copy of the project where the services are run from."""
-    for package in ("crypto_updates", "worker", "api_stub", "provision", "stack"):
+    for package in ("crypto_updates", "worker", "api_stub", "stack"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
+
+
+@pytest.fixture
+def dev(tree: Path, nats_url: str, mongo_url: str) -> Iterator[Process]:
+    """`dev` as run in the copy, with servers of one's own."""
+    environ = os.environ | {"PYTHONPATH": str(tree), "NATS_URL": nats_url, "MONGO_URL": mongo_url}
+    process = Process([sys.executable, "-m", "stack", "dev"], env=environ, cwd=tree)
+    yield process
+    process.stop(patience=25)
 
 
 def count(process: Process, text: str) -> int:
     return sum(text in line for line in list(process.lines))
 
 
-def test_dev_restarts_the_service_whose_file_has_changed(
-    service: Service, tree: Path, nats_url: str, mongo_url: str
-) -> None:
-    dev = service("stack", "dev", PYTHONPATH=str(tree), NATS_URL=nats_url, MONGO_URL=mongo_url)
+def test_dev_restarts_the_service_whose_file_has_changed(dev: Process, tree: Path) -> None:
     dev.wait_for_line("[CRON] Scheduled", timeout=30)
     dev.wait_for_line("[HTTP] Listening", timeout=30)
     assert count(dev, "Starting") == 0
@@ -193,10 +199,7 @@ def test_dev_restarts_the_service_whose_file_has_changed(
     assert count(dev, "(*/7 * * * * *)") == 1
 
 
-def test_dev_shows_a_syntax_error_and_waits_for_the_next_change(
-    service: Service, tree: Path, nats_url: str, mongo_url: str
-) -> None:
-    dev = service("stack", "dev", PYTHONPATH=str(tree), NATS_URL=nats_url, MONGO_URL=mongo_url)
+def test_dev_shows_a_syntax_error_and_waits_for_the_next_change(dev: Process, tree: Path) -> None:
     dev.wait_for_line("[CRON] Scheduled", timeout=30)
     source = tree / "worker" / "tick.py"
     right = source.read_text(encoding="utf-8")
