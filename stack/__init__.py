@@ -1,1 +1,1 @@
-"""The stack from this machine: run it without Docker, verify any running one, and test against it."""
+"""The stack as a whole: run it without Docker, set it up, verify any running one."""

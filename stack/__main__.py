@@ -11,7 +11,7 @@ class _Command(NamedTuple):
 
 
 _COMMANDS = {
-    "demo": _Command("stack.demo", "the whole stack from this machine, with a simulated market and an event every 5 s"),
+    "demo": _Command("stack.demo", "the whole stack on this machine, with a simulated market and an event every 5 s"),
     "dev": _Command("stack.dev", "the services, restarted when their files change"),
     "verify": _Command("stack.check.verify", "the checklist against a running stack"),
     "audit": _Command("stack.check.audit", "the slots expected and stored over a span"),
@@ -20,7 +20,7 @@ _COMMANDS = {
     ),
     "connect": _Command("stack.connect", "how to connect a client of your own to the stack in Compose"),
     "forward": _Command("stack.forward", "another machine's port on this one, for tools"),
-    "credentials": _Command("stack.setup.credentials", "makes every secret of the stack in Compose"),
+    "credentials": _Command("stack.setup.credentials", "makes the secrets of the stack in Compose"),
     "provision": _Command("stack.setup.provision", "makes stream, consumer, replica set, indexes and users"),
 }
 

@@ -1,4 +1,4 @@
-"""`docker compose run --rm stack connect`: how to connect one's own client to the stack in Compose."""
+"""`docker compose run --rm stack connect`: how to connect a client of your own to the stack in Compose."""
 
 import argparse
 import os
@@ -24,20 +24,20 @@ def run(argv: list[str]) -> int:
 
 
 def _from_outside(url: str, port: str) -> str:
-    """The URL as it is for this machine, with the CA's file where the user has it."""
+    """The URL for clients on this machine, with the path of the CA as the user has it."""
     return re.sub(r"tlsCAFile=[^&]*", "tlsCAFile=secrets/ca.pem", url.replace("@mongo:27017/", f"@localhost:{port}/"))
 
 
 def _text(nats_url: str, subscriber: str, operator: str, mongo_url: str) -> str:
     ca = "\nNATS_CA=secrets/ca.pem" if "tls=true" in mongo_url else ""
     return f"""\
-# A subscriber, or an API server, of your own: it may read crypto.updates, and nothing else.
+# A subscriber or an API server of your own: it may read crypto.updates, and nothing else.
 NATS_URL={nats_url}
 NATS_USER=subscriber
 NATS_PASSWORD={subscriber}{ca}
 
-# The commands of this repository from this machine (make verify, make audit), and events of your own:
-# it may publish on crypto.updates, and read and remove events; MongoDB is there after
+# The commands of this repository on this machine (make verify, make audit), and events of your own:
+# it may publish on crypto.updates, and read and remove events. MongoDB can be reached after
 # docker compose --profile tools up --detach
 NATS_URL={nats_url}
 NATS_USER=operator

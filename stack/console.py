@@ -13,15 +13,16 @@ from typing import NoReturn
 from crypto_updates.local.errors import StackError
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_PARENT_CHECK_SECONDS = 0.5
 _COLOURS = {"worker": 36, "api_stub": 35, "provision": 33}
 
 
 class _Stopped(BaseException):
-    """Not KeyboardInterrupt, which CPython remembers when it passes an eval(): the exit is then by signal after all."""
+    """Not KeyboardInterrupt: CPython can exit by the signal even though that was caught."""
 
 
 def until_stopped(run: Callable[[ExitStack], int]) -> int:
-    """Run until it returns its exit status, or until Ctrl-C, SIGTERM, SIGHUP or the parent's end, which is 0."""
+    """Run, and return the exit status: 0 after Ctrl-C, SIGTERM, SIGHUP or the parent's end."""
     for sig in _STOPPING:
         signal.signal(sig, _stop)
     threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
@@ -41,14 +42,14 @@ def say(text: str, end: str = "\n") -> None:
     try:
         print(text, end=end, flush=True)
     except OSError:
-        # Who read our output has gone: stop, as programs in a pipe do, with no further word.
+        # The reader of our output is gone: stop silently, as programs in a pipe do.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager
 def step(text: str) -> Iterator[None]:
-    """Say what takes its time, and then how long it took."""
+    """Say what is being done, and then how long it took."""
     begin = time.monotonic()
     say(f"{text} ...", end=" ")
     try:
@@ -60,7 +61,7 @@ def step(text: str) -> Iterator[None]:
 
 
 def prefixed(name: str) -> Callable[[str], None]:
-    """Says lines under the name of a service."""
+    """A function that says a line under the name of a service."""
     prefix = f"{name:9}|"
     if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
         prefix = f"\x1b[{_COLOURS.get(name, 0)}m{prefix}\x1b[0m"
@@ -68,7 +69,7 @@ def prefixed(name: str) -> Callable[[str], None]:
 
 
 def _stop(_signum: int, _frame: FrameType | None) -> NoReturn:
-    """Stop once, and in peace: all that follows has its time limits."""
+    """Stop, and ignore further signals: each step of stopping has its own time limit."""
     for sig in _STOPPING:
         signal.signal(sig, signal.SIG_IGN)
     raise _Stopped
@@ -76,5 +77,5 @@ def _stop(_signum: int, _frame: FrameType | None) -> NoReturn:
 
 def _watch_parent(parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(0.5)
+        time.sleep(_PARENT_CHECK_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)

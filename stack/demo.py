@@ -1,4 +1,4 @@
-"""`python -m stack demo`: the whole stack from this machine, shown at work until Ctrl-C."""
+"""`crypto-updates demo`: the whole stack on this machine, at work until Ctrl-C."""
 
 import argparse
 import os
@@ -10,14 +10,15 @@ from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod, NatsServer, Server
 from stack import console, services
 
-# What the user's own servers may ask for. Those of the demo ask for nothing.
+# Variables for the user's own servers. The demo's servers ask for no credential.
 _NO_SECRETS = {"NATS_CREDS": "", "NATS_CA": ""}
+_WATCH_SECONDS = 0.2
 
 
 def run(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m stack demo", description=__doc__)
-    parser.add_argument("--data", metavar="DIR", type=Path, help="keep the data here; without it nothing is left")
-    parser.add_argument("--every", metavar="CRON", help="the schedule, in place of SCHEDULE or else '*/5 * * * * *'")
+    parser = argparse.ArgumentParser(prog="crypto-updates demo", description=__doc__)
+    parser.add_argument("--data", metavar="DIR", type=Path, help="keep the data here (default: leave nothing)")
+    parser.add_argument("--every", metavar="CRON", help="the schedule (default: SCHEDULE, or '*/5 * * * * *')")
     options = parser.parse_args(argv)
     return console.until_stopped(lambda closing: _show(closing, options.data, options.every))
 
@@ -25,7 +26,7 @@ def run(argv: list[str]) -> int:
 def _show(closing: ExitStack, asked: Path | None, every: str | None) -> int:
     begin = time.monotonic()
     data = services.data_folder(closing, asked)
-    # mongod is first, because it refuses to be the second on its data: so two demos cannot share a folder.
+    # mongod comes first: it refuses data that another mongod uses, so two demos cannot share a folder.
     mongod, nats_server = Mongod(data / "mongo"), NatsServer(data / "nats")
     parts: list[Server | Process] = [mongod, nats_server]
     for server in (mongod, nats_server):
@@ -47,13 +48,13 @@ def _verify(environ: dict[str, str]) -> str:
 
 
 def _watch(parts: list[Server | Process], address: str, begin: float) -> int:
-    """Show the page's address when it is ready; return when something ends, which here nothing should."""
+    """Show the page's address when it is ready. Return 1 when a part ends: none of them should."""
     ready = False
     while all(part.status is None for part in parts):
         if not ready and services.is_ready(address):
             ready = True
             console.say(f"Ready after {time.monotonic() - begin:.1f} s: http://{address} (Ctrl-C stops all)")
-        time.sleep(0.2)
+        time.sleep(_WATCH_SECONDS)
     for part in parts:
         if part.status is not None:
             console.say(f"{part}: stopping the rest")

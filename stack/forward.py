@@ -1,4 +1,4 @@
-"""`python -m stack forward PORT HOST:PORT`: opens another machine's port on this one, for tools."""
+"""`crypto-updates forward PORT HOST:PORT`: opens another machine's port on this one, for tools."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import asyncio
 import contextlib
 from asyncio import StreamReader, StreamWriter
 
-_CHUNK = 65_536
+_CHUNK_BYTES = 65_536
 
 
 def run(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m stack forward", description=__doc__)
+    parser = argparse.ArgumentParser(prog="crypto-updates forward", description=__doc__)
     parser.add_argument("port", type=int, help="the port to listen on")
     parser.add_argument("target", type=_address, metavar="HOST:PORT", help="where to connect to")
     options = parser.parse_args(argv)
@@ -43,6 +43,6 @@ async def _serve(port: int, host: str, target: int) -> None:
 
 async def _copy(reader: StreamReader, writer: StreamWriter) -> None:
     with contextlib.suppress(OSError):
-        while chunk := await reader.read(_CHUNK):
+        while chunk := await reader.read(_CHUNK_BYTES):
             writer.write(chunk)
             await writer.drain()

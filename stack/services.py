@@ -1,4 +1,4 @@
-"""The stack's parts in the order of their start: servers, provision, services."""
+"""The parts of a stack on this machine, in the order of their start: servers, provision, services."""
 
 import contextlib
 import http.client
@@ -13,19 +13,19 @@ from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Server
 from stack import console
 
-# They stop in the reverse order: the worker before what stores its events.
+# They stop in reverse order: the worker before the API stub, which stores its last events.
 NAMES = ("api_stub", "worker")
-# More than provision itself waits for two servers, so that its own message is the one to be seen.
-_PROVISION_WITHIN = 150.0
+# Longer than provision waits for its two servers, so that the user sees provision's own message.
+_PROVISION_SECONDS = 150.0
 
 
 def data_folder(closing: ExitStack, asked: Path | None) -> Path:
-    """The folder that was asked for, or one that goes with this process."""
+    """The folder that was asked for, or one that is removed with this process."""
     return asked.absolute() if asked else closing.enter_context(guard.folder())
 
 
 def defaults(data: Path) -> dict[str, str]:
-    """The variables of a stack for show, for where the user has set none."""
+    """The variables of a demonstration, where the user has set none."""
     return {
         "OUTBOX_PATH": str(data / "outbox.db"),
         "MARKET_SOURCE": "simulated",
@@ -42,13 +42,13 @@ def start_server(closing: ExitStack, server: Server) -> None:
 
 
 def provision(environ: Mapping[str, str]) -> None:
-    """Make stream, consumer and indexes. Raises StackError with what provision had to say."""
+    """Make stream, consumer and indexes. Raises StackError with provision's output."""
     with console.step("Provisioning"):
         process = programs.start("stack", "provision", environ=environ)
         try:
-            status = process.wait(_PROVISION_WITHIN)
+            status = process.wait(_PROVISION_SECONDS)
         except subprocess.TimeoutExpired as error:
-            raise NotReadyError(f"provision did not end within {_PROVISION_WITHIN:.0f} s") from error
+            raise NotReadyError(f"provision did not end within {_PROVISION_SECONDS:.0f} s") from error
         finally:
             process.stop()
         if status:

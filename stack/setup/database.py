@@ -1,4 +1,4 @@
-"""MongoDB's side: the replica set, the indexes that the API's queries use, and the users."""
+"""The part in MongoDB: the replica set, the indexes for the API's queries, and the users."""
 
 from __future__ import annotations
 

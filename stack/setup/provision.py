@@ -1,6 +1,6 @@
-"""`crypto-updates provision`: makes what the services rely on in NATS and MongoDB; safe to run again.
+"""`crypto-updates provision`: makes what the services need in NATS and MongoDB; safe to run again.
 
-Exits 0 when both are ready, 1 when one could not be reached in time.
+Exits with 0 when both are ready, with 1 when one could not be reached in time.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from stack.setup.errors import ProvisionError
 
 log = logging.getLogger(__name__)
 
-# Seconds to wait for each server.
-PATIENCE = 60.0
+SERVER_WAIT_SECONDS = 60.0
 
 
 def run(argv: list[str]) -> int:
@@ -28,8 +27,8 @@ def run(argv: list[str]) -> int:
 
 async def provision(settings: ProvisionSettings) -> int:
     try:
-        await asyncio.to_thread(database.provision, settings, PATIENCE)
-        await streams.provision(settings, PATIENCE)
+        await asyncio.to_thread(database.provision, settings, SERVER_WAIT_SECONDS)
+        await streams.provision(settings, SERVER_WAIT_SECONDS)
     except (ProvisionError, UnreachableError) as error:
         log.error("[PROVISION] %s", error)
         return 1

@@ -1,4 +1,4 @@
-"""What the servers read of the credentials: nats-server its users, mongod its configuration. Pure."""
+"""What the servers read: nats-server its users, mongod its configuration, clients MongoDB's URL. Pure."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from urllib.parse import quote_plus
 # Where a service finds its secrets.
 SECRETS = "/run/secrets"
 CA, CERTIFICATE = f"{SECRETS}/ca.pem", f"{SECRETS}/server.pem"
-# mongod takes a key file from its own user only; the container copies it there.
+# mongod takes a key file only from its own user, so the container makes this copy.
 KEY = "/tmp/key"  # noqa: S108 - the container's own memory
-# The user that the members of a replica set are to each other. It has all rights, and its password is the key.
+# The members of a replica set log in to each other as this user. It has all rights; its password is the key.
 # https://www.mongodb.com/docs/manual/core/security-internal-authentication/
 SYSTEM = "__system"
 
 
 def users(hashes: Mapping[str, str], *, tls: bool) -> str:
-    """The part of nats-server's configuration that is not the same on every machine."""
+    """The part of nats-server's configuration that differs from machine to machine."""
     lines = [f"{user.upper()}_HASH: {json.dumps(bcrypted)}" for user, bcrypted in hashes.items()]
     if tls:
         lines.append(f"tls {{ cert_file: {json.dumps(CERTIFICATE)}, key_file: {json.dumps(CERTIFICATE)} }}")
@@ -33,9 +33,9 @@ def mongod(*, tls: bool) -> str:
         net["tls"] = {"mode": "requireTLS"} | certificate
     settings = {
         "net": net,
-        # Of one: acknowledged writes of a standalone server can be lost, and the driver cannot retry them.
+        # A replica set of one: a standalone server can lose acknowledged writes, and the driver cannot retry them.
         "replication": {"replSetName": "rs0"},
-        # `$where` and its like run code on the server for whoever may read.
+        # `$where` and its like let every reader run code on the server.
         "security": {"authorization": "enabled", "keyFile": KEY, "javascriptEnabled": False},
         "storage": {"wiredTiger": {"engineConfig": {"cacheSizeGB": 0.5}}},
         "systemLog": {"quiet": True},

@@ -1,4 +1,4 @@
-"""JetStream's side: the streams with the settings of this version, and the durable consumer."""
+"""The part in NATS: the streams with the settings of this version, and the durable consumer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 async def provision(settings: BusSettings, patience: float) -> None:
-    """Raises ProvisionError. `patience`: seconds to wait for the server."""
+    """Wait `patience` seconds for the server at most. Raises ProvisionError and UnreachableError."""
     async with Bus(settings, "provision") as bus:
         connection = await bus.connection(patience)
         if connection.js is None:

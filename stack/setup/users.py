@@ -1,4 +1,4 @@
-"""MongoDB's users, each with a role of its own that holds what its work takes and nothing else."""
+"""MongoDB's users, each with its own role, which has only the rights that the user needs."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ log = logging.getLogger(__name__)
 
 # Actions on each collection: https://www.mongodb.com/docs/manual/reference/privilege-actions/
 ROLES: dict[str, dict[str, list[str]]] = {
-    # A duplicate key tells that an event is stored, so the store writes without reading.
+    # A duplicate key error says that an event is stored already, so the store need not read.
     "writer": {"events": ["insert"], "dead_letters": ["insert"]},
     "reader": {"events": ["find", "changeStream"], "dead_letters": ["find"]},
-    # `python -m stack verify` removes its own event again, `dead-letters` what was replayed.
+    # `verify` removes its own event again, `dead-letters` what was replayed.
     "operator": {"events": ["find", "insert", "remove"], "dead_letters": ["find", "insert", "remove"]},
 }
 
 
 def provision(client: MongoClient[dict[str, Any]], database: str, passwords: Mapping[str, str]) -> None:
-    """Make the users, or give them these passwords and the rights of this version. Raises PyMongoError."""
+    """Make the users, or give existing ones these passwords and this version's rights. Raises PyMongoError."""
     admin = client.admin
     roles = {role["role"] for role in admin.command("rolesInfo", 1)["roles"]}
     users = {user["user"] for user in admin.command("usersInfo", 1)["users"]}
