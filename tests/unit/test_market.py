@@ -7,6 +7,7 @@ import pytest
 from worker.config import WorkerSettings
 from worker.market import SOURCES, open_market
 from worker.market.coingecko import CoinGecko, Plan
+from worker.market.simulated import Simulated
 
 
 @pytest.mark.parametrize("source", [name for name in SOURCES if name != "none"])
@@ -19,6 +20,12 @@ async def test_it_opens_the_source_by_name(source: str) -> None:
 async def test_none_opens_no_market() -> None:
     async with open_market(WorkerSettings.load({"MARKET_SOURCE": "none"})) as market:
         assert market is None
+
+
+async def test_another_source_is_another_entry_of_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOURCES, "bazaar", lambda settings: Simulated(coins=settings.coins, currency="eur"))
+    async with open_market(WorkerSettings.load({"MARKET_SOURCE": "bazaar"})) as market:
+        assert isinstance(market, Simulated)
 
 
 @pytest.mark.parametrize(
