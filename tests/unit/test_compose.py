@@ -1,4 +1,4 @@
-"""compose.yaml as text: every service is confined, and reads every variable that it has."""
+"""compose.yaml and the Dockerfiles as text: every service is confined, and gets every variable that it reads."""
 
 import re
 from typing import Any
@@ -34,6 +34,29 @@ def test_every_service_is_confined(service: str) -> None:
 def test_a_service_is_given_every_variable_that_it_reads(service: str, settings: type[WorkerSettings]) -> None:
     given = {re.sub("_FILE$", "", name).lower() for name in SERVICES[service]["environment"]}
     assert settings.model_fields.keys() - ELSEWHERE <= given
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_password_comes_as_a_file_and_never_as_a_variable(service: str) -> None:
+    environ = SERVICES[service].get("environment", {})
+    given = {name: value for name, value in environ.items() if re.search("PASSWORD|MONGO.*_URL", name)}
+    assert all(name.endswith("_FILE") and value.startswith("/run/secrets/") for name, value in given.items())
+
+
+@pytest.mark.parametrize("image", ["worker", "api_stub", "stack", "nats"])
+def test_an_image_says_what_it_is(image: str) -> None:
+    text = (ROOT / image / "Dockerfile").read_text(encoding="utf-8")
+    labels = dict(re.findall(r"org\.opencontainers\.image\.(\w+)=\"(.+?)\"", text))
+    assert labels.keys() == {"title", "description", "licenses", "version"}
+    assert labels["version"] == "$VERSION"
+
+
+@pytest.mark.parametrize("image", ["worker", "api_stub", "stack"])
+def test_an_image_takes_whole_folders_so_that_a_new_room_is_in_it(image: str) -> None:
+    text = (ROOT / image / "Dockerfile").read_text(encoding="utf-8")
+    copied = set(re.findall(r"^COPY (?!--from)(\S+)", text, re.MULTILINE)) - {f"{image}/requirements.lock"}
+    assert copied >= {"crypto_updates", image}
+    assert all((ROOT / name).is_dir() for name in copied)
 
 
 def test_the_bus_and_the_database_have_no_way_out_and_mongodb_has_no_port() -> None:
