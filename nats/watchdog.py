@@ -1,7 +1,8 @@
-"""Becomes the server that it is given, with a child beside it that ends the server when it stays unhealthy.
+"""Runs a server, and ends it when it stays unhealthy.
 
-`python watchdog.py nats-server --config FILE`. The server ends, and the container with it; Docker's restart policy does
-the rest. A stream that could not write once stays so until the server is restarted, also when the disk has room again.
+`python watchdog.py nats-server --config FILE`: this process becomes the server, and a child watches it. When the server
+ends, the container ends, and Docker's restart policy starts it again. Only a restart helps a stream that failed to
+write: it refuses every event from then on, even when the disk has room again.
 """
 
 from __future__ import annotations
@@ -12,24 +13,25 @@ import signal
 import time
 import urllib.request
 
-HEALTH = "http://127.0.0.1:8222/healthz"
-# Seconds from look to look, for an answer, and that the server may be unhealthy, a long recovery at its start included.
-EVERY, TIMEOUT, PATIENCE = 2.0, 2.0, 30.0
-# Seconds to end by itself.
-GRACE = 10.0
+HEALTH_URL = "http://127.0.0.1:8222/healthz"
+CHECK_SECONDS = 2.0
+ANSWER_SECONDS = 2.0
+# A long recovery at the start counts as unhealthy too.
+UNHEALTHY_SECONDS = 30.0
+SHUTDOWN_SECONDS = 10.0
 
 
 def is_healthy(url: str) -> bool:
-    """True if the server says that its stream and its consumer work, and that it can write."""
+    """True if the server says that its streams and consumers work and that it can write."""
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT):  # noqa: S310 - it is http
+        with urllib.request.urlopen(url, timeout=ANSWER_SECONDS):  # noqa: S310 - it is http
             return True
     except OSError:
         return False
 
 
 def watch(server: int, url: str, patience: float) -> None:
-    """Return when the process is gone, ended by its own or by this hand."""
+    """Return when the server has ended, by itself or because we ended it."""
     healthy = time.monotonic()
     while os.getppid() == server:
         if is_healthy(url):
@@ -37,13 +39,13 @@ def watch(server: int, url: str, patience: float) -> None:
         elif time.monotonic() - healthy > patience:
             print(f"[WATCHDOG] Not healthy for {patience:.0f} s: ending the server, for a restart", flush=True)  # noqa: T201
             end(server)
-        time.sleep(EVERY)
+        time.sleep(CHECK_SECONDS)
 
 
 def end(server: int) -> None:
-    """Have it shut down, and if it does not, kill it."""
+    """Ask the server to shut down, and kill it if it does not."""
     os.kill(server, signal.SIGTERM)
-    deadline = time.monotonic() + GRACE
+    deadline = time.monotonic() + SHUTDOWN_SECONDS
     while os.getppid() == server:
         if time.monotonic() > deadline:
             os.kill(server, signal.SIGKILL)
@@ -52,8 +54,8 @@ def end(server: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--health", metavar="URL", default=HEALTH, help="where the server tells how it is")
-    parser.add_argument("--patience", metavar="SECONDS", type=float, default=PATIENCE)
+    parser.add_argument("--health", metavar="URL", default=HEALTH_URL, help="the server's own health check")
+    parser.add_argument("--patience", metavar="SECONDS", type=float, default=UNHEALTHY_SECONDS)
     parser.add_argument("command", nargs=argparse.REMAINDER)
     options = parser.parse_args()
     server = os.getpid()

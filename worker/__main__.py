@@ -1,4 +1,4 @@
-"""Runs the worker until SIGTERM or SIGINT; with --once, for one event."""
+"""Runs the worker until SIGTERM or SIGINT; with --once, publishes one event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What CoinGecko's answers mean: quotes, what went wrong, and how long to wait. Pure."""
+"""What CoinGecko's answers mean: the quotes, what went wrong, how long to wait. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HINTS = {
 
 
 class _Coin(msgspec.Struct):
-    """The part of an item of /coins/markets that is wanted; each may be null, none may be missing."""
+    """The fields that we read of an item of /coins/markets. Some may be null, none may be missing."""
 
     id: str
     symbol: str
@@ -41,7 +41,7 @@ class _Status(msgspec.Struct):
 
 
 class _Failure(_Status):
-    """All the forms that CoinGecko gives its errors: flat, under `status`, under `error`, or `error` as text."""
+    """CoinGecko's errors in all their forms: flat, under `status`, under `error`, or `error` as text."""
 
     status: _Status | None = None
     error: str | _Failure | None = None
@@ -52,7 +52,7 @@ _failure = msgspec.json.Decoder(_Failure)
 
 
 def quotes(body: bytes, currency: str) -> list[Quote]:
-    """The quotes of a 200 answer. Raises TemporaryMarketError, since HTML or a cut-off body passes with time."""
+    """The quotes of a 200 answer. Raises TemporaryMarketError: the next try may bring more than HTML or half a body."""
     try:
         return [_quote(coin, currency) for coin in _coins.decode(body)]
     except (ValueError, OverflowError, RecursionError) as error:
@@ -72,7 +72,7 @@ def _quote(coin: _Coin, currency: str) -> Quote:
 
 
 def problem(status: int, body: bytes, retry_after: float | None) -> str:
-    """An answer other than 200 in one line: the status, CoinGecko's own words, and which setting to check."""
+    """An answer other than 200 in one line: the status, CoinGecko's own words, and the setting to check."""
     code, message = _reason(body)
     parts = [f"CoinGecko answered {status} {httpx.codes.get_reason_phrase(status)}".rstrip()]
     if code or message:
@@ -95,12 +95,12 @@ def _reason(body: bytes) -> tuple[int | None, str | None]:
 
 
 def _printable(text: str) -> str:
-    """A stranger's words, fit for one line of a log."""
+    """Text from outside, made fit for one line of a log."""
     return "".join(char if char.isprintable() else " " for char in text)[:200]
 
 
 def seconds(retry_after: str | None, now: datetime) -> float | None:
-    """The wait that a Retry-After header asks for, in seconds or as a date (RFC 9110, 10.2.3); None for no header."""
+    """The seconds that a Retry-After header asks for, as a number or a date (RFC 9110, 10.2.3); None without one."""
     if retry_after is None:
         return None
     if retry_after.isascii() and retry_after.isdigit():
@@ -109,6 +109,6 @@ def seconds(retry_after: str | None, now: datetime) -> float | None:
         instant = parsedate_to_datetime(retry_after)
     except ValueError:
         return None
-    # "-0000" for the zone parses as a naive time, which RFC 5322 defines as UTC.
+    # A date with the zone "-0000" is parsed as naive. RFC 5322 defines it as UTC.
     instant = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
     return max(0.0, (instant - now).total_seconds())

@@ -1,4 +1,4 @@
-"""Quotes from CoinGecko's /coins/markets: bounded in time, in retries and in bytes."""
+"""Quotes from CoinGecko's /coins/markets, with bounds on time, retries and bytes."""
 
 import asyncio
 import logging
@@ -25,13 +25,13 @@ _KEY_HEADERS = {"demo": "x-cg-demo-api-key", "pro": "x-cg-pro-api-key"}
 _COINS_PER_REQUEST = 250
 # 250 coins take about 200 kB.
 _MAX_BYTES = 5_000_000
-# Seconds before each retry; a random half of each is left out, so that replicas do not retry in step.
-_WAITS = (1.0, 2.0, 4.0)
+# The longest wait before each retry. At random it is as little as half of that, so that workers do not retry in step.
+_RETRY_SECONDS = (1.0, 2.0, 4.0)
 _TIMEOUT = httpx.Timeout(10.0, connect=5.0)
 
 
 class CoinGecko:
-    """One HTTP client for the market's life. `waits` holds the longest wait in seconds before each retry."""
+    """One HTTP client for the market's life. `waits`: the longest wait in seconds before each retry."""
 
     name = "coingecko"
     knows_past = False
@@ -44,7 +44,7 @@ class CoinGecko:
         url: str | None = None,
         plan: Plan = "public",
         api_key: str | None = None,
-        waits: Sequence[float] = _WAITS,
+        waits: Sequence[float] = _RETRY_SECONDS,
     ) -> None:
         self._coins = coins
         self._currency = currency
@@ -56,8 +56,8 @@ class CoinGecko:
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def fetch(self, slot: datetime, budget: float) -> tuple[Quote, ...]:  # noqa: ARG002 - it knows no past
-        """The quotes of now. One after the other, since CoinGecko's limits count requests by the minute."""
+    async def fetch(self, slot: datetime, budget: float) -> tuple[Quote, ...]:  # noqa: ARG002 - it knows only now
+        """The quotes of now. One request after the other, because CoinGecko limits the requests in a minute."""
         deadline = asyncio.get_running_loop().time() + budget
         requests = [self._coins[i : i + _COINS_PER_REQUEST] for i in range(0, len(self._coins), _COINS_PER_REQUEST)]
         try:
@@ -96,7 +96,7 @@ class CoinGecko:
     def _failure(self, response: httpx.Response, body: bytes) -> MarketError:
         status = response.status_code
         retry_after = answer.seconds(response.headers.get("retry-after"), datetime.now(UTC))
-        # A server may echo the key in its error.
+        # A server may repeat the key in its error.
         safe = body.replace(self._key.encode(), b"***") if self._key else body
         problem = answer.problem(status, safe, retry_after)
         if status == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
@@ -104,7 +104,7 @@ class CoinGecko:
         return MarketError(problem)
 
     def _wanted(self, found: list[Quote]) -> tuple[Quote, ...]:
-        """The quotes in the order of COINS. A change in the coins that CoinGecko does not know is logged once."""
+        """The quotes in the order of COINS. When the coins that CoinGecko does not know change, that is logged once."""
         quotes = {quote.coin: quote for quote in found}
         unknown = tuple(coin for coin in self._coins if coin not in quotes)
         if unknown == self._coins:
@@ -116,10 +116,10 @@ class CoinGecko:
 
 
 def _client(url: str, headers: dict[str, str]) -> httpx.AsyncClient:
-    """A client that keeps the URL's user and password out of its base URL, because httpx logs each URL."""
+    """The client. httpx logs each URL, so user and password are taken out of it and sent as a header."""
     base = httpx.URL(url)
     auth = httpx.BasicAuth(base.username, base.password) if base.userinfo else None
-    # A compressed answer could unpack to any size before its length is known, so none is asked for.
+    # Ask for no compression: a compressed answer could unpack to any size before its length is known.
     own = {"user-agent": f"crypto-updates/{__version__}", "accept-encoding": "identity"}
     return httpx.AsyncClient(
         base_url=base.copy_with(userinfo=b""),
@@ -146,7 +146,7 @@ async def _read(response: httpx.Response) -> bytes:
 
 
 def _wait(error: TemporaryMarketError, pause: float, left: float) -> float:
-    """Seconds until the next try. Raises MarketError at once where that would be after the deadline."""
+    """Seconds until the next try. Raises MarketError at once when no time is left for it."""
     wait = (error.retry_after or 0.0) + pause * random.uniform(0.5, 1)  # noqa: S311 - jitter is no secret
     if wait >= left:
         raise MarketError(f"{error}; the next try in {wait:.1f} s would be too late, {left:.1f} s are left") from error

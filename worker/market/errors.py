@@ -1,5 +1,3 @@
-"""The errors of the market sources."""
-
 from crypto_updates.service.errors import CryptoUpdatesError
 
 
@@ -11,6 +9,6 @@ class TemporaryMarketError(MarketError):
     """The market gave no quotes this time: the same request may succeed later."""
 
     def __init__(self, message: str | None = None, retry_after: float | None = None) -> None:
-        """`retry_after` is the number of seconds that the server asked to wait, None where it did not say."""
+        """`retry_after`: the seconds that the server asked to wait, None if it did not ask."""
         super().__init__(message)
         self.retry_after = retry_after

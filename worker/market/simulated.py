@@ -10,13 +10,13 @@ from typing import NamedTuple
 from crypto_updates.bus.event import Quote
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DAY = 86_400.0
+_DAY_SECONDS = 86_400.0
 _MASK = 2**64 - 1
-# (period in seconds, share of the level): from the swing of a month down to the flicker between two events of a demo.
+# (period in seconds, share of the level): from the swing of a month to the small moves between two events of a demo.
 _WAVES = (
-    (30 * _DAY, 0.15),
-    (7 * _DAY, 0.06),
-    (_DAY, 0.02),
+    (30 * _DAY_SECONDS, 0.15),
+    (7 * _DAY_SECONDS, 0.06),
+    (_DAY_SECONDS, 0.02),
     (14_400.0, 0.007),
     (3_600.0, 0.003),
     (600.0, 0.0008),
@@ -25,7 +25,7 @@ _WAVES = (
 
 
 class _Asset(NamedTuple):
-    """`level` is in US dollars. `swing` scales the waves: 1 for a coin, 0.01 for a stablecoin."""
+    """`level`: the mean price in US dollars. `swing` scales the waves: 1 for a coin, 0.01 for a stablecoin."""
 
     symbol: str
     level: float
@@ -34,7 +34,7 @@ class _Asset(NamedTuple):
     swing: float = 1.0
 
 
-# Symbol, level, supply, swing. Currencies stand here too, since a price is one asset in terms of another.
+# Symbol, level, supply, swing. Currencies are here too: a price is the value of one asset in units of another.
 _KNOWN = {
     "bitcoin": ("btc", 80_000.0, 19_900_000, 1.0),
     "ethereum": ("eth", 3_000.0, 120_700_000, 1.0),
@@ -55,7 +55,7 @@ _CODES = {"btc": "bitcoin", "eth": "ethereum", "bnb": "binancecoin", "sol": "sol
 
 
 class Simulated:
-    """A pure function of coin, currency and slot, with a believable level for well-known coins."""
+    """Quotes that depend only on coin, currency and slot, with realistic prices for well-known coins."""
 
     name = "simulated"
     knows_past = True
@@ -70,13 +70,13 @@ class Simulated:
 
     async def fetch(self, slot: datetime, budget: float) -> tuple[Quote, ...]:  # noqa: ARG002 - it takes no time
         now = (slot - _EPOCH).total_seconds()
-        units = _value(self._unit, now), _value(self._unit, now - _DAY)
+        units = _value(self._unit, now), _value(self._unit, now - _DAY_SECONDS)
         return tuple(self._quote(coin, asset, slot, units) for coin, asset in self._assets.items())
 
     def _quote(self, coin: str, asset: _Asset, slot: datetime, units: tuple[float, float]) -> Quote:
         now = (slot - _EPOCH).total_seconds()
         price = _rounded(_value(asset, now) / units[0], digits=7)
-        before = _rounded(_value(asset, now - _DAY) / units[1], digits=7)
+        before = _rounded(_value(asset, now - _DAY_SECONDS) / units[1], digits=7)
         return Quote(
             coin=coin,
             symbol=asset.symbol,
@@ -89,7 +89,7 @@ class Simulated:
 
 
 def _asset(name: str) -> _Asset:
-    """A known asset, or one made from the hash of its name: from $0.001 to $100 a piece."""
+    """A known asset, or one made from the hash of its name, with a price from $0.001 to $100."""
     seed = int.from_bytes(blake2b(name.encode(), digest_size=8).digest())
     if name in _KNOWN:
         symbol, level, supply, swing = _KNOWN[name]
@@ -100,13 +100,13 @@ def _asset(name: str) -> _Asset:
 
 
 def _value(asset: _Asset, time: float) -> float:
-    """US dollars at `time`, seconds since 1970. Made of + - * / and fsum, since sin, exp and sum differ by machine."""
+    """US dollars at `time`, seconds since 1970. Only + - * / and fsum: sin, exp and sum differ between machines."""
     waves = fsum(share * _wave(asset.seed + i, time / period) for i, (period, share) in enumerate(_WAVES))
     return asset.level * (1 + asset.swing * waves)
 
 
 def _wave(seed: int, time: float) -> float:
-    """A smooth random curve between -1 and 1: a hash at each whole `time`, eased from one to the next."""
+    """A smooth random curve between -1 and 1: a hash at each whole `time`, and a smooth way between two of them."""
     step, part = divmod(time, 1)
     start, end = _hash(seed, int(step)), _hash(seed, int(step) + 1)
     return start + (end - start) * part * part * (3 - 2 * part)
