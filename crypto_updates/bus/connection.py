@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
+import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -168,6 +169,25 @@ class Connection:
         finally:
             task.cancel()
             lost.cancel()
+
+    def use_jetstream(self) -> None:
+        """Publish into the stream, and expect that it exists."""
+        self.js = self.jetstream()
+
+    async def ping(self) -> float:
+        """The seconds of a round trip, 2 at most. Raises one of LINK_ERRORS."""
+        begin = time.perf_counter()
+        await self.nc.flush(2)
+        return time.perf_counter() - begin
+
+    async def delete(self, seq: int) -> None:
+        """Remove a message from the stream. Raises one of LINK_ERRORS."""
+        await self.unless_lost(self.jetstream().delete_msg(STREAM, seq))
+
+    def cut(self) -> None:
+        """Break the TCP connection, as a network would."""
+        transport: Any = self.nc._transport  # noqa: SLF001 - a client has no public way to lose its connection
+        transport._io_writer.transport.abort()  # noqa: SLF001 - the same
 
     def abandon(self, reason: str) -> None:
         """Have the connection replaced: `watch` returns with this reason."""

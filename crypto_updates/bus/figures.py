@@ -1,0 +1,101 @@
+"""What the server tells of the stream and of the durable consumer, and what its refusals mean."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple
+
+from nats.js import JetStreamContext
+from nats.js.api import ConsumerInfo, StreamInfo
+from nats.js.errors import NotFoundError, ServiceUnavailableError
+
+from crypto_updates.bus.connection import LINK_ERRORS, Connection
+from crypto_updates.bus.errors import BusError
+from crypto_updates.bus.stream import DAY, DURABLE, STREAM, consumer_config, stream_config
+from crypto_updates.service import errors
+
+NATS_REPLY_SECONDS = 2.0
+# Codes of a 503 from a server or an account without JetStream (nats-server/server/errors.json). Others pass.
+NOT_ENABLED = {None, 10039, 10076}
+PROVISION = "run `crypto-updates provision` (docker compose up provision)"
+NATS_LOG = "see the NATS server's log (docker compose logs nats)"
+
+
+class Figures(NamedTuple):
+    """`pending` events wait in the stream. `ack_pending` were delivered, `redelivered` of them more than once."""
+
+    messages: int
+    last_seq: int
+    pending: int
+    ack_pending: int
+    redelivered: int
+
+
+class FiguresError(BusError):
+    """The server did not tell about the stream and its consumer."""
+
+    def __init__(self, problem: str, advice: str) -> None:
+        super().__init__(f"{problem}: {advice}")
+        self.problem = problem
+        self.advice = advice
+
+
+class AbsentError(FiguresError):
+    """There is no JetStream, no stream or no consumer."""
+
+
+async def read(connection: Connection) -> Figures | None:
+    """None with core NATS, which has no stream. Raises FiguresError."""
+    if connection.js is None:
+        return None
+    stream, consumer = await _infos(connection, connection.js)
+    return Figures(
+        stream.state.messages,
+        stream.state.last_seq,
+        consumer.num_pending or 0,
+        consumer.num_ack_pending or 0,
+        consumer.num_redelivered or 0,
+    )
+
+
+async def differences(connection: Connection) -> list[str]:
+    """The settings of stream and consumer that break a promise. Raises FiguresError."""
+    if connection.js is None:
+        return []
+    stream, consumer = await _infos(connection, connection.js)
+    compared = (
+        (stream.config, stream_config(1), ("storage", "retention", "discard")),
+        (consumer.config, consumer_config(), ("ack_policy", "max_deliver")),
+    )
+    found = [
+        f"{name} is {_value(getattr(has, name))} and not {_value(getattr(wanted, name))}"
+        for has, wanted, names in compared
+        for name in names
+        if getattr(has, name) != getattr(wanted, name)
+    ]
+    window = stream.config.duplicate_window or 0
+    return found + ([f"duplicate_window is {window:.0f} s and not {DAY:.0f} s or more"] if window < DAY else [])
+
+
+async def _infos(connection: Connection, js: JetStreamContext) -> tuple[StreamInfo, ConsumerInfo]:
+    missing = f"stream {STREAM}"
+    try:
+        async with asyncio.timeout(NATS_REPLY_SECONDS):
+            stream = await connection.unless_lost(js.stream_info(STREAM))
+            missing = f"consumer {DURABLE}"
+            return stream, await connection.unless_lost(js.consumer_info(STREAM, DURABLE))
+    except NotFoundError as error:
+        raise AbsentError(f"there is no {missing}", PROVISION) from error
+    except ServiceUnavailableError as error:
+        if error.err_code not in NOT_ENABLED:
+            raise FiguresError(f"JetStream: {error.description}", NATS_LOG) from error
+        raise AbsentError("the NATS server has no JetStream", "start it with -js, or set DELIVERY=core") from error
+    except TimeoutError as error:
+        advice = "if NATS is well, NATS_USER may not have the right to ask"
+        raise FiguresError(f"no answer about the {missing} within {NATS_REPLY_SECONDS:.0f} s", advice) from error
+    except LINK_ERRORS as error:
+        raise FiguresError(errors.text(error), NATS_LOG) from error
+
+
+def _value(setting: object) -> object:
+    return getattr(setting, "value", setting)
