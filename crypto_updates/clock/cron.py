@@ -1,4 +1,4 @@
-"""The schedule: which instants, in UTC, a cron expression names. Pure: time is an argument."""
+"""The schedule: the instants, in UTC, that a cron expression names. Pure: time is an argument."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cronsim.cronsim import FIELD_NAMES, Field
 
 from crypto_updates.service.errors import CryptoUpdatesError
 
-# Vixie cron, crontab(5), without @reboot, which is no time.
+# The names of Vixie cron, crontab(5), without @reboot, which names no time.
 ALIASES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
@@ -35,8 +35,8 @@ ACCEPTED = {
 _UNITS = (("second", 60), ("minute", 60), ("hour", 24))
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
-# As far as cronsim looks ahead before it gives up; the rarest dates, a Sunday 29 February, are 40 years apart.
-_HORIZON = 50 * 365 * 24 * 3600
+# How far cronsim looks ahead. The rarest dates, Sundays on 29 February, are up to 40 years apart.
+_HORIZON_SECONDS = 50 * 365 * 24 * 3600
 
 
 class CronError(CryptoUpdatesError, ValueError):
@@ -48,7 +48,7 @@ class Cron:
 
     A job at fixed times (`30 2 * * *`) runs once a day: in the skipped hour at the end of the gap, in the repeated
     hour at the first pass. A job with a star for the minute or the hour runs whenever the local clock matches.
-    Six fields are no Debian cron, so they match the clock too, unless the seconds are 0: then they mean the five.
+    Debian knows no six fields, so these match the clock too. If the seconds are 0, they mean the other five fields.
 
     Raises CronError for an expression or a time zone that is not valid, and for an expression that never fires.
     """
@@ -58,20 +58,20 @@ class Cron:
         self.zone = _zone(tz)
         self._fields = second, minute, hour, *_ = _fields(expression)
         self._fixed = second == "0" and not minute.startswith("*") and not hour.startswith("*")
-        # cronsim too knows Debian's rules for fixed times, and applies them to five fields only.
+        # cronsim knows Debian's rules for fixed times too, but applies them only to five fields.
         self._cron = " ".join(self._fields[1:] if second == "0" else self._fields)
         self._match(datetime(2000, 1, 1))  # noqa: DTZ001 - wall clock time
 
     @property
     def words(self) -> str:
-        """`every 15 minutes` where that is so at any time, else the expression."""
+        """`every 15 minutes` if that always holds, else the expression."""
         for place, (unit, size) in enumerate(_UNITS):
             step = re.fullmatch(r"\*(?:/(\d+))?", self._fields[place])
             around = self._fields[:place], self._fields[place + 1 :]
             if step is None or around != (["0"] * place, ["*"] * (5 - place)):
                 continue
             count = int(step[1] or 1)
-            # Hours are counted from local midnight, so a change of the clock makes one step longer or shorter.
+            # Hours count from local midnight, so a change of the clock makes one step longer or shorter.
             if size % count == 0 and (count == 1 or unit != "hour" or self.zone is UTC):
                 return f"every {unit}" if count == 1 else f"every {count} {unit}s"
         return self.expression
@@ -86,11 +86,11 @@ class Cron:
     def previous(self, at: datetime) -> datetime:
         """The newest slot at or before an aware instant, in UTC.
 
-        Found by bisection on `next`, because cronsim's reverse iteration names other slots than its forward iteration
-        around a change of the clock: one that `next` never returns would be published a second time.
+        Found by bisection on `next`. Around a change of the clock, cronsim's reverse iteration names other slots than
+        its forward iteration, and a slot that `next` never returns would be published a second time.
         """
         at = _instant(at)
-        back = _first(_HORIZON, lambda seconds: self.next(at - seconds * _SECOND) <= at)
+        back = _first(_HORIZON_SECONDS, lambda seconds: self.next(at - seconds * _SECOND) <= at)
         return self.next(at - back * _SECOND)
 
     def between(self, start: datetime, end: datetime) -> Iterator[datetime]:
@@ -101,21 +101,22 @@ class Cron:
             slot = self.next(slot)
 
     def _match(self, wall: datetime) -> datetime:
-        """The next match of a clock that is never changed."""
+        """The next match of a clock that never changes."""
         try:
             return next(CronSim(self._cron, wall))
         except (CronSimError, StopIteration) as error:
             raise CronError(f"{self.expression!r}: never fires: no month of those named has such a day") from error
 
     def _next_fixed(self, after: datetime) -> datetime:
-        # Seen from the second pass of a repeated hour, cronsim starts with slots of the first pass.
+        # In the second pass of a repeated hour, cronsim starts with slots of the first pass.
         slots = (slot.astimezone(UTC) for slot in CronSim(self._cron, after.astimezone(self.zone)))
         return next(slot for slot in slots if slot > after)
 
     def _next_matching(self, after: datetime) -> datetime:
-        """The next match of the local clock, taken piece by piece between the changes of its UTC offset.
+        """The next match of the local clock, looked for piece by piece between the changes of its UTC offset.
 
-        cronsim walks over the changes in whole hours, and so loses slots where they are half an hour (Lord Howe).
+        cronsim steps over the changes in whole hours, so it loses slots where the clock changes by half an hour
+        (Lord Howe).
         """
         start, offset = after, self._offset(after)
         while True:
@@ -127,7 +128,7 @@ class Cron:
             after, start, offset = change, change - _SECOND, self._offset(change)
 
     def _change(self, start: datetime, end: datetime) -> datetime | None:
-        """The first instant after `start`, up to `end`, with another UTC offset; up to a second late."""
+        """The first instant after `start`, up to `end`, with another UTC offset, at most a second late."""
         offset = self._offset(start)
         while self._offset(stop := min(start + _DAY, end)) == offset:
             if stop == end:
@@ -171,5 +172,5 @@ def _instant(at: datetime) -> datetime:
 
 
 def _first(count: int, holds: Callable[[int], bool]) -> int:
-    """The first number below `count` for which a condition holds that stays true from there on."""
+    """The first number below `count` from which on the condition holds."""
     return bisect_left(range(count), 1, key=holds)

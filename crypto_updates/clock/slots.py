@@ -1,4 +1,4 @@
-"""The slots of a span: those that were expected, and what is stored of them. Pure."""
+"""The slots of a span: which were expected, and which are stored. Pure."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from crypto_updates.clock.cron import Cron
 from crypto_updates.clock.timetable import budget
 
 SECOND = timedelta(seconds=1)
-# Seconds that publishing and storing may take before an event counts as missing.
-ON_ITS_WAY = 2.0
-# What a row of a table spans, and how many rows there may be before it spans more.
-STEPS = (timedelta(minutes=10), timedelta(hours=1), timedelta(days=1), timedelta(weeks=1))
-MOST_ROWS = 36
+# Publishing and storing may take this long before an event counts as missing.
+DELIVERY_SECONDS = 2.0
+# What a row of a table may span. With more than MAX_ROWS rows, each spans more.
+ROW_SPANS = (timedelta(minutes=10), timedelta(hours=1), timedelta(days=1), timedelta(weeks=1))
+MAX_ROWS = 36
 MONDAY = datetime(1970, 1, 5, tzinfo=UTC)
 
 
 class Stored(NamedTuple):
-    """A slot's event: seconds from the slot to its arrival (None where that is not known); True if it has data."""
+    """A slot's event. `lag`: seconds from the slot to its arrival, None if unknown. `data`: whether it has quotes."""
 
     lag: float | None
     data: bool
 
 
 class Cell(NamedTuple):
-    """`lag`: seconds from the slot to its event's arrival; `data`: True if that has quotes."""
+    """A slot and its state, with the lag and the data of its event."""
 
     slot: datetime
     state: Literal["stored", "late", "missing", "pending", "before"]
@@ -40,7 +40,7 @@ class Cell(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """Slots in succession that are missing."""
+    """Missing slots that follow each other."""
 
     first: datetime
     last: datetime
@@ -51,7 +51,7 @@ class Gap(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A span's figures. `bare`: without data; `strays`: events that are at no slot; `lags`: seconds, in order."""
+    """A span's figures. `bare`: events without data. `strays`: events at no slot. `lags`: seconds, in order."""
 
     start: datetime
     expected: int
@@ -71,12 +71,12 @@ class Row(NamedTuple):
 
 
 def grace(cron: Cron, now: datetime) -> timedelta:
-    """How long after its slot an event may come: the worker's own limit for a fetch, and the way to MongoDB."""
+    """How long after its slot an event may come: the worker's limit for the fetch, plus the way to MongoDB."""
     return timedelta(seconds=_limit(cron, cron.previous(now)))
 
 
 def compare(cron: Cron, start: datetime, end: datetime, stored: Mapping[datetime, Stored]) -> Row:
-    """The slots from `start` to `end`, both included, and what is stored of them. All times are whole seconds."""
+    """Compare the slots from `start` to `end`, both included, with what is stored."""
     slots = list(cron.between(start - SECOND, end))
     found = [(slot, stored[slot]) for slot in slots if slot in stored]
     timed = [(slot, event.lag) for slot, event in found if event.lag is not None]
@@ -94,18 +94,18 @@ def compare(cron: Cron, start: datetime, end: datetime, stored: Mapping[datetime
 def cells(
     cron: Cron, start: datetime, now: datetime, beginning: datetime | None, stored: Mapping[datetime, Stored]
 ) -> list[Cell]:
-    """The slots after `start` and up to now, each with its state. Before the `beginning` no slot was expected."""
+    """The slots after `start`, up to now, each with its state. No slot was expected before the `beginning`."""
     due = now - grace(cron, now)
     return [_cell(cron, slot, stored.get(slot), slot <= due, beginning) for slot in cron.between(start, now)]
 
 
 def about(cron: Cron, start: datetime, end: datetime) -> int:
-    """How many slots there are between, by the distance of the newest two."""
+    """About how many slots there are between, judged by the distance of the newest two."""
     return int((end - start) / (cron.next(end) - cron.previous(end)))
 
 
 def figures(cells: Sequence[Cell]) -> dict[str, int]:
-    """How many are expected, stored (late ones included), late and missing; the undecided count for none of them."""
+    """How many are expected, stored (late ones included), late and missing. A pending slot counts for none of them."""
     states = Counter(cell.state for cell in cells)
     stored = states["stored"] + states["late"]
     return {
@@ -117,7 +117,7 @@ def figures(cells: Sequence[Cell]) -> dict[str, int]:
 
 
 def total(cron: Cron, rows: Sequence[Row]) -> Row:
-    """The figures of rows that follow on each other, at least one."""
+    """The figures of one row or more that follow each other."""
     return Row(
         rows[0].start,
         expected=sum(row.expected for row in rows),
@@ -130,13 +130,13 @@ def total(cron: Cron, rows: Sequence[Row]) -> Row:
 
 
 def pieces(cron: Cron, start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """The span in pieces for a row each, both ends included: ten minutes, hours, days or weeks, by the clock in UTC.
+    """The span in pieces for a row each, both ends included: ten minutes, hours, days or weeks of the clock in UTC.
 
-    They are as short as they can be, with not too many rows and not just one slot in each.
+    A piece is as short as MAX_ROWS allows, and has room for two slots. The ends are whole seconds.
     """
     interval = cron.next(end) - cron.previous(end)
-    fit = (step for step in STEPS if end - start <= MOST_ROWS * step and 2 * interval <= step)
-    step = next(fit, STEPS[-1])
+    fit = (step for step in ROW_SPANS if end - start <= MAX_ROWS * step and 2 * interval <= step)
+    step = next(fit, ROW_SPANS[-1])
     while start <= end:
         following = MONDAY + ((start - MONDAY) // step + 1) * step
         yield start, min(following - SECOND, end)
@@ -144,12 +144,12 @@ def pieces(cron: Cron, start: datetime, end: datetime) -> Iterator[tuple[datetim
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float | None:
-    """By the nearest rank; None of nothing."""
+    """By the nearest rank, or None if there is no value."""
     return ordered[max(math.ceil(len(ordered) * percent / 100) - 1, 0)] if ordered else None
 
 
 def named(gaps: Sequence[Gap], most: int) -> str:
-    """So many of the gaps, and how many slots there are in the rest."""
+    """The first `most` gaps, and how many slots the others have."""
     more = sum(gap.slots for gap in gaps[most:])
     return ", ".join(map(str, gaps[:most])) + (f" and {more} more" if more else "")
 
@@ -163,12 +163,12 @@ def _cell(cron: Cron, slot: datetime, event: Stored | None, due: bool, beginning
 
 
 def _limit(cron: Cron, slot: datetime) -> float:
-    return budget(cron, slot) + ON_ITS_WAY
+    return budget(cron, slot) + DELIVERY_SECONDS
 
 
 def _is_late(cron: Cron, slot: datetime, lag: float) -> bool:
-    # The limit costs a look at the schedule, which most events need not have.
-    return lag > ON_ITS_WAY and lag > _limit(cron, slot)
+    # Most events are far from late, so the costly look at the schedule comes second.
+    return lag > DELIVERY_SECONDS and lag > _limit(cron, slot)
 
 
 def _gaps(slots: Sequence[datetime], stored: Container[datetime]) -> list[Gap]:
@@ -177,7 +177,7 @@ def _gaps(slots: Sequence[datetime], stored: Container[datetime]) -> list[Gap]:
 
 
 def _joined(cron: Cron, gaps: Iterable[Gap]) -> list[Gap]:
-    """The gaps, those made one that have no slot between them."""
+    """The gaps. Two that have no slot between them become one."""
     joined: list[Gap] = []
     for gap in gaps:
         if joined and cron.next(joined[-1].last) == gap.first:

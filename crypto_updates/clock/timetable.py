@@ -1,4 +1,4 @@
-"""When slots are, as the environment says it, and how long one may take. Both services read it."""
+"""The settings that say when slots are, and how long a fetch may take. Both services read them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pydantic import AfterValidator, Field
 from crypto_updates.clock.cron import Cron
 from crypto_updates.service.config import ServiceSettings
 
-# A fetch has half the time to the next slot, so that slots never queue up behind a slow market.
-SHARE, LONGEST = 0.5, 240.0
-# A slot that was published so long after its time was published by hand.
+# Of the time to the next slot, so that slots never queue up behind a slow market.
+FETCH_SHARE = 0.5
+MAX_FETCH_SECONDS = 240.0
+# An event that comes this long after its slot was published by hand.
 BY_HAND = timedelta(days=1)
 
 
@@ -31,7 +32,7 @@ class Timetable(ServiceSettings):
         "*/15 * * * *", description="5 cron fields, 6 with seconds first, or @hourly and its like"
     )
     schedule_tz: Annotated[str, AfterValidator(_zone)] = Field(
-        "UTC", description="an IANA time zone, Europe/Berlin for one"
+        "UTC", description="an IANA time zone, such as Europe/Berlin"
     )
     feed: str = Field("crypto", pattern="^[A-Za-z0-9_-]{1,64}$", description="letters, digits, _ and -, 64 at most")
 
@@ -42,4 +43,4 @@ class Timetable(ServiceSettings):
 
 def budget(cron: Cron, slot: datetime) -> float:
     """Seconds that the fetch for a slot may take."""
-    return min(LONGEST, SHARE * (cron.next(slot) - slot).total_seconds())
+    return min(MAX_FETCH_SECONDS, FETCH_SHARE * (cron.next(slot) - slot).total_seconds())

@@ -73,7 +73,7 @@ def test_the_api_stub_defaults_are_those_of_the_design() -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "rest"),
     [
-        ("SCHEDULE_TZ", "Mars/Olympus", "accepted: an IANA time zone, Europe/Berlin for one"),
+        ("SCHEDULE_TZ", "Mars/Olympus", "accepted: an IANA time zone, such as Europe/Berlin"),
         ("MISSED_SLOTS", "some", "accepted: latest, all or none"),
         ("MARKET_SOURCE", "bazaar", "accepted: coingecko, simulated or none"),
         ("COINS", ",", COINS),
