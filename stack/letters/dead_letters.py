@@ -1,7 +1,6 @@
-"""`python -m stack dead-letters`: the messages that could not become events: list, show, replay after a fix, discard.
+"""`crypto-updates dead-letters`: lists, shows, replays and discards the messages that could not become events.
 
-Exits 0 if all was done, 1 if something was not (no such letter, or one that was kept), 2 for bad use, and 3 where
-MongoDB does not answer.
+Exits 0 if all was done, 1 if a letter does not exist or was kept, 2 for bad use, and 3 if MongoDB does not answer.
 """
 
 from __future__ import annotations
@@ -24,34 +23,34 @@ from stack import console
 from stack.letters import letter
 from stack.letters.replay import identity, replay
 
-UNAVAILABLE = 3
-MOST = 1_000_000
+UNAVAILABLE = 3  # the exit status
+MAX_LISTED = 1_000_000
 VARIABLES = "It reads MONGO_URL and MONGO_DB, as the services do."
 
 
 def run(argv: list[str]) -> int:
     options = _arguments(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # publishers write what the output may have no characters for
+        sys.stdout.reconfigure(errors="backslashreplace")  # the output may lack the characters that a publisher wrote
     return lifecycle.main(StoreSettings, functools.partial(_carried_out, options), lasting=False)
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
-        prog="python -m stack dead-letters", description=__doc__, epilog=VARIABLES, formatter_class=form
+        prog="crypto-updates dead-letters", description=__doc__, epilog=VARIABLES, formatter_class=form
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser("list", help="the newest first")
-    command.add_argument("--limit", type=_count, default=20, metavar="N", help="so many at most (default: 20)")
+    command.add_argument("--limit", type=_count, default=20, metavar="N", help="at most N (default: 20)")
     command.add_argument("--json", action="store_true", help="for machines, with the headers")
     command.set_defaults(command=_list)
     command = commands.add_parser("show", help="one of them, with its body")
     command.add_argument("id", metavar="ID")
-    command.add_argument("--raw", action="store_true", help="the body's bytes alone, to be corrected in a file")
+    command.add_argument("--raw", action="store_true", help="only the body's bytes, to correct them in a file")
     command.set_defaults(command=_show)
-    command = _chosen(commands.add_parser("replay", help="store them as events, under the ids that these had"))
-    command.add_argument("--body", type=_file, metavar="FILE", help="for one ID: a corrected body, - for stdin")
+    command = _chosen(commands.add_parser("replay", help="store them as events, under the ids of the messages"))
+    command.add_argument("--body", type=_file, metavar="FILE", help="with one ID: a corrected body, - for stdin")
     command.set_defaults(command=_replay)
     command = _chosen(commands.add_parser("discard", help="remove them for good"))
     command.add_argument("--yes", action="store_true", help="do not ask")
@@ -64,7 +63,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
 
 def _chosen(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
     command.add_argument("ids", nargs="*", metavar="ID")
-    command.add_argument("--all", action="store_true", help="all that there are now")
+    command.add_argument("--all", action="store_true", help="all of them")
     return command
 
 
@@ -76,9 +75,9 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
 
 
 def _count(value: str) -> int:
-    if value.isdecimal() and 1 <= int(value) <= MOST:
+    if value.isdecimal() and 1 <= int(value) <= MAX_LISTED:
         return int(value)
-    raise argparse.ArgumentTypeError(f"{value!r}: accepted: a whole number from 1 to {MOST}")
+    raise argparse.ArgumentTypeError(f"{value!r}: accepted: a whole number from 1 to {MAX_LISTED}")
 
 
 def _file(path: str) -> bytes:
@@ -117,7 +116,7 @@ async def _show(store: Store, options: argparse.Namespace) -> int:
     if not options.raw:
         console.say("\n".join(letter.whole(found, identity(found))))
     elif sys.stdout.isatty() and letter.as_text(found["raw"]) is None:
-        print("The body is no text: write it to a file, not to a terminal", file=sys.stderr)
+        print("The body is not text: write it to a file, not to a terminal", file=sys.stderr)
         return 1
     else:
         sys.stdout.buffer.write(found["raw"])
@@ -135,7 +134,7 @@ async def _replay(store: Store, options: argparse.Namespace) -> int:
 async def _replayed(store: Store, letter_id: str, options: argparse.Namespace) -> bool:
     found = await store.dead_letter(letter_id)
     if found is None:
-        # Of all, someone else may be replaying some.
+        # With --all, somebody else may have replayed it meanwhile.
         return options.all or not _unknown(letter_id)
     try:
         new = await replay(store, found, options.body)
@@ -158,7 +157,7 @@ async def _discard(store: Store, options: argparse.Namespace) -> int:
 
 def _sure(ids: Sequence[str]) -> bool:
     if not sys.stdin.isatty():
-        print("Nothing is discarded: this is no terminal to ask at; accepted: --yes", file=sys.stderr)
+        print("Nothing is discarded: there is no terminal to ask; accepted: --yes", file=sys.stderr)
         return False
     try:
         return input(f"Discard {_letters(len(ids))} for good? [y/N] ").strip().lower() in {"y", "yes"}

@@ -1,4 +1,4 @@
-"""How a dead letter reads at a terminal, which obeys nothing of what its publisher wrote. Pure."""
+"""A dead letter as text. Nothing in it controls the terminal, whatever its publisher wrote. Pure."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from api_stub.subscriber import printable
 from crypto_updates.bus.event import text
 
 Letter = Mapping[str, Any]
-HEX = 16
+DUMP_BYTES_A_LINE = 16
 
 
 def summary(letter: Letter) -> str:
-    """A line: when, which, how large, and why."""
+    """A line with the time, the id, the size and the reason."""
     size = f"{letter['size']} B"
     return f"{text(letter['received_at'])}  {printable(letter['_id'])}  {size:>9}  {printable(letter['reason'])}"
 
 
 def fields(letter: Letter) -> dict[str, Any]:
-    """The same for JSON, and the headers."""
+    """The same and the headers, for JSON."""
     return {
         "id": letter["_id"],
         "received_at": letter["received_at"].isoformat(),
@@ -31,7 +31,7 @@ def fields(letter: Letter) -> dict[str, Any]:
 
 
 def whole(letter: Letter, event_id: str) -> Iterator[str]:
-    """All of it, line by line; what it says itself is indented, so that it cannot pass for a line of ours."""
+    """All of it, line by line. The publisher's text is indented, so that it cannot pass for a line of ours."""
     yield f"id:           {printable(letter['_id'])}"
     yield f"received at:  {text(letter['received_at'])}"
     yield f"stream seq:   {'none (core NATS)' if letter['stream_seq'] is None else letter['stream_seq']}"
@@ -46,7 +46,7 @@ def whole(letter: Letter, event_id: str) -> Iterator[str]:
 
 
 def as_text(body: bytes) -> str | None:
-    """The body where it is text that a terminal shows as it is, else None."""
+    """The body if it is text that a terminal shows unchanged, else None."""
     try:
         plain = body.decode().replace("\r\n", "\n")
     except UnicodeDecodeError:
@@ -55,7 +55,7 @@ def as_text(body: bytes) -> str | None:
 
 
 def _dump(body: bytes) -> Iterator[str]:
-    for place in range(0, len(body), HEX):
-        row = body[place : place + HEX]
+    for place in range(0, len(body), DUMP_BYTES_A_LINE):
+        row = body[place : place + DUMP_BYTES_A_LINE]
         shown = "".join(char if char.isascii() and char.isprintable() else "." for char in map(chr, row))
-        yield f"{place:08x}  {row.hex(' '):{3 * HEX}} {shown}"
+        yield f"{place:08x}  {row.hex(' '):{3 * DUMP_BYTES_A_LINE}} {shown}"

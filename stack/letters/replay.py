@@ -1,5 +1,3 @@
-"""A dead letter's way back: stored as the event that it should have been, after a fix."""
-
 from __future__ import annotations
 
 from typing import Any
@@ -11,19 +9,19 @@ from crypto_updates.bus.event import MSG_ID
 
 
 def identity(letter: Document) -> str:
-    """The id that the subscriber would have given the event: the publisher's, else its place, which is the letter's."""
+    """The id that the subscriber would have given the event: the publisher's, or else the letter's own."""
     given: str = letter["headers"].get(MSG_ID) or letter["_id"]
     return given
 
 
 async def replay(store: Store, letter: Document, body: bytes | None = None) -> bool:
-    """Store the letter's event, then remove the letter; return False if `events` had the event already.
+    """Store the letter's event, then remove the letter. Return False if `events` had the event already.
 
-    It is not published again, because the stream would drop it for its id. Whoever is killed between the two steps, or
-    replays the letter twice, finds the event stored and removes the letter.
+    The event is not published again, because the stream would drop it as a duplicate. If a replay is killed between
+    the two steps, the next replay finds the event stored and removes the letter.
 
-    Raises InvalidEventError, BadDocumentError or TakenError, and then the letter is kept; and StoreUnavailableError.
-    `body` is one that was corrected.
+    `body` replaces the letter's own. Raises StoreUnavailableError; and InvalidEventError, BadDocumentError or
+    TakenError, which keep the letter.
     """
     event = _event(letter, letter["raw"] if body is None else body)
     written = await store.add_events([event])

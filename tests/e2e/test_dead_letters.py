@@ -1,4 +1,4 @@
-"""`python -m stack dead-letters`: what the API stub set aside is looked at, and becomes events after all."""
+"""`crypto-updates dead-letters`: what the API stub set aside is looked at, and becomes events after all."""
 
 import json
 import os
