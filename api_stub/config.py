@@ -1,5 +1,3 @@
-"""The API stub's settings."""
-
 from __future__ import annotations
 
 import re
@@ -31,8 +29,6 @@ def _database(name: str) -> str:
 
 
 class StoreSettings(ServiceSettings):
-    """Where the events are stored."""
-
     mongo_url: Annotated[str, AfterValidator(_mongo_url)] = Field(
         "mongodb://localhost:27017", repr=False, description="mongodb://host:27017 or mongodb+srv://host"
     )
@@ -54,5 +50,5 @@ class ApiSettings(Timetable, StoreSettings, BusSettings):
 
     @property
     def batch(self) -> int:
-        """Events taken at once: a second's worth at most, so that none waits in hand past the consumer's ack wait."""
+        """How many events to take at once. At most a second's worth, so that none waits longer than the ack wait."""
         return min(self.batch_size, max(1, int(self.max_events_per_second or self.batch_size)))

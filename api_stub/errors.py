@@ -1,5 +1,3 @@
-"""The errors of the API stub."""
-
 from crypto_updates.service.errors import CryptoUpdatesError
 
 
@@ -8,11 +6,11 @@ class ApiError(CryptoUpdatesError):
 
 
 class StoreUnavailableError(ApiError):
-    """MongoDB did not store: it is down, read-only, full, or refuses."""
+    """MongoDB did not answer, or refused: it is down, read-only or full."""
 
 
 class BadDocumentError(ApiError):
-    """MongoDB can never store this document, however often it is tried."""
+    """MongoDB can never store this document."""
 
 
 class TakenError(ApiError):
@@ -20,12 +18,12 @@ class TakenError(ApiError):
 
 
 class FullError(ApiError):
-    """As many as there may be are served already."""
+    """The limit of clients is reached."""
 
 
 class MissingError(ApiError):
-    """There is no such thing."""
+    """It does not exist."""
 
 
 class TooManyError(ApiError):
-    """More was asked for than is looked at in one go."""
+    """The request asks for too much at once."""

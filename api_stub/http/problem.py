@@ -14,16 +14,15 @@ from starlette.responses import JSONResponse
 from api_stub.errors import ApiError, FullError, MissingError, StoreUnavailableError, TooManyError
 
 MEDIA_TYPE = "application/problem+json"
-# Characters of a bad value that are repeated.
-SHOWN = 200
+# Of a bad value that the answer repeats.
+MAX_VALUE_CHARS = 200
 STATUS: dict[type[Exception], HTTPStatus] = {
     MissingError: HTTPStatus.NOT_FOUND,
     FullError: HTTPStatus.TOO_MANY_REQUESTS,
     TooManyError: HTTPStatus.UNPROCESSABLE_ENTITY,
     StoreUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-# Seconds after which a client may try again.
-RETRY_AFTER = {"Retry-After": "5"}
+RETRY_AFTER = {"Retry-After": "5"}  # seconds
 LATER = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
@@ -38,13 +37,13 @@ class Problem(BaseModel):
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """How OpenAPI names the problems of an operation."""
+    """An operation's problems, as OpenAPI describes them."""
     content = {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
 def install(app: FastAPI) -> None:
-    """Have the application answer every error with a problem document."""
+    """Answer every error with a problem document."""
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(ApiError, _api)
@@ -81,7 +80,7 @@ def _fault(fault: dict[str, Any]) -> dict[str, str]:
     value = fault.get("input")
     return {
         "parameter": str(fault["loc"][-1]),
-        "value": "nothing" if value is None else str(value)[:SHOWN],
+        "value": "nothing" if value is None else str(value)[:MAX_VALUE_CHARS],
         "accepted": fault["msg"].removeprefix("Value error, "),
     }
 

@@ -1,5 +1,3 @@
-"""The paths of the HTTP API that read what is stored."""
-
 from __future__ import annotations
 
 import asyncio
@@ -19,15 +17,14 @@ from crypto_updates.clock import slots
 from crypto_updates.clock.timetable import Timetable
 
 JSON = "application/json"
-# The default span of prices.
-DAY = timedelta(days=1)
+DEFAULT_PRICES_SPAN = timedelta(days=1)
 SECOND = timedelta(seconds=1)
-# Slots of a span: more than a day of `* * * * * *` has.
-MOST = 100_000
+# More than a day of `* * * * * *` has.
+MAX_SLOTS = 100_000
 
 
 def _json(content: object) -> Response:
-    """Without a look at each value again: what is stored can be anything."""
+    """FastAPI would validate each value again, and what is stored can be anything."""
     return Response(encode(content), media_type=JSON)
 
 
@@ -57,7 +54,7 @@ def events(reader: Reader) -> APIRouter:
 
     @router.get("/dead-letters", responses=_given(schema.DeadLetters))
     async def dead_letters(limit: schema.Limit = 20, cursor: schema.Cursor = None) -> Response:
-        """The messages that were no valid events, the newest first, each with the reason."""
+        """The messages that were not valid events, the newest first, each with the reason."""
         found, following = await reader.dead_letters(limit, cursor)
         return _json({"dead_letters": found, "next": following})
 
@@ -69,7 +66,7 @@ def quotes(reader: Reader) -> APIRouter:
 
     @router.get("/coins", responses=_given(schema.Coins))
     async def coins() -> Response:
-        """The coins that there are quotes of."""
+        """The coins that were ever quoted."""
         return _json({"coins": await reader.coins()})
 
     @router.get("/stats", responses=_given(schema.Stats) | documented(404))
@@ -87,9 +84,9 @@ def quotes(reader: Reader) -> APIRouter:
     async def prices(
         coin: schema.Coin, since: schema.Since = None, until: schema.Until = None, points: schema.Points = 400
     ) -> Response:
-        """The coin's prices, oldest first, of the last 24 hours by default; thinned to about so many `points`."""
+        """The coin's prices, oldest first, of the last 24 hours by default, thinned to about `points` prices."""
         end = until or now()
-        start = since or end - min(DAY, end - schema.FIRST)
+        start = since or end - min(DEFAULT_PRICES_SPAN, end - schema.FIRST)
         step = timedelta()
         if await reader.count_prices(coin, start, end, points + 1) > points:
             step = query.step(end - start, points)
@@ -105,14 +102,14 @@ def expected(reader: Reader, timetable: Timetable) -> APIRouter:
 
     @router.get("/slots", responses=_given(schema.Slots))
     async def expected_and_stored(hours: schema.Hours = 24, limit: schema.Cells = 300) -> Response:
-        """The slots of the last hours: how many were expected and how many are stored, and which are missing."""
+        """The slots of the last hours: how many were expected, how many are stored, and which are missing."""
         at = now()
         since = at - timedelta(hours=hours)
-        if (count := slots.about(cron, since, at)) > MOST:
-            raise TooManyError(f"hours={hours:g}: about {count} slots of {timetable.schedule!r}; accepted: {MOST}")
+        if (count := slots.about(cron, since, at)) > MAX_SLOTS:
+            raise TooManyError(f"hours={hours:g}: about {count} slots of {timetable.schedule!r}; accepted: {MAX_SLOTS}")
         beginning = await reader.beginning(timetable.feed, at)
         stored = await reader.stored(timetable.feed, since, at)
-        # A day of `* * * * * *` takes a second.
+        # In a thread, because a day of `* * * * * *` takes a second.
         cells = await asyncio.to_thread(slots.cells, cron, since, at, beginning, stored)
         about = {"feed": timetable.feed, "schedule": timetable.schedule, "zone": timetable.schedule_tz}
         times = {"now": at, "since": since, "next": cron.next(at), "beginning": beginning}
