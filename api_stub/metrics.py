@@ -1,4 +1,4 @@
-"""What the API stub counts, and what it asks NATS and MongoDB at a scrape, by Prometheus' names and units."""
+"""What the API stub counts, and what it asks NATS and MongoDB at a scrape, for Prometheus."""
 
 from __future__ import annotations
 
@@ -19,49 +19,49 @@ from prometheus_client.registry import Collector
 from api_stub.errors import StoreUnavailableError
 from api_stub.reader import Reader
 from api_stub.store import Document, Written
+from crypto_updates.bus import figures
 from crypto_updates.bus.client import Bus
-from crypto_updates.bus.connection import LINK_ERRORS
 from crypto_updates.bus.consumer import Delivery
-from crypto_updates.bus.errors import UnreachableError
-from crypto_updates.bus.stream import DURABLE, STREAM
+from crypto_updates.bus.errors import BusError
 
-# Seconds for the servers' answers; a scrape goes without them rather than late.
-PATIENCE = 2.0
+# A scrape leaves out what MongoDB does not tell in this time.
+MONGO_REPLY_SECONDS = 2.0
 # From an event that goes straight through to one that an outage of a day held back.
-BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 86_400)
-# What is asked for at the scrape.
+LAG_BUCKETS_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 86_400)
+# Asked for at the scrape.
 ASKED = {
     "crypto_consumer_pending": "Events in the stream that were not delivered yet",
     "crypto_consumer_ack_pending": "Events that were delivered and are not acknowledged yet",
     "crypto_consumer_redelivered": "Events that were delivered more than once and are not acknowledged yet",
     "crypto_dead_letters": "Dead letters in MongoDB",
-    "crypto_last_stored_slot_timestamp_seconds": "The newest slot in MongoDB, also while MongoDB does not answer",
+    "crypto_last_stored_slot_timestamp_seconds": "The newest slot of FEED in MongoDB, or the last known one",
 }
+CONSUMER = ("pending", "ack_pending", "redelivered")
 Values = dict[str, float]
 
 
 class Lag(Collector):
-    """A histogram that takes a batch at once: prometheus_client's own, event by event, was 4 % of a drain."""
+    """A histogram that takes a batch at once. prometheus_client's own takes single values, which was 4 % of a drain."""
 
     def __init__(self) -> None:
-        self._counts = [0] * (len(BUCKETS) + 1)
+        self._counts = [0] * (len(LAG_BUCKETS_SECONDS) + 1)
         self._sum = 0.0
 
     def observe(self, lags: Sequence[float]) -> None:
-        """Seconds from the slots of events to their being stored."""
+        """Count the seconds from slot to store of several events."""
         self._sum += sum(lags)
         for lag in lags:
-            self._counts[bisect_left(BUCKETS, lag)] += 1
+            self._counts[bisect_left(LAG_BUCKETS_SECONDS, lag)] += 1
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
-        bounds = [*map(str, map(float, BUCKETS)), "+Inf"]
+        bounds = [*map(str, map(float, LAG_BUCKETS_SECONDS)), "+Inf"]
         buckets = list(zip(bounds, accumulate(self._counts), strict=True))
-        text = "From the slot of an event to its being stored"
+        text = "From the slot of an event until it was stored"
         yield HistogramMetricFamily("crypto_slot_lag_seconds", text, buckets=buckets, sum_value=self._sum)
 
 
 class Metrics:
-    """Its registry is its own, so that there may be several in a process. `stored`: events that this one stored."""
+    """Each has a registry of its own, so a process may have several. `stored`: events that this process stored."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -80,12 +80,12 @@ class Metrics:
         return Counter(name, text, registry=self._registry)
 
     def watch(self, clients: Callable[[], int]) -> None:
-        """Have the open event streams counted at each scrape."""
+        """Count the open event streams at each scrape."""
         gauge = Gauge("crypto_stream_clients", "Open event streams", registry=self._registry)
         gauge.set_function(clients)
 
     def count(self, batch: Sequence[Delivery], events: Sequence[Document], written: Written, dead: int) -> None:
-        """Of a batch: its events as they were written now, and how many became dead letters."""
+        """Count a batch: its events, what became of them, and how many messages became dead letters."""
         now = datetime.now(UTC)
         old = written.duplicates | written.rejected.keys()
         new = [event for index, event in enumerate(events) if index not in old] if old else events
@@ -97,25 +97,25 @@ class Metrics:
         self._redeliveries.inc(sum(delivery.times > 1 for delivery in batch))
 
     def counted(self) -> bytes:
-        """What this process has counted, as text."""
+        """As text, without asking the servers."""
         return generate_latest(self._registry)
 
-    async def exposition(self, bus: Bus, reader: Reader) -> bytes:
-        """All of it as text; what a server does not tell in time is left out."""
-        consumer, stored = await asyncio.gather(_of_consumer(bus), self._of_store(reader))
-        # A registry of their own: in this one, the gauge of dead letters would clash with the counter, as in
-        # OpenMetrics. In the text format a counter's name ends in _total.
+    async def exposition(self, bus: Bus, reader: Reader, feed: str) -> bytes:
+        """All metrics as text, without what a server does not tell in time."""
+        consumer, stored = await asyncio.gather(_of_consumer(bus), self._of_store(reader, feed))
+        # In one registry, the gauge of dead letters would clash with the counter, whose name ends in _total only in
+        # the text format.
         registry = CollectorRegistry()
         for name, value in (consumer | stored).items():
             Gauge(name, ASKED[name], registry=registry).set(value)
         return self.counted() + generate_latest(registry)
 
-    async def _of_store(self, reader: Reader) -> Values:
+    async def _of_store(self, reader: Reader, feed: str) -> Values:
         values: Values = {}
         with contextlib.suppress(StoreUnavailableError, TimeoutError):
-            async with asyncio.timeout(PATIENCE):
-                self._newest = await reader.newest_slot(datetime.now(UTC))
-                values["crypto_dead_letters"] = await reader.count_dead_letters()
+            async with asyncio.timeout(MONGO_REPLY_SECONDS):
+                self._newest = await reader.newest(feed, datetime.now(UTC))
+                _, values["crypto_dead_letters"] = await reader.counts()
         if self._newest:
             values["crypto_last_stored_slot_timestamp_seconds"] = self._newest.timestamp()
         return values
@@ -123,15 +123,7 @@ class Metrics:
 
 async def _of_consumer(bus: Bus) -> Values:
     try:
-        async with asyncio.timeout(PATIENCE):
-            connection = await bus.connection(0)
-            if connection.js is None:
-                return {}
-            consumer = await connection.js.consumer_info(STREAM, DURABLE)
-    except (*LINK_ERRORS, UnreachableError):
+        told = await figures.read(await bus.connection(0))
+    except BusError:
         return {}
-    return {
-        "crypto_consumer_pending": consumer.num_pending or 0,
-        "crypto_consumer_ack_pending": consumer.num_ack_pending or 0,
-        "crypto_consumer_redelivered": consumer.num_redelivered or 0,
-    }
+    return {f"crypto_consumer_{name}": getattr(told, name) for name in CONSUMER} if told else {}

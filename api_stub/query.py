@@ -1,4 +1,4 @@
-"""What is asked of MongoDB: filters, pipelines and cursors for events and the quotes in them. Pure."""
+"""Filters, pipelines and cursors for MongoDB. Pure: nothing here talks to a server."""
 
 from __future__ import annotations
 
@@ -10,53 +10,69 @@ from typing import Any
 
 from bson.datetime_ms import DatetimeMS
 
-Query = dict[str, Any]
-Stages = list[dict[str, Any]]
+from crypto_updates.bus.event import identity
+from crypto_updates.clock.slots import SECOND
+from crypto_updates.clock.timetable import BY_HAND
+
+Document = dict[str, Any]
+Stages = list[Document]
 
 NEWEST_FIRST = [("timestamp", -1), ("_id", -1)]
-# The indexes that these queries use. `data` is what anyone has sent, so `data.coin` may be anything.
+# The indexes that these queries use. Anyone may have sent `data`, so `data.coin` may be anything.
 BY_COIN = [("data.coin", 1), *NEWEST_FIRST]
 LETTERS_FIRST = [("received_at", -1), ("_id", -1)]
 
-# Milliseconds since 1970, and the id in hexadecimal: fit for a URL, and no text of this form is a wrong one.
+# Milliseconds since 1970 and the id in hexadecimal. It fits in a URL, and every text of this form is a valid cursor.
 CURSOR = r"^-?[0-9]{1,15}-([0-9a-f]{2})*$"
 ARRAY = {"$type": "array"}
 EPOCH = datetime.fromtimestamp(0, UTC)
 MILLISECOND = timedelta(milliseconds=1)
-# Characters of a coin's id that can be asked for.
-LONGEST = 200
-# A dead letter's body may have 15 MB; up to so many bytes of it are read for a list.
-SHOWN = 16 * 1024
+MAX_COIN_CHARS = 200
+# A dead letter's body may have 15 MB. A list reads only bodies up to this size.
+MAX_LISTED_BODY_BYTES = 16 * 1024
+# From the slot to the event's arrival, computed by the server.
+LAG_SECONDS = {"$divide": [{"$subtract": ["$received_at", "$timestamp"]}, 1000]}
 
 
 def cursor(document: Mapping[str, Any], key: str) -> str:
-    """Names the place of a document among those sorted by a time and the id."""
+    """Name the place of a document among those sorted by a time and the id."""
     return f"{(document[key] - EPOCH) // MILLISECOND}-{document['_id'].encode().hex()}"
 
 
-def after(cursor: str, key: str) -> Query:
-    """What comes after the place that the cursor names, the newest being first. Raises ValueError for another form."""
+def after(cursor: str, key: str) -> Document:
+    """The documents behind the cursor, sorted newest first. Raises ValueError if it is not a cursor."""
     if not re.fullmatch(CURSOR, cursor):
         raise ValueError(f"{cursor[:60]!r}: not a cursor")
     sign = cursor.index("-", 1)
-    at, identity = DatetimeMS(int(cursor[:sign])), bytes.fromhex(cursor[sign + 1 :]).decode(errors="replace")
-    return {key: {"$lte": at}, "$or": [{key: {"$lt": at}}, {"_id": {"$lt": identity}}]}
+    at, last_id = DatetimeMS(int(cursor[:sign])), bytes.fromhex(cursor[sign + 1 :]).decode(errors="replace")
+    return {key: {"$lte": at}, "$or": [{key: {"$lt": at}}, {"_id": {"$lt": last_id}}]}
 
 
-def span(since: datetime | None, until: datetime | None) -> Query:
+def span(since: datetime | None, until: datetime | None) -> Document:
     """The events of the slots from `since`, included, to `until`, not included."""
     bounds = {"$gte": since, "$lt": until}
     asked = {name: _instant(at) for name, at in bounds.items() if at}
     return {"timestamp": asked} if asked else {}
 
 
-def quoting(coin: str) -> Query:
+def slots(feed: str, start: datetime, end: datetime) -> Document:
+    """The feed's events from `start` to `end`, parts included. The feed's ids sort in the order of their slots."""
+    ids = {"$gte": identity(feed, start), "$lt": identity(feed, end + SECOND)}
+    return {"_id": ids, "timestamp": {"$type": "date"}}
+
+
+def in_time(feed: str, end: datetime) -> Document:
+    """The feed's events up to `end` that nobody published by hand for a slot long past."""
+    return slots(feed, EPOCH, end) | {"$expr": {"$lt": [LAG_SECONDS, BY_HAND / SECOND]}}
+
+
+def quoting(coin: str) -> Document:
     """The events with a quote of the coin."""
     return {"data": {"$elemMatch": {"coin": _name(coin)}}}
 
 
 def deviation(coin: str, now: datetime, count: int) -> Stages:
-    """The population standard deviation of the newest so many prices."""
+    """The population standard deviation of the newest `count` prices."""
     return [
         {"$match": _priced(coin) | {"timestamp": {"$lte": now}}},
         {"$sort": dict(NEWEST_FIRST)},
@@ -66,7 +82,7 @@ def deviation(coin: str, now: datetime, count: int) -> Stages:
 
 
 def prices(coin: str, since: datetime, until: datetime, step: timedelta) -> Stages:
-    """The prices of a span, oldest first: the newest of each `step`, or all with a step of 0."""
+    """The prices of a span, oldest first: the newest one of each `step`, or all if `step` is 0."""
     thinned: Stages = [
         {
             "$group": {
@@ -86,40 +102,40 @@ def prices(coin: str, since: datetime, until: datetime, step: timedelta) -> Stag
 
 
 def step(span: timedelta, points: int) -> timedelta:
-    """What a point stands for where the span has so many: whole seconds, so that points stay where they are."""
+    """How much of the span each of `points` stands for. Whole seconds, so that points stay where they are."""
     return timedelta(seconds=math.ceil(span / timedelta(seconds=1) / points))
 
 
-def letters(where: Query, limit: int) -> Stages:
-    """Dead letters, newest first, with the `size` of the body in bytes, and with `raw` only where that is small."""
+def letters(where: Document, limit: int) -> Stages:
+    """Dead letters, newest first, with the `size` of the body in bytes; `raw` is null when the body is large."""
     size = {"$binarySize": "$raw"}
     return [
         {"$match": where},
         {"$sort": dict(LETTERS_FIRST)},
         {"$limit": limit},
-        {"$set": {"size": size, "raw": {"$cond": [{"$lte": [size, SHOWN]}, "$raw", None]}}},
+        {"$set": {"size": size, "raw": {"$cond": [{"$lte": [size, MAX_LISTED_BODY_BYTES]}, "$raw", None]}}},
     ]
 
 
 def _instant(at: datetime) -> DatetimeMS:
-    # A datetime of the year 1 with an offset is none in UTC.
+    # Not astimezone(UTC): a time in the year 1 with an offset may have no datetime in UTC.
     return DatetimeMS((at - EPOCH) // MILLISECOND)
 
 
-def _name(coin: str) -> Query:
-    # A list of names matches, too, where one of them does.
+def _name(coin: str) -> Document:
+    # Without `$not`, MongoDB would also match a list that has the name in it.
     return {"$eq": coin, "$not": ARRAY}
 
 
-def _priced(coin: str) -> Query:
+def _priced(coin: str) -> Document:
     return {"data": {"$elemMatch": {"coin": _name(coin), "price": {"$type": "number", "$not": ARRAY}}}}
 
 
-def _price(coin: str) -> Query:
-    """The first price of the coin in an event that has one. The coin's name is data, and may begin with a `$`."""
+def _price(coin: str) -> Document:
+    """The first price of the coin in an event that has one. $literal, because a coin's name may begin with a `$`."""
     wanted = {"$and": [{"$eq": ["$$this.coin", {"$literal": coin}]}, {"$isNumber": "$$this.price"}]}
     return {"$first": {"$map": {"input": {"$filter": {"input": "$data", "cond": wanted}}, "in": "$$this.price"}}}
 
 
-def _place(step: int) -> Query:
+def _place(step: int) -> Document:
     return {"$floor": {"$divide": [{"$toLong": "$timestamp"}, step]}}

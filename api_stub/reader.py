@@ -1,60 +1,43 @@
-"""What the HTTP API reads of MongoDB, each time by an index and within a deadline."""
+"""What the HTTP API and the stack's checks read of MongoDB, each time by an index and within a deadline."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from types import TracebackType
-from typing import Any, Self
 
 import msgspec
 from pymongo import timeout
+from pymongo.read_concern import ReadConcern
 
-from api_stub import feed, query
+from api_stub import query
 from api_stub.errors import MissingError
-from api_stub.query import Query
-from api_stub.store import Events, available, connect
+from api_stub.store import MONGO_SECONDS, Document, Mongo, available
 from crypto_updates.clock.slots import Stored
 
-Document = dict[str, Any]
-
-# Seconds for one operation.
-DEADLINE = 5.0
-# So many prices are in the deviation.
-LAST = 100
-# So many characters of a dead letter's body are shown.
-SHOWN = 2000
+PRICES_IN_DEVIATION = 100
+# Of a dead letter's body.
+MAX_SHOWN_CHARS = 2000
 
 
 def encode(content: object) -> bytes:
-    """JSON of what is stored, which may have types of MongoDB's own if somebody else has stored it."""
+    """Encode as JSON. What other programs stored may have types of MongoDB's own, which become text."""
     return msgspec.json.encode(content, enc_hook=str)
 
 
-class Reader:
-    def __init__(self, url: str, database: str) -> None:
-        self._client = connect(url, DEADLINE)
-        self.events: Events = self._client[database].events
-        self._dead_letters = self._client[database].dead_letters
+class Reader(Mongo):
+    """Every method raises StoreUnavailableError."""
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with timeout(1):
-            await self._client.close()
-
-    async def ping(self) -> None:
-        """A round trip within 2 s. Raises StoreUnavailableError, as all that follows."""
-        with available(), timeout(2):
-            await self._client.admin.command("ping")
+    def __init__(self, url: str, database: str, seconds: float = MONGO_SECONDS, *, settled: bool = False) -> None:
+        """`settled`: read only what no election of the replica set can take back."""
+        super().__init__(url, database, seconds)
+        concern = ReadConcern("majority" if settled else None)
+        self.events = self._database.get_collection("events", read_concern=concern)
+        self._dead_letters = self._database.get_collection("dead_letters", read_concern=concern)
 
     async def page(
         self, limit: int, cursor: str | None, since: datetime | None, until: datetime | None, coin: str | None
     ) -> tuple[list[Document], str | None]:
         """Events, newest first, and the cursor of the next page."""
-        where: list[Query] = [query.span(since, until), query.quoting(coin) if coin else {}]
+        where: list[Document] = [query.span(since, until), query.quoting(coin) if coin else {}]
         where.append(query.after(cursor, "timestamp") if cursor else {})
         with available():
             found = await self.events.find({"$and": where}, sort=query.NEWEST_FIRST, limit=limit + 1).to_list()
@@ -69,12 +52,12 @@ class Reader:
         return found
 
     async def coins(self) -> list[str]:
-        """All that were ever quoted, in order."""
+        """Every coin that was ever quoted, in order."""
         with available():
-            # Without a condition it is read from the index alone, from coin to coin.
+            # Without a condition, MongoDB reads it from the index alone, from coin to coin.
             found = await self.events.distinct("data.coin")
-        # The coin of a foreign event may be anything.
-        return sorted(coin for coin in found if isinstance(coin, str) and 0 < len(coin) <= query.LONGEST)
+        # The coin of somebody else's event may be anything.
+        return sorted(coin for coin in found if isinstance(coin, str) and 0 < len(coin) <= query.MAX_COIN_CHARS)
 
     async def quote(self, coin: str, now: datetime) -> Document:
         """The coin's newest quote that is not in the future. Raises MissingError."""
@@ -87,8 +70,9 @@ class Reader:
 
     async def deviation(self, coin: str, now: datetime) -> float:
         """Raises MissingError."""
+        stages = query.deviation(coin, now, PRICES_IN_DEVIATION)
         with available():
-            found = await (await self.events.aggregate(query.deviation(coin, now, LAST))).to_list()
+            found = await (await self.events.aggregate(stages)).to_list()
         if not found:
             raise MissingError(f"no price of coin {coin!r}")
         deviation: float = found[0]["deviation"]
@@ -99,7 +83,7 @@ class Reader:
             return await (await self.events.aggregate(query.prices(coin, since, until, step))).to_list()
 
     async def count_prices(self, coin: str, since: datetime, until: datetime, most: int) -> int:
-        """How many events of the span quote the coin, counted up to `most`."""
+        """How many events of the span quote the coin. Stops counting at `most`."""
         where = {"data.coin": coin} | query.span(since, until)
         with available():
             return await self.events.count_documents(where, limit=most)
@@ -110,36 +94,47 @@ class Reader:
         with available():
             found = await (await self._dead_letters.aggregate(query.letters(where, limit + 1))).to_list()
         for letter in found:
-            letter["raw"] = letter["raw"] and letter["raw"].decode(errors="replace")[:SHOWN]
+            letter["raw"] = letter["raw"] and letter["raw"].decode(errors="replace")[:MAX_SHOWN_CHARS]
         return _cut(found, limit, "received_at")
 
-    async def newest_slot(self, now: datetime) -> datetime | None:
-        """The newest slot that is stored, of any feed, and not in the future."""
+    async def count_dead_letters(self, since: datetime) -> int:
         with available():
-            found = await self.events.find_one({"timestamp": {"$lte": now}}, {"timestamp": 1}, sort=query.NEWEST_FIRST)
-        return found["timestamp"] if found else None
-
-    async def count_dead_letters(self) -> int:
-        with available():
-            return await self._dead_letters.count_documents({}, hint="_id_")
-
-    async def beginning(self, name: str, now: datetime) -> datetime | None:
-        with available():
-            return await feed.beginning(self.events, name, now)
-
-    async def newest(self, name: str, now: datetime) -> datetime | None:
-        with available():
-            return await feed.newest(self.events, name, now)
-
-    async def stored(self, name: str, start: datetime, end: datetime) -> dict[datetime, Stored]:
-        with available():
-            return await feed.stored(self.events, name, start, end)
+            return await self._dead_letters.count_documents({"received_at": {"$gte": since}})
 
     async def counts(self) -> tuple[int, int]:
-        """How many events there are, about, and how many dead letters."""
+        """The number of events, estimated, and of dead letters."""
         with available(), timeout(2):
             events = await self.events.estimated_document_count()
-            return events, await self._dead_letters.estimated_document_count()
+            return events, await self._dead_letters.count_documents({}, hint="_id_")
+
+    async def newest(self, feed: str, now: datetime) -> datetime | None:
+        """The feed's newest slot that is stored and not in the future."""
+        with available():
+            where = query.slots(feed, query.EPOCH, now)
+            found = await self.events.find_one(where, {"timestamp": 1}, sort=[("_id", -1)])
+        return found["timestamp"] if found else None
+
+    async def beginning(self, feed: str, now: datetime) -> datetime | None:
+        """The feed's first slot. Slots before it were never expected.
+
+        A slot long past that somebody published by hand is no beginning, unless there is nothing else.
+        """
+        with available():
+            first = await self.events.find_one(query.in_time(feed, now), {"timestamp": 1}, sort=[("_id", 1)])
+        return first["timestamp"] if first else await self.newest(feed, now)
+
+    async def stored(self, feed: str, start: datetime, end: datetime) -> dict[datetime, Stored]:
+        """The feed's slots from `start` to `end`, both included. A slot in parts has the lag of its last part."""
+        fields = {"timestamp": 1, "lag": query.LAG_SECONDS, "data": {"$isArray": "$data"}}
+        found: dict[datetime, Stored] = {}
+        with available():
+            async for event in self.events.find(query.slots(feed, start, end), fields):
+                slot, lag, data = event["timestamp"], event["lag"], event["data"]
+                if before := found.get(slot):
+                    lag = max((lag for lag in (lag, before.lag) if lag is not None), default=None)
+                    data = data or before.data
+                found[slot] = Stored(lag, data)
+        return found
 
 
 def _cut(found: list[Document], limit: int, key: str) -> tuple[list[Document], str | None]:

@@ -1,12 +1,14 @@
-"""MongoDB: the `events` and `dead_letters` collections, and the only place of this service that knows pymongo."""
+"""MongoDB: how to connect, and how to write to the collections `events` and `dead_letters`."""
 
 from __future__ import annotations
 
 import contextlib
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self
 
 import bson
 import pymongo
@@ -17,33 +19,36 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.uri_parser import parse_uri
 
+from api_stub import query
 from api_stub.errors import BadDocumentError, StoreUnavailableError
 from crypto_updates.bus.event import RESERVED
 
-Document = Mapping[str, Any]
-Events = AsyncCollection[dict[str, Any]]
+Document = query.Document
+Events = AsyncCollection[Document]
 
-# Seconds for one operation, below the consumer's ack wait.
-DEADLINE = 5.0
-# Write errors that tell of the document and not of the server, so that trying again cannot help
-# (mongo/src/mongo/base/error_codes.yml); storage errors, "no space left" among them, are none of these.
+# For one operation. Shorter than the consumer's ack wait.
+MONGO_SECONDS = 5.0
+PING_SECONDS = 2.0
+# Write errors that are the document's fault, so that another try cannot help (mongo/src/mongo/base/error_codes.yml).
+# Storage errors, such as "no space left", have other codes.
 FAULTS = {2, 15, 22, 52, 53, 54, 55, 56, 57, 121, 10334, 17280}
 DUPLICATE = 11000
 MAX_DOCUMENT = 16 * 1024 * 1024
-# What the encoder raises for a document that BSON cannot hold.
+# The encoder raises these for a document that BSON cannot hold.
 UNENCODABLE = (BSONError, OverflowError, UnicodeEncodeError, RecursionError)
 
 
 class Written(NamedTuple):
-    """Indexes into the documents given: those the store had already, and those it can never take, with the reason."""
+    """Indexes of the documents that were stored already, and of those that can never be stored, with the reason."""
 
     duplicates: set[int]
     rejected: dict[int, str]
 
 
 def direct(url: str) -> bool:
-    """True where the URL names a single host and no `replicaSet`: it is spoken to by that name, whatever its replica
-    set calls it. `directConnection` in the URL decides otherwise. Raises ValueError for a URL that is none.
+    """Whether to connect to the URL's host itself, whatever its replica set calls it.
+
+    True for a single host without `replicaSet`, unless the URL sets `directConnection`. Raises ValueError.
     """
     if not url.startswith("mongodb://"):
         return False
@@ -55,17 +60,16 @@ def direct(url: str) -> bool:
     return bool(parsed["options"].get("directConnection", alone))
 
 
-def connect(url: str, deadline: float = DEADLINE) -> AsyncMongoClient[dict[str, Any]]:
-    """A client whose operations take so many seconds at most."""
-    return AsyncMongoClient(url, tz_aware=True, timeoutMS=int(deadline * 1000), directConnection=direct(url))
+class Mongo:
+    """A client of one database, to be used as a context. `seconds`: the longest that an operation may take."""
 
-
-class Store:
-    def __init__(self, url: str, database: str) -> None:
-        self._client = connect(url)
-        durable = WriteConcern(w="majority", j=True)
-        self._events = self._client[database].get_collection("events", write_concern=durable)
-        self._dead_letters = self._client[database].get_collection("dead_letters", write_concern=durable)
+    def __init__(self, url: str, database: str, seconds: float = MONGO_SECONDS) -> None:
+        """Raises StoreUnavailableError."""
+        with available():
+            self._client = AsyncMongoClient[Document](
+                url, tz_aware=True, timeoutMS=int(seconds * 1000), directConnection=direct(url)
+            )
+        self._database = self._client[database]
 
     async def __aenter__(self) -> Self:
         return self
@@ -73,14 +77,31 @@ class Store:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # It tells the server that its sessions end, and would wait half a minute for one that is down.
+        # The client ends its sessions first. It would wait half a minute for a server that is down.
         with pymongo.timeout(1):
             await self._client.close()
 
-    async def ping(self) -> None:
-        """A round trip within 2 s. Raises StoreUnavailableError."""
-        with available(), pymongo.timeout(2):
+    async def ping(self) -> float:
+        """The seconds of a round trip, 2 at most. Raises StoreUnavailableError."""
+        begin = time.perf_counter()
+        with available(), pymongo.timeout(PING_SECONDS):
             await self._client.admin.command("ping")
+        return time.perf_counter() - begin
+
+    async def takes_writes(self) -> bool:
+        """Raises StoreUnavailableError."""
+        with available():
+            return bool((await self._client.admin.command("hello"))["isWritablePrimary"])
+
+
+class Store(Mongo):
+    """Writes that MongoDB confirms only when they survive a crash. Every method raises StoreUnavailableError."""
+
+    def __init__(self, url: str, database: str, seconds: float = MONGO_SECONDS) -> None:
+        super().__init__(url, database, seconds)
+        durable = WriteConcern(w="majority", j=True)
+        self._events = self._database.get_collection("events", write_concern=durable)
+        self._dead_letters = self._database.get_collection("dead_letters", write_concern=durable)
 
     async def add_events(self, documents: Sequence[Document]) -> Written:
         return await _insert(self._events, documents)
@@ -89,27 +110,33 @@ class Store:
         return await _insert(self._dead_letters, documents)
 
     async def holds(self, event: Document) -> bool:
-        """True if `events` has this event under its id, whenever and from wherever in the stream it came."""
+        """True if `events` has this event under its id. Time of arrival and place in the stream may differ."""
         with available():
             found = await self._events.find_one({"_id": event["_id"]}, dict.fromkeys(RESERVED, 0))
         content = {key: value for key, value in event.items() if key not in RESERVED}
         return found is not None and bson.encode(found) == bson.encode(content)
 
-    async def dead_letters(self, limit: int) -> list[dict[str, Any]]:
+    async def remove_probes(self, identity: str, name: str, before: datetime) -> None:
+        """Remove the event of this id, and older ones of the feed `name` that `name` itself published."""
+        older = query.slots(name, query.EPOCH, before) | {"source": name}
+        with available():
+            await self._events.delete_many({"$or": [{"_id": identity}, older]})
+
+    async def dead_letters(self, limit: int) -> list[Document]:
         """The newest first, with the `size` of each body in place of its bytes."""
         fields = {"headers": 1, "reason": 1, "stream_seq": 1, "received_at": 1, "size": {"$binarySize": "$raw"}}
-        # The bodies, up to 15 MB each, are left behind before sorting.
-        stages: list[dict[str, Any]] = [{"$project": fields}, {"$sort": {"received_at": -1, "_id": -1}}]
+        # Drop the bodies, up to 15 MB each, before the sort.
+        stages: query.Stages = [{"$project": fields}, {"$sort": {"received_at": -1, "_id": -1}}]
         stages.append({"$limit": limit})
         with available():
             return await (await self._dead_letters.aggregate(stages)).to_list()
 
-    async def dead_letter(self, identity: str) -> dict[str, Any] | None:
+    async def dead_letter(self, identity: str) -> Document | None:
         with available():
             return await self._dead_letters.find_one({"_id": identity})
 
     async def dead_letter_ids(self) -> list[str]:
-        """All of them, the oldest first."""
+        """Of all dead letters, the oldest first."""
         with available():
             letters = await self._dead_letters.find({}, {"received_at": 1}, sort=[("received_at", 1)]).to_list()
         return [letter["_id"] for letter in letters]
@@ -126,7 +153,7 @@ class Store:
 
 @contextlib.contextmanager
 def available() -> Iterator[None]:
-    """Raises StoreUnavailableError for what MongoDB, or the way to it, is the reason of."""
+    """Raises StoreUnavailableError when MongoDB, or the way to it, fails."""
     try:
         yield
     except PyMongoError as error:
@@ -134,11 +161,11 @@ def available() -> Iterator[None]:
 
 
 async def _insert(collection: Events, documents: Sequence[Document]) -> Written:
-    """Store what can be stored. Raises StoreUnavailableError, and then it may all be tried again."""
+    """Store what can be stored. Raises StoreUnavailableError; then all of it may be tried again."""
     try:
         return await _write(collection, documents)
     except UNENCODABLE:
-        # One such document makes the whole bulk store nothing. They are rare, so that no other batch is encoded twice.
+        # One such document makes the whole bulk store nothing. They are rare, so only such a batch is encoded twice.
         encoded, rejected = _encoded(documents)
     written = await _write(collection, list(encoded.values()))
     indexes = list(encoded)
@@ -146,19 +173,19 @@ async def _insert(collection: Events, documents: Sequence[Document]) -> Written:
     return Written({indexes[index] for index in written.duplicates}, rejected | refused)
 
 
-async def _write(collection: Events, documents: Sequence[Document]) -> Written:
+async def _write(collection: Events, documents: Sequence[Document | RawBSONDocument]) -> Written:
     """Raises one of UNENCODABLE, or StoreUnavailableError."""
     with available():
         try:
             if documents:
-                await collection.insert_many(cast(list[dict[str, Any]], documents), ordered=False)
+                await collection.insert_many(documents, ordered=False)
         except BulkWriteError as error:
             return _sort_out(error.details)
     return Written(set(), {})
 
 
 def _encoded(documents: Sequence[Document]) -> tuple[dict[int, RawBSONDocument], dict[int, str]]:
-    """By index, those that can be encoded, and why the others cannot."""
+    """By index: the encoded documents, and why the others cannot be encoded."""
     encoded, rejected = {}, {}
     for index, document in enumerate(documents):
         try:
@@ -179,7 +206,7 @@ def _encode(document: Document) -> RawBSONDocument:
 
 
 def _sort_out(details: Mapping[str, Any]) -> Written:
-    """A duplicate key is a success: MongoDB tells of it only once the first writer's copy holds the write concern."""
+    """A duplicate key is a success: MongoDB reports a duplicate only after the first copy is durable."""
     if details["writeConcernErrors"]:
         raise StoreUnavailableError(f"MongoDB: {details['writeConcernErrors'][0]['errmsg']}")
     written = Written(set(), {})
@@ -194,5 +221,5 @@ def _sort_out(details: Mapping[str, Any]) -> Written:
 
 
 def brief(error: Exception) -> str:
-    """What happened, without the driver's view of the topology and its repetitions behind it."""
+    """What happened, without the driver's view of the topology behind it."""
     return re.split(r" \(configured timeouts|, Timeout: |, full error", str(error))[0]

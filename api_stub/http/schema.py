@@ -1,4 +1,4 @@
-"""What the HTTP API takes and gives: the parameters with their bounds, and the answers."""
+"""The HTTP API's parameters with their bounds, and its answers."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal
 from fastapi import Path, Query
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
-from api_stub.query import CURSOR, LONGEST
+from api_stub.query import CURSOR, MAX_COIN_CHARS
 
 
 def _iso(value: object) -> object:
-    # pydantic takes a number, too, for seconds since 1970.
+    # pydantic would also take a number, as seconds since 1970.
     if not re.match(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d", str(value)):
-        raise ValueError("an ISO 8601 time with its offset expected, 2023-11-21T14:30:00Z for one")
+        raise ValueError("an ISO 8601 time with its offset expected, such as 2023-11-21T14:30:00Z")
     # In a URL, the plus sign of an offset is a space.
     return re.sub(r" (?=\d\d:?\d\d$)", "+", value) if isinstance(value, str) else value
 
@@ -25,15 +25,15 @@ Limit = Annotated[int, Query(ge=1, le=500, description="how many at most")]
 Cursor = Annotated[str | None, Query(pattern=CURSOR, max_length=16_384, description="`next` of the page before")]
 Since = Annotated[Instant | None, Query(description="slots from this time on")]
 Until = Annotated[Instant | None, Query(description="slots before this time")]
-Coin = Annotated[str, Query(min_length=1, max_length=LONGEST, description="a coin's id, bitcoin for one")]
+Coin = Annotated[str, Query(min_length=1, max_length=MAX_COIN_CHARS, description="a coin's id, such as bitcoin")]
 Identity = Annotated[str, Path(min_length=1, max_length=4096, description="an event's `_id`")]
-Points = Annotated[int, Query(ge=2, le=2000, description="how many prices at most, about")]
+Points = Annotated[int, Query(ge=2, le=2000, description="about how many prices")]
 Hours = Annotated[float, Query(ge=0.01, le=168, description="how far back to look")]
-Cells = Annotated[int, Query(ge=1, le=2000, description="how many slots to name, the newest")]
+Cells = Annotated[int, Query(ge=1, le=2000, description="how many of the newest slots to name")]
 
 
 class Event(BaseModel):
-    """An event as it is stored: the worker's, or anyone's, whose further keys may be anything."""
+    """An event as it is stored. It may be anyone's, so its other keys may be anything."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -45,7 +45,7 @@ class Event(BaseModel):
 
 
 class Events(BaseModel):
-    """Newest first; `next` is the cursor of the page after this one, or null."""
+    """Newest first. `next` is the cursor of the next page, or null."""
 
     events: list[Event]
     next: str | None
@@ -56,14 +56,14 @@ class Coins(BaseModel):
 
 
 class Stats(BaseModel):
-    """The newest quote; null where its source has none."""
+    """The newest quote. A value is null if its source has none."""
 
     price: Any
     market_cap: Any = Field(alias="marketCap")
     change_24h: Any = Field(alias="24hChange")
 
 
-# The names that /stats gives them, and those of a quote.
+# From the names in /stats to those in a quote.
 STATS = {"price": "price", "marketCap": "market_cap", "24hChange": "change_24h"}
 
 
@@ -77,7 +77,7 @@ class Price(BaseModel):
 
 
 class Prices(BaseModel):
-    """Oldest first: the newest price of each `step` (seconds), or of each event with a step of 0."""
+    """Oldest first: the newest price of each `step` (seconds), or every price if `step` is 0."""
 
     coin: str
     since: datetime
@@ -87,7 +87,7 @@ class Prices(BaseModel):
 
 
 class Slot(BaseModel):
-    """`pending`: it may still arrive. `before`: before the first one ever stored, so it was not expected."""
+    """`pending`: may still arrive. `before`: before the first slot ever stored, so it was not expected."""
 
     slot: datetime
     state: Literal["stored", "late", "missing", "pending", "before"]
@@ -105,7 +105,7 @@ class Slots(BaseModel):
     next: datetime = Field(description="the next slot")
     beginning: datetime | None = Field(description="the first slot that was ever stored")
     expected: int
-    stored: int = Field(description="the late ones included")
+    stored: int = Field(description="late ones included")
     late: int
     missing: int
     slots: list[Slot] = Field(description="oldest first")
@@ -118,7 +118,7 @@ class DeadLetter(BaseModel):
     stream_seq: int | None
     received_at: datetime
     size: int = Field(description="bytes of the body")
-    raw: str | None = Field(description="the body's beginning; null where it has more than 16 KiB")
+    raw: str | None = Field(description="the start of the body, or null if it has more than 16 KiB")
 
 
 class DeadLetters(BaseModel):

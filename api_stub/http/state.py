@@ -1,4 +1,4 @@
-"""What the stations are: the worker, NATS, this API stub and MongoDB, asked for at most every two seconds."""
+"""How the four stations are: the worker, NATS, this API stub and MongoDB."""
 
 from __future__ import annotations
 
@@ -6,24 +6,21 @@ import asyncio
 import time
 from collections.abc import Awaitable
 from datetime import UTC, datetime
-from typing import Any
-
-import msgspec
 
 from api_stub.errors import StoreUnavailableError
 from api_stub.metrics import Metrics
-from api_stub.reader import Reader
-from crypto_updates.bus import event
+from api_stub.reader import Reader, encode
+from api_stub.store import Document
+from crypto_updates.bus import event, figures
 from crypto_updates.bus.client import Bus
-from crypto_updates.bus.connection import LINK_ERRORS
-from crypto_updates.bus.errors import UnreachableError
-from crypto_updates.bus.stream import DURABLE, STREAM
+from crypto_updates.bus.errors import BusError
 from crypto_updates.clock import slots
 from crypto_updates.clock.timetable import Timetable
 
-# Seconds that an answer is good for, and that NATS and MongoDB have to give theirs.
-FRESH, PATIENCE = 2.0, 2.0
-Part = dict[str, Any]
+# However many ask for the state, the servers are asked for it this often.
+FRESH_SECONDS = 2.0
+# For NATS and MongoDB.
+REPLY_SECONDS = 2.0
 
 
 class State:
@@ -35,23 +32,23 @@ class State:
         self._metrics = metrics
         self._lock = asyncio.Lock()
         self._answer = b""
-        self._asked = -FRESH
+        self._asked = -FRESH_SECONDS
 
     async def json(self) -> bytes:
-        """The state as JSON, not older than two seconds, however many ask."""
+        """The state, two seconds old at most."""
         async with self._lock:
-            if time.monotonic() - self._asked >= FRESH:
-                self._answer = msgspec.json.encode(await self._ask())
+            if time.monotonic() - self._asked >= FRESH_SECONDS:
+                self._answer = encode(await self._ask())
                 self._asked = time.monotonic()
         return self._answer
 
-    async def _ask(self) -> Part:
+    async def _ask(self) -> Document:
         now = datetime.now(UTC)
         worker, nats, mongo = await asyncio.gather(
             _answered(self._worker(now)), _answered(self._nats()), _answered(self._mongo())
         )
         if worker.get("ok") is False and "slot" not in worker:
-            worker["ok"] = None  # without MongoDB, nothing is known of the worker
+            worker["ok"] = None  # only MongoDB tells about the worker
         return {
             "now": now,
             "feed": self._timetable.feed,
@@ -61,7 +58,7 @@ class State:
             "last": self._due(now),
             "next": self._cron.next(now),
             "worker": {"slot": None, "lag": None} | worker,
-            "nats": dict.fromkeys(("messages", "last_seq", "pending", "ack_pending", "redelivered")) | nats,
+            "nats": dict.fromkeys(figures.Figures._fields) | nats,
             "api_stub": {"ok": True, "reason": None, "stored": self._metrics.stored},
             "mongo": {"events": None, "dead_letters": None} | mongo,
         }
@@ -70,8 +67,8 @@ class State:
         """The newest slot whose event should be there."""
         return self._cron.previous(now - slots.grace(self._cron, now))
 
-    async def _worker(self, now: datetime) -> Part:
-        """What its events tell of it."""
+    async def _worker(self, now: datetime) -> Document:
+        """What its stored events tell about it."""
         feed = self._timetable.feed
         slot = await self._reader.newest(feed, now)
         if slot is None:
@@ -81,32 +78,20 @@ class State:
         reason = None if slot >= due else f"the event of slot {event.text(due)} has not come"
         return {"ok": reason is None, "reason": reason, "slot": slot, "lag": stored and stored.lag}
 
-    async def _nats(self) -> Part:
+    async def _nats(self) -> Document:
         await self._bus.ping()
-        connection = await self._bus.connection(0)
-        if connection.js is None:
-            return {}
-        stream, consumer = await asyncio.gather(
-            connection.unless_lost(connection.js.stream_info(STREAM)),
-            connection.unless_lost(connection.js.consumer_info(STREAM, DURABLE)),
-        )
-        return {
-            "messages": stream.state.messages,
-            "last_seq": stream.state.last_seq,
-            "pending": consumer.num_pending or 0,
-            "ack_pending": consumer.num_ack_pending or 0,
-            "redelivered": consumer.num_redelivered or 0,
-        }
+        told = await figures.read(await self._bus.connection(0))
+        return told._asdict() if told else {}
 
-    async def _mongo(self) -> Part:
+    async def _mongo(self) -> Document:
         events, dead_letters = await self._reader.counts()
         return {"events": events, "dead_letters": dead_letters}
 
 
-async def _answered(part: Awaitable[Part]) -> Part:
-    """The part, or why it could not be had."""
+async def _answered(part: Awaitable[Document]) -> Document:
+    """The part, or the reason why a server did not tell it."""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(REPLY_SECONDS):
             return {"ok": True, "reason": None} | await part
-    except (StoreUnavailableError, UnreachableError, *LINK_ERRORS) as error:
-        return {"ok": False, "reason": str(error) or f"no answer within {PATIENCE:.0f} s"}
+    except (StoreUnavailableError, BusError, TimeoutError) as error:
+        return {"ok": False, "reason": str(error) or f"no answer within {REPLY_SECONDS:.0f} s"}

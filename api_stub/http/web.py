@@ -47,7 +47,7 @@ def application(
     app.include_router(routes.events(reader))
     app.include_router(routes.quotes(reader))
     app.include_router(routes.expected(reader, timetable))
-    app.include_router(_health(bus, store, reader, metrics))
+    app.include_router(_health(bus, store, reader, metrics, timetable.feed))
     app.include_router(_page())
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
     return app
@@ -72,7 +72,7 @@ def _live(live: Live, state: State) -> APIRouter:
     return router
 
 
-def _health(bus: Bus, store: Store, reader: Reader, metrics: Metrics) -> APIRouter:
+def _health(bus: Bus, store: Store, reader: Reader, metrics: Metrics, feed: str) -> APIRouter:
     router = APIRouter(tags=["health"])
 
     @router.get("/livez")
@@ -91,8 +91,8 @@ def _health(bus: Bus, store: Store, reader: Reader, metrics: Metrics) -> APIRout
 
     @router.get("/metrics", response_class=PlainTextResponse)
     async def measured() -> Response:
-        """For Prometheus; what NATS or MongoDB does not tell within 2 s is left out."""
-        return Response(await metrics.exposition(bus, reader), media_type=CONTENT_TYPE_LATEST)
+        """For Prometheus. What NATS or MongoDB does not tell within 2 s is left out."""
+        return Response(await metrics.exposition(bus, reader, feed), media_type=CONTENT_TYPE_LATEST)
 
     return router
 

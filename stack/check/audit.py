@@ -1,48 +1,42 @@
-"""`python -m stack audit`: the slots expected and stored over a span.
+"""`crypto-updates audit`: the slots expected and stored over a span.
 
-Exits 0 if none is missing, 1 if some are, 2 for bad use, and 3 where there is nothing to audit: MongoDB does not
-answer, or has no event of the feed.
+Exits 0 if none is missing, 1 if some are, 2 for bad use, and 3 if there is nothing to audit: MongoDB does not answer,
+or has no event of the feed.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import re
 import sys
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 
-import pymongo
-from nats.js.errors import NotFoundError, ServiceUnavailableError
-from pymongo.errors import PyMongoError
-from pymongo.read_concern import ReadConcern
-
-from api_stub import feed
-from api_stub.store import brief
-from crypto_updates.bus import history
-from crypto_updates.bus.connection import LINK_ERRORS, Connection
-from crypto_updates.bus.errors import JetStreamMissingError
-from crypto_updates.bus.stream import DURABLE, STREAM
+from api_stub.errors import StoreUnavailableError
+from api_stub.reader import Reader
+from crypto_updates.bus import figures, history
+from crypto_updates.bus.connection import LINK_ERRORS
+from crypto_updates.bus.figures import Figures, FiguresError
 from crypto_updates.clock import slots
 from crypto_updates.service import errors, lifecycle
 from stack import console
 from stack.check import checks, report
-from stack.check.report import Audit, Flow
+from stack.check.report import Audit
 from stack.check.target import CheckSettings, FailedError, Stack
 
-NOTHING = 3
-# Seconds for a query, which has a week of slots at most to bring, and for all that is asked of NATS.
-QUERY, NATS = 60.0, 8.0
+NOTHING_TO_AUDIT = 3  # the exit status
+# A query reads a week of slots at most.
+QUERY_SECONDS = 60.0
+NATS_SECONDS = 8.0
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-FORMS = "90s, 90m, 24h, 7d, or an ISO 8601 time in the past, 2023-11-21T14:30:00Z for one"
+FORMS = "90s, 90m, 24h, 7d, or an ISO 8601 time in the past, such as 2023-11-21T14:30:00Z"
 VARIABLES = "It reads what the services read: NATS_URL, MONGO_URL, MONGO_DB, SCHEDULE, SCHEDULE_TZ, FEED."
 
 
 def run(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m stack audit",
+        prog="crypto-updates audit",
         description=__doc__,
         epilog=VARIABLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -61,9 +55,9 @@ def run(argv: list[str]) -> int:
 
 
 def since(span: str, now: datetime) -> datetime:
-    """The instant that a span begins at. Raises ValueError with the value and what is accepted.
+    """The start of a span. Raises ValueError with the value and what is accepted.
 
-    A time without an offset is in UTC, as all that is printed.
+    A time without an offset is in UTC, like all printed times.
     """
     try:
         if match := re.fullmatch(r"(\d{1,9})([smhd])", span, re.ASCII):
@@ -80,69 +74,53 @@ def since(span: str, now: datetime) -> datetime:
 
 async def audit(settings: CheckSettings, asked: datetime, now: datetime, *, as_json: bool) -> int:
     """Print the audit and return the exit status."""
-    if settings.log_level != "debug":
-        logging.getLogger("crypto_updates").setLevel(
-            logging.CRITICAL
-        )  # what it tells would stand in the middle of the output
+    settings.quiet()
     try:
         async with AsyncExitStack() as closing:
             done = await _made(Stack(settings, closing), asked, now)
     except FailedError as failed:
         print(f"{failed}\n{failed.advice}", file=sys.stderr)
-        return NOTHING
-    except PyMongoError as error:
-        print(f"MongoDB: {brief(error)}", file=sys.stderr)
-        return NOTHING
+        return NOTHING_TO_AUDIT
+    except StoreUnavailableError as error:
+        print(error, file=sys.stderr)
+        return NOTHING_TO_AUDIT
     console.say(report.document(done) if as_json else "\n".join(report.table(done)))
     return 1 if done.total.gaps else 0
 
 
 async def _made(stack: Stack, asked: datetime, now: datetime) -> Audit:
     await checks.mongo_answers(stack)
-    name, cron = stack.settings.feed, stack.cron
-    # What is counted here, no election takes back.
-    events = stack.mongo().with_options(read_concern=ReadConcern("majority"))
-    with pymongo.timeout(QUERY):
-        first = await feed.beginning(events, name, now)
-        if first is None:
-            raise FailedError(f"no event of feed {name} is stored in {events.full_name}", "see FEED and MONGO_DB")
-        newest = await feed.newest(events, name, now)
-        letters = await events.database.dead_letters.count_documents({"received_at": {"$gte": asked}})
+    settings, cron = stack.settings, stack.cron
+    reader = await stack.closing.enter_async_context(
+        Reader(settings.mongo_url, settings.mongo_db, QUERY_SECONDS, settled=True)
+    )
+    first = await reader.beginning(settings.feed, now)
+    if first is None:
+        problem = f"no event of feed {settings.feed} is stored in database {settings.mongo_db}"
+        raise FailedError(problem, "see FEED and MONGO_DB")
+    newest = await reader.newest(settings.feed, now)
+    letters = await reader.count_dead_letters(asked)
     start, end = max(first, asked), now - slots.grace(cron, now)
     rows = []
     for begin, until in slots.pieces(cron, start, end):
-        with pymongo.timeout(QUERY):
-            stored = await feed.stored(events, name, begin, until)
+        stored = await reader.stored(settings.feed, begin, until)
         rows.append(slots.compare(cron, begin, until, stored))
     total = slots.total(cron, rows or [slots.compare(cron, start, end, {})])
-    flow, problem = await _flow(stack)
-    return Audit(name, stack.settings.schedule, asked, end, rows, total, newest, letters, flow, problem)
+    told = await _asked_nats(stack)
+    return Audit(settings.feed, settings.schedule, asked, end, rows, total, newest, letters, *told)
 
 
-async def _flow(stack: Stack) -> tuple[Flow | None, str | None]:
-    """What NATS knows, or why it could not be asked."""
+async def _asked_nats(stack: Stack) -> tuple[Figures | None, datetime | None, str | None]:
+    """The figures and the newest slot in the stream, or why NATS did not tell them."""
     try:
-        async with asyncio.timeout(NATS):
+        async with asyncio.timeout(NATS_SECONDS):
             await checks.nats_answers(stack)
-            return await _asked(stack.nats(), stack.settings.feed), None
+            connection = stack.nats()
+            connection.use_jetstream()
+            found = await figures.read(connection)
+            published = await history.newest(connection, stack.settings.feed, lambda _: True)
     except FailedError as failed:
-        return None, f"{failed}: {failed.advice}"
-    except ServiceUnavailableError:
-        return None, str(JetStreamMissingError())
-    except NotFoundError as error:
-        return None, f"{error.description}: {checks.PROVISION}"
-    except LINK_ERRORS as error:
-        return None, f"not told by the server ({errors.text(error)}): NATS_USER may not have the right"
-
-
-async def _asked(connection: Connection, name: str) -> Flow:
-    connection.js = js = connection.jetstream(checks.JETSTREAM)
-    stream, consumer = await js.stream_info(STREAM), await js.consumer_info(STREAM, DURABLE)
-    published = await history.newest(connection, name, lambda _: True)
-    return Flow(
-        stream.state.messages,
-        consumer.num_pending or 0,
-        consumer.num_ack_pending or 0,
-        consumer.num_redelivered or 0,
-        max((event.slot for event in published), default=None),
-    )
+        return None, None, f"{failed}: {failed.advice}"
+    except (*LINK_ERRORS, FiguresError) as error:
+        return None, None, errors.text(error)
+    return found, max((event.slot for event in published), default=None), None

@@ -1,4 +1,4 @@
-"""How an audit reads: as a table for people, and as JSON for machines."""
+"""An audit as a table for people, and as JSON for machines."""
 
 from __future__ import annotations
 
@@ -8,28 +8,19 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from crypto_updates.bus.event import text
+from crypto_updates.bus.figures import Figures
 from crypto_updates.clock.slots import Gap, Row, percentile
 
-# Gaps that the table names; JSON has all.
-NAMED = 20
+# In the table. JSON names all.
+MAX_NAMED_GAPS = 20
 COLUMNS = ("slots from, UTC", "expected", "stored", "missing", "late", "no data", "lag p50", "p99", "max")
 WIDTHS = (17, 8, 7, 8, 6, 8, 9, 9, 9)
-# The largest unit of which there are two; seconds in each.
+# With the seconds in each. A lag is shown in the largest unit of which it has two.
 UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
 
 
-class Flow(NamedTuple):
-    """What NATS knows. `newest_published`: the feed's newest slot in the stream."""
-
-    messages: int
-    pending: int
-    ack_pending: int
-    redelivered: int
-    newest_published: datetime | None
-
-
 class Audit(NamedTuple):
-    """`flow` is None where NATS was no help, and `problem` says why. `letters`: received since `asked`."""
+    """`letters` were received since `asked`. When `figures` is None, `problem` says why NATS did not tell them."""
 
     feed: str
     schedule: str
@@ -37,9 +28,10 @@ class Audit(NamedTuple):
     until: datetime
     rows: list[Row]
     total: Row
-    newest: datetime | None
+    newest_stored: datetime | None
     letters: int
-    flow: Flow | None
+    figures: Figures | None
+    newest_published: datetime | None
     problem: str | None
 
 
@@ -61,7 +53,7 @@ def table(audit: Audit) -> Iterator[str]:
 
 def document(audit: Audit) -> str:
     """The same as JSON: times in ISO 8601, lags in seconds."""
-    flow = audit.flow
+    figures = audit.figures
     whole = {
         "feed": audit.feed,
         "schedule": audit.schedule,
@@ -71,8 +63,8 @@ def document(audit: Audit) -> str:
         "gaps": [_gap(gap) for gap in audit.total.gaps],
         "rows": [{"since": text(row.start), **_fields(row)} for row in audit.rows],
         "dead_letters": audit.letters,
-        "newest_stored": _time(audit.newest),
-        "nats": flow and {**flow._asdict(), "newest_published": _time(flow.newest_published)},
+        "newest_stored": _time(audit.newest_stored),
+        "nats": figures and {**figures._asdict(), "newest_published": _time(audit.newest_published)},
         "nats_problem": audit.problem,
     }
     return json.dumps(whole, indent=2)
@@ -102,23 +94,23 @@ def _missing(total: Row) -> Iterator[str]:
         yield "No slot is missing." if total.expected else "No slot was due."
         return
     yield "Missing:"
-    yield from (f"  {gap}" for gap in total.gaps[:NAMED])
-    if more := sum(gap.slots for gap in total.gaps[NAMED:]):
+    yield from (f"  {gap}" for gap in total.gaps[:MAX_NAMED_GAPS])
+    if more := sum(gap.slots for gap in total.gaps[MAX_NAMED_GAPS:]):
         yield f"  and {more} more (--json names all)"
 
 
 def _surroundings(audit: Audit) -> Iterator[str]:
-    letters, flow = audit.letters, audit.flow
-    published = f"published {_time(flow.newest_published) or '(none is in the stream)'}, " if flow else ""
-    yield f"Newest slot: {published}stored {_time(audit.newest)}"
-    advice = " (python -m stack dead-letters list)" if letters else ""
+    letters, figures = audit.letters, audit.figures
+    published = f"published {_time(audit.newest_published) or '(none is in the stream)'}, " if figures else ""
+    yield f"Newest slot: {published}stored {_time(audit.newest_stored)}"
+    advice = " (crypto-updates dead-letters list)" if letters else ""
     yield f"Dead letters since {text(audit.asked)}: {letters}{advice}"
-    if flow is None:
+    if figures is None:
         yield f"NATS: {audit.problem}"
         return
     yield (
-        f"NATS: {flow.messages} messages in the stream; consumer: {flow.pending} waiting,"
-        f" {flow.ack_pending} unacknowledged, {flow.redelivered} redelivered"
+        f"NATS: {figures.messages} messages in the stream; consumer: {figures.pending} waiting,"
+        f" {figures.ack_pending} unacknowledged, {figures.redelivered} redelivered"
     )
 
 

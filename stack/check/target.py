@@ -1,19 +1,22 @@
-"""The stack that is verified: where it is, what is known of it so far, and the event that it is tried with."""
+"""The stack that is checked: where it is, what is known of it so far, and the event that it is tried with."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from pydantic import Field
-from pymongo.errors import PyMongoError
 
 from api_stub.config import StoreSettings
-from api_stub.store import Events
+from api_stub.errors import MissingError, StoreUnavailableError
+from api_stub.reader import Reader
+from api_stub.store import Store
 from crypto_updates.bus import event
 from crypto_updates.bus.connection import LINK_ERRORS, Connection
 from crypto_updates.bus.event import Event
@@ -21,22 +24,22 @@ from crypto_updates.bus.stream import STREAM
 from crypto_updates.local.errors import StackError
 from worker.config import WorkerSettings
 
-# From body and headers to the sequence in the stream, and True if the stream had the event already.
+# Takes body and headers, returns the sequence in the stream and whether the stream had the event already.
 Publish = Callable[[bytes, dict[str, str]], Awaitable[tuple[int | None, bool]]]
 
 # The probe's feed and source, by which readers know it.
 NAME = "verify"
-POLL = 0.005
-# What a verification that was killed has left is removed by a later one, which must spare those that run beside it.
+POLL_SECONDS = 0.005
+# A probe this old was left by a killed verification. A younger one may belong to another that runs now.
 ABANDONED = timedelta(minutes=1)
-# Seconds for an event's way to MongoDB, and for its removal from the stream.
-ARRIVAL, REMOVAL = 6.0, 2.0
+ARRIVAL_SECONDS = 6.0
+REMOVAL_SECONDS = 2.0
 
 API = "see the API stub's log (docker compose logs api_stub)"
 
 
 class FailedError(StackError):
-    """The check does not hold."""
+    """The check fails."""
 
     def __init__(self, message: str, advice: str) -> None:
         super().__init__(message)
@@ -52,17 +55,27 @@ class CheckSettings(WorkerSettings, StoreSettings):
         "http://127.0.0.1:8080", pattern=r"^https?://[^/\s]+", description="http://host:8080 or https://host"
     )
 
+    def quiet(self) -> None:
+        """Keep the log out of the command's output, unless LOG_LEVEL asks for it."""
+        if self.log_level != "debug":
+            logging.getLogger("crypto_updates").setLevel(logging.CRITICAL)
+
+
+class Mongo(NamedTuple):
+    reader: Reader
+    store: Store
+
 
 class Probe:
-    """`connection` and `events` are where it is removed from; it may be published over another connection."""
+    """An event of its own feed. It is removed over `connection`, whoever publishes it."""
 
-    def __init__(self, connection: Connection, events: Events) -> None:
+    def __init__(self, connection: Connection, mongo: Mongo) -> None:
         at = datetime.now(UTC).replace(microsecond=0)
         # Two verifications may begin within the same second.
         self.id = f"{event.identity(NAME, at)}#{secrets.token_hex(4)}"
         self._event = Event(timestamp=at, source=NAME)
-        self._js = connection.js
-        self._events = events
+        self._connection = connection
+        self._mongo = mongo
         self._seq: int | None = None
         self._published = 0.0
 
@@ -70,49 +83,46 @@ class Probe:
         self._published = time.perf_counter()
         self._seq, _ = await publish(event.encode(self._event), event.headers(NAME, self._event, self.id))
 
-    async def arrival(self, within: float) -> float | None:
-        """Seconds from its publishing to its being found in MongoDB; None if it is not there `within` seconds."""
-        deadline = time.perf_counter() + within
+    async def arrival(self) -> float | None:
+        """Seconds until it was in MongoDB, or None if it did not come in time."""
+        deadline = self._published + ARRIVAL_SECONDS
         while time.perf_counter() < deadline:
-            if await self._events.find_one({"_id": self.id}, {"_id": 1}):
+            with suppress(MissingError):
+                await self._mongo.reader.event(self.id)
                 return time.perf_counter() - self._published
-            await asyncio.sleep(POLL)
+            await asyncio.sleep(POLL_SECONDS)
         return None
 
     async def remove(self) -> list[str]:
-        """Remove it everywhere, and return where that could not be done, and why.
+        """Remove it, and what killed verifications left. Return where that failed, and why.
 
-        The stream comes first, so that no API stub stores it any more once MongoDB is rid of it.
+        The stream comes first, so that no API stub stores the event again after MongoDB has removed it.
         """
         left = []
-        if self._js and self._seq is not None:
+        if self._seq is not None:
             try:
-                async with asyncio.timeout(REMOVAL):
-                    await self._js.delete_msg(STREAM, self._seq)
+                async with asyncio.timeout(REMOVAL_SECONDS):
+                    await self._connection.delete(self._seq)
             except LINK_ERRORS as error:
-                why = error if str(error) else "no answer; NATS_USER may not have the right"
+                why = str(error) or "no answer; NATS_USER may not have the right"
                 left.append(f"{self.id} in the stream {STREAM}, sequence {self._seq}: {why}")
-        older = {
-            "_id": {"$gte": f"{NAME}@", "$lt": f"{NAME}A"},  # A follows @
-            "source": NAME,
-            "timestamp": {"$lt": self._event.timestamp - ABANDONED},
-        }
         try:
-            await self._events.delete_many({"$or": [{"_id": self.id}, older]})
-        except PyMongoError as error:
-            left.append(f"{self.id} in the collection {self._events.full_name}: {error}")
+            await self._mongo.store.remove_probes(self.id, NAME, self._event.timestamp - ABANDONED)
+        except StoreUnavailableError as error:
+            left.append(f"{self.id} in the collection events: {error}")
         return left
 
 
 class Stack:
-    """`left`: probes that could not be removed, and why."""
+    """`absent`: what publishing needs and NATS does not have. `left`: probes that could not be removed, and why."""
 
     def __init__(self, settings: CheckSettings, closing: AsyncExitStack) -> None:
         self.settings = settings
         self.closing = closing
         self.cron = settings.cron
         self.connection: Connection | None = None
-        self.events: Events | None = None
+        self.database: Mongo | None = None
+        self.absent: str | None = None
         self.delivers = False
         self.left: list[str] = []
 
@@ -123,26 +133,26 @@ class Stack:
 
     def publisher(self) -> Connection:
         connection = self.nats()
-        if connection.js is None and self.settings.delivery != "core":
-            raise SkippedError(f"there is no stream {STREAM}")
+        if self.absent:
+            raise SkippedError(self.absent)
         return connection
 
-    def mongo(self) -> Events:
-        if self.events is None:
+    def mongo(self) -> Mongo:
+        if self.database is None:
             raise SkippedError("MongoDB is not connected")
-        return self.events
+        return self.database
 
     async def send(self, publish: Publish) -> float:
-        """Seconds until an event sent so is in MongoDB, from where it is removed again. Raises FailedError."""
+        """Publish an event, wait for it in MongoDB, and remove it. Return the seconds. Raises FailedError."""
         probe = Probe(self.publisher(), self.mongo())
         try:
             await probe.publish(publish)
-            seconds = await probe.arrival(ARRIVAL)
+            seconds = await probe.arrival()
         finally:
             self.left += await probe.remove()
         if seconds is None:
             raise FailedError(
-                f"the event {probe.id} was not in MongoDB {ARRIVAL:.0f} s after it was published",
+                f"the event {probe.id} was not in MongoDB {ARRIVAL_SECONDS:.0f} s after it was published",
                 f"{API}; NATS_URL, MONGO_URL and MONGO_DB must be the API stub's",
             )
         return seconds

@@ -1,4 +1,4 @@
-"""`python -m stack audit`, against stacks that have all slots and stacks that do not."""
+"""`crypto-updates audit`, against stacks that have all slots and stacks that do not."""
 
 import json
 import signal
@@ -181,7 +181,7 @@ async def test_it_tells_what_waits_in_the_stream_and_the_dead_letters_of_the_spa
     assert (found["nats"]["messages"], found["nats"]["pending"], found["nats"]["ack_pending"]) == (2, 2, 0)
     output = history.audit().output
     assert "NATS: 2 messages in the stream; consumer: 2 waiting, 0 unacknowledged, 0 redelivered" in output
-    assert ": 2 (python -m stack dead-letters list)" in output
+    assert ": 2 (crypto-updates dead-letters list)" in output
 
 
 async def test_it_tells_what_is_unacknowledged_and_redelivered(
@@ -230,9 +230,9 @@ def test_a_frozen_nats_is_told_in_time(history: History, stack: Stack) -> None:
 
 def test_a_nats_without_stream_or_jetstream_is_told(history: History) -> None:
     history.store(history.slots(2))
-    assert "\nNATS: stream not found: run `crypto-updates provision`" in history.audit().output
+    assert "\nNATS: there is no stream CRYPTO: run `crypto-updates provision`" in history.audit().output
     with NatsServer(jetstream=False) as server:
-        assert "\nNATS: The NATS server has no JetStream: " in history.audit(NATS_URL=server.url).output
+        assert "\nNATS: the NATS server has no JetStream: " in history.audit(NATS_URL=server.url).output
 
 
 def test_a_user_who_may_not_ask_nats_is_told_and_json_stays_json(history: History) -> None:
@@ -242,7 +242,7 @@ def test_a_user_who_may_not_ask_nats_is_told_and_json_stays_json(history: Histor
     with NatsServer(config=f"accounts {{ A {{ jetstream: enabled, users: [{users}] }} }}") as server:
         done = history.audit("--json", NATS_URL=server.url, NATS_USER="worker", NATS_PASSWORD="p")
     assert (done.status, done.document["nats"]) == (0, None)
-    assert done.document["nats_problem"].startswith("not told by the server (nats: timeout)")
+    assert done.document["nats_problem"].startswith("no answer about the stream CRYPTO within 2 s: ")
 
 
 def test_without_mongodb_there_is_no_audit(history: History) -> None:

@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 from prometheus_client.parser import text_string_to_metric_families
 
-from crypto_updates.bus.event import text
+from crypto_updates.bus.event import identity, text
 from crypto_updates.local import ports
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod, NatsServer
@@ -50,15 +50,21 @@ def event(slot: datetime) -> bytes:
     return json.dumps({"event": "CRYPTO_UPDATE", "timestamp": text(slot)}).encode()
 
 
+def key(feed: str, slot: datetime) -> dict[str, str]:
+    return {"Nats-Msg-Id": identity(feed, slot)}
+
+
 async def test_it_counts_events_duplicates_and_dead_letters(stack: Stack, publisher: Client) -> None:
     stub = Scraped(stack)
     stub.process.wait_for_line("[NATS] Connected")
     slot = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=90)
     stack.events.insert_one({"_id": "there", "timestamp": slot})
-    for number in range(3):
-        await publisher.publish("crypto.updates", event(slot + timedelta(seconds=number)))
+    future = datetime(2999, 1, 1, tzinfo=UTC)
+    for at in (slot, slot + timedelta(seconds=2), future):
+        await publisher.publish("crypto.updates", event(at), headers=key("crypto", at))
     await publisher.publish("crypto.updates", event(slot), headers={"Nats-Msg-Id": "there"})
-    await publisher.publish("crypto.updates", event(datetime(2999, 1, 1, tzinfo=UTC)))
+    # Another feed's slot is newer, and not FEED's.
+    await publisher.publish("crypto.updates", event(slot + timedelta(seconds=9)), headers=key("other", slot))
     await publisher.publish("crypto.updates", b"no event")
     await publisher.flush()
     assert await soon(lambda: stub.becomes("crypto_dead_letters_total", 1))
@@ -122,7 +128,7 @@ async def test_with_frozen_servers_it_is_in_time_and_knows_the_last_slot(
     stub = Scraped(stack, MONGO_URL=own_mongod.url)
     stub.process.wait_for_line("[NATS] Connected")
     slot = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
-    await publisher.publish("crypto.updates", event(slot))
+    await publisher.publish("crypto.updates", event(slot), headers=key("crypto", slot))
     await publisher.flush()
     assert await soon(lambda: stub.becomes("crypto_last_stored_slot_timestamp_seconds", slot.timestamp()))
     own_mongod.kill(signal.SIGSTOP)

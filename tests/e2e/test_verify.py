@@ -1,4 +1,4 @@
-"""`python -m stack verify`, against stacks that are well and stacks that are not."""
+"""`crypto-updates verify`, against stacks that are well and stacks that are not."""
 
 import asyncio
 import contextlib
@@ -25,10 +25,10 @@ from crypto_updates.harness.plugin import Service
 from crypto_updates.local import ports
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod, NatsServer
-from stack.check import verify
 from tests.support import eventually
+from stack.check import checks
 
-CHECKS = [check.name for check in verify.CHECKS]
+CHECKS = [check.name for check in checks.CHECKS]
 
 
 class Report:
@@ -254,7 +254,7 @@ def test_it_ends_in_time_when_the_servers_are_frozen(bare: Running) -> None:
 
 def test_it_makes_no_stream_where_there_is_none(bare: Running) -> None:
     report = bare.verify()
-    assert report.text("JetStream") == "stream CRYPTO: stream not found"
+    assert report.text("JetStream") == "there is no stream CRYPTO"
     assert report.text("Event delivery") == "skipped: there is no stream CRYPTO"
     assert bare.ask(lambda js: js.streams_info()) == []
 
@@ -263,7 +263,8 @@ def test_it_crosses_jetstream_when_the_consumer_is_missing(stack: Running) -> No
     stack.ask(lambda js: js.delete_consumer(STREAM, DURABLE))
     report = stack.verify()
     assert "JetStream" in report.marked("✗")
-    assert report.text("JetStream") == "consumer api_stub: consumer not found"
+    assert report.text("JetStream") == "there is no consumer api_stub"
+    assert report.text("Event delivery") == "skipped: there is no consumer api_stub"
     assert "run `crypto-updates provision`" in report.output
 
 

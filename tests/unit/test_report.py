@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crypto_updates.bus.figures import Figures
 from crypto_updates.clock.slots import Gap, Row
 from stack.check import report
 from stack.check.audit import since
-from stack.check.report import Audit, Flow
+from stack.check.report import Audit
 
 NOW = datetime(2023, 11, 21, 14, 30, 0, 500_000, UTC)
 START = datetime(2023, 11, 21, 12, tzinfo=UTC)
@@ -24,8 +25,10 @@ ROWS = [
     Row(START + 2 * HOUR, 2, 0, 0, 3, [], [0.5, 300_000.0]),
 ]
 TOTAL = Row(START, 6, 1, 2, 3, [Gap(START, START, 1)], [0.25, 0.5, 1.5, 700.0, 300_000.0])
-FLOW = Flow(9, 1, 2, 3, START + 2 * HOUR)
-AUDIT = Audit("crypto", "*/15 * * * *", START, START + 2.5 * HOUR, ROWS, TOTAL, START, 7, FLOW, None)
+FIGURES = Figures(9, 12, 1, 2, 3)
+AUDIT = Audit(
+    "crypto", "*/15 * * * *", START, START + 2.5 * HOUR, ROWS, TOTAL, START, 7, FIGURES, START + 2 * HOUR, None
+)
 
 
 def table(audit: Audit) -> str:
@@ -45,13 +48,13 @@ Missing:
   2023-11-21T12:00:00Z
 Events at no slot of the schedule: 3; SCHEDULE and SCHEDULE_TZ must be the worker's
 Newest slot: published 2023-11-21T14:00:00Z, stored 2023-11-21T12:00:00Z
-Dead letters since 2023-11-21T12:00:00Z: 7 (python -m stack dead-letters list)
+Dead letters since 2023-11-21T12:00:00Z: 7 (crypto-updates dead-letters list)
 NATS: 9 messages in the stream; consumer: 1 waiting, 2 unacknowledged, 3 redelivered"""
     )
 
 
 def test_a_silent_nats_is_told_and_hides_nothing() -> None:
-    text = table(AUDIT._replace(flow=None, problem="CONNECTION_REFUSED nats://x:4222: verify"))
+    text = table(AUDIT._replace(figures=None, problem="CONNECTION_REFUSED nats://x:4222: verify"))
     assert text.endswith("\nNATS: CONNECTION_REFUSED nats://x:4222: verify")
     assert "\nNewest slot: stored 2023-11-21T12:00:00Z\n" in text
     assert "\ntotal " in text
@@ -95,6 +98,7 @@ def test_json_has_the_same_figures() -> None:
         "newest_stored": "2023-11-21T12:00:00Z",
         "nats": {
             "messages": 9,
+            "last_seq": 12,
             "pending": 1,
             "ack_pending": 2,
             "redelivered": 3,
@@ -107,7 +111,7 @@ def test_json_has_the_same_figures() -> None:
 
 
 def test_json_says_why_nats_told_nothing() -> None:
-    document = json.loads(report.document(AUDIT._replace(flow=None, problem="down")))
+    document = json.loads(report.document(AUDIT._replace(figures=None, problem="down")))
     assert (document["nats"], document["nats_problem"]) == (None, "down")
 
 

@@ -10,7 +10,7 @@ import pytest
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
-from api_stub import feed, query
+from api_stub import query
 from api_stub.query import BY_COIN, LETTERS_FIRST, NEWEST_FIRST
 from crypto_updates.bus.event import identity
 from crypto_updates.local.servers import Mongod
@@ -77,7 +77,7 @@ def explain(documents: Documents, command: dict[str, Any]) -> dict[str, Any]:
     ],
     ids=["newest", "since", "until", "span", "cursor", "coin", "everything", "unknown coin"],
 )
-def test_a_page_of_events_costs_what_it_shows(events: Documents, where: list[query.Query]) -> None:
+def test_a_page_of_events_costs_what_it_shows(events: Documents, where: list[query.Document]) -> None:
     command = {"find": "events", "filter": {"$and": where}, "sort": dict(NEWEST_FIRST), "limit": 6}
     used, examined = winning(explain(events, command))
     assert "IXSCAN" in used
@@ -124,7 +124,7 @@ def test_coins_are_read_from_the_index_alone(events: Documents) -> None:
 
 
 def test_the_slots_of_a_span_cost_its_events(events: Documents) -> None:
-    where = feed.between("crypto", FIRST, LAST)
+    where = query.slots("crypto", FIRST, LAST)
     used, examined = winning(explain(events, {"find": "events", "filter": where}))
     assert "COLLSCAN" not in used
     assert examined == 101
