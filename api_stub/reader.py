@@ -29,7 +29,7 @@ class Reader(Mongo):
     def __init__(self, url: str, database: str, seconds: float = MONGO_SECONDS, *, settled: bool = False) -> None:
         """`settled`: read only what no election of the replica set can take back."""
         super().__init__(url, database, seconds)
-        concern = ReadConcern("majority" if settled else None)
+        concern = ReadConcern("majority") if settled else None
         self.events = self._database.get_collection("events", read_concern=concern)
         self._dead_letters = self._database.get_collection("dead_letters", read_concern=concern)
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -11,16 +11,20 @@ from api_stub import query
 from api_stub.errors import TooManyError
 from api_stub.http import schema
 from api_stub.http.problem import documented
-from api_stub.http.schema import now
 from api_stub.reader import Reader, encode
 from crypto_updates.clock import slots
 from crypto_updates.clock.timetable import Timetable
 
 JSON = "application/json"
 DEFAULT_PRICES_SPAN = timedelta(days=1)
+FIRST = datetime.min.replace(tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 # More than a day of `* * * * * *` has.
 MAX_SLOTS = 100_000
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _json(content: object) -> Response:
@@ -86,7 +90,7 @@ def quotes(reader: Reader) -> APIRouter:
     ) -> Response:
         """The coin's prices, oldest first, of the last 24 hours by default, thinned to about `points` prices."""
         end = until or now()
-        start = since or end - min(DEFAULT_PRICES_SPAN, end - schema.FIRST)
+        start = since or end - min(DEFAULT_PRICES_SPAN, end - FIRST)
         step = timedelta()
         if await reader.count_prices(coin, start, end, points + 1) > points:
             step = query.step(end - start, points)

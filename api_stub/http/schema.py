@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query
@@ -124,10 +124,3 @@ class DeadLetter(BaseModel):
 class DeadLetters(BaseModel):
     dead_letters: list[DeadLetter]
     next: str | None
-
-
-FIRST = datetime.min.replace(tzinfo=UTC)
-
-
-def now() -> datetime:
-    return datetime.now(UTC)

@@ -45,10 +45,11 @@ class State:
     async def _ask(self) -> Document:
         now = datetime.now(UTC)
         worker, nats, mongo = await asyncio.gather(
-            _answered(self._worker(now)), _answered(self._nats()), _answered(self._mongo())
+            # Only MongoDB tells about the worker, so without it nothing is known.
+            _answered(self._worker(now), otherwise=None),
+            _answered(self._nats()),
+            _answered(self._mongo()),
         )
-        if worker.get("ok") is False and "slot" not in worker:
-            worker["ok"] = None  # only MongoDB tells about the worker
         return {
             "now": now,
             "feed": self._timetable.feed,
@@ -88,10 +89,10 @@ class State:
         return {"events": events, "dead_letters": dead_letters}
 
 
-async def _answered(part: Awaitable[Document]) -> Document:
-    """The part, or the reason why a server did not tell it."""
+async def _answered(part: Awaitable[Document], *, otherwise: bool | None = False) -> Document:
+    """The part, or `otherwise` and the reason why a server did not tell it."""
     try:
         async with asyncio.timeout(REPLY_SECONDS):
             return {"ok": True, "reason": None} | await part
     except (StoreUnavailableError, BusError, TimeoutError) as error:
-        return {"ok": False, "reason": str(error) or f"no answer within {REPLY_SECONDS:.0f} s"}
+        return {"ok": otherwise, "reason": str(error) or f"no answer within {REPLY_SECONDS:.0f} s"}

@@ -17,7 +17,7 @@ from api_stub.errors import StoreUnavailableError
 from api_stub.reader import Reader
 from crypto_updates.bus import figures, history
 from crypto_updates.bus.connection import LINK_ERRORS
-from crypto_updates.bus.figures import Figures, FiguresError
+from crypto_updates.bus.figures import NATS_LOG, Figures, FiguresError
 from crypto_updates.clock import slots
 from crypto_updates.service import errors, lifecycle
 from stack import console
@@ -121,6 +121,8 @@ async def _asked_nats(stack: Stack) -> tuple[Figures | None, datetime | None, st
             published = await history.newest(connection, stack.settings.feed, lambda _: True)
     except FailedError as failed:
         return None, None, f"{failed}: {failed.advice}"
-    except (*LINK_ERRORS, FiguresError) as error:
-        return None, None, errors.text(error)
+    except FiguresError as error:
+        return None, None, str(error)
+    except LINK_ERRORS as error:
+        return None, None, f"the newest slot is not known ({errors.text(error)}): {NATS_LOG}"
     return found, max((event.slot for event in published), default=None), None

@@ -26,7 +26,7 @@ from crypto_updates.bus.stream import DURABLE, STREAM
 from crypto_updates.clock import slots
 from crypto_updates.service import errors
 from crypto_updates.service.config import redacted
-from stack.check.target import API, FailedError, Mongo, SkippedError, Stack
+from stack.check.target import API, Database, FailedError, SkippedError, Stack
 
 MONGO_SECONDS = 4.0
 RECONNECTION_SECONDS = 15.0
@@ -78,10 +78,10 @@ async def stream_is_right(stack: Stack) -> str:
 
 
 async def mongo_answers(stack: Stack) -> str:
-    url, database = stack.settings.mongo_url, stack.settings.mongo_db
+    url, name = stack.settings.mongo_url, stack.settings.mongo_db
     try:
-        store = await stack.closing.enter_async_context(Store(url, database, MONGO_SECONDS))
-        reader = await stack.closing.enter_async_context(Reader(url, database, MONGO_SECONDS))
+        store = await stack.closing.enter_async_context(Store(url, name, MONGO_SECONDS))
+        reader = await stack.closing.enter_async_context(Reader(url, name, MONGO_SECONDS))
         writable = await store.takes_writes()
         seconds = await store.ping()
     except StoreUnavailableError as error:
@@ -89,7 +89,7 @@ async def mongo_answers(stack: Stack) -> str:
         raise FailedError(f"{redacted(url)}: {error}", advice) from error
     if not writable:
         raise FailedError(f"{redacted(url)} takes no writes: it is not a primary", PROVISION)
-    stack.database = Mongo(reader, store)
+    stack.database = Database(reader, store)
     return f"{redacted(url)}, round trip {_ms(seconds)}"
 
 

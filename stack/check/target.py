@@ -61,7 +61,7 @@ class CheckSettings(WorkerSettings, StoreSettings):
             logging.getLogger("crypto_updates").setLevel(logging.CRITICAL)
 
 
-class Mongo(NamedTuple):
+class Database(NamedTuple):
     reader: Reader
     store: Store
 
@@ -69,13 +69,13 @@ class Mongo(NamedTuple):
 class Probe:
     """An event of its own feed. It is removed over `connection`, whoever publishes it."""
 
-    def __init__(self, connection: Connection, mongo: Mongo) -> None:
+    def __init__(self, connection: Connection, database: Database) -> None:
         at = datetime.now(UTC).replace(microsecond=0)
         # Two verifications may begin within the same second.
         self.id = f"{event.identity(NAME, at)}#{secrets.token_hex(4)}"
         self._event = Event(timestamp=at, source=NAME)
         self._connection = connection
-        self._mongo = mongo
+        self._database = database
         self._seq: int | None = None
         self._published = 0.0
 
@@ -88,7 +88,7 @@ class Probe:
         deadline = self._published + ARRIVAL_SECONDS
         while time.perf_counter() < deadline:
             with suppress(MissingError):
-                await self._mongo.reader.event(self.id)
+                await self._database.reader.event(self.id)
                 return time.perf_counter() - self._published
             await asyncio.sleep(POLL_SECONDS)
         return None
@@ -107,7 +107,7 @@ class Probe:
                 why = str(error) or "no answer; NATS_USER may not have the right"
                 left.append(f"{self.id} in the stream {STREAM}, sequence {self._seq}: {why}")
         try:
-            await self._mongo.store.remove_probes(self.id, NAME, self._event.timestamp - ABANDONED)
+            await self._database.store.remove_probes(self.id, NAME, self._event.timestamp - ABANDONED)
         except StoreUnavailableError as error:
             left.append(f"{self.id} in the collection events: {error}")
         return left
@@ -121,7 +121,7 @@ class Stack:
         self.closing = closing
         self.cron = settings.cron
         self.connection: Connection | None = None
-        self.database: Mongo | None = None
+        self.database: Database | None = None
         self.absent: str | None = None
         self.delivers = False
         self.left: list[str] = []
@@ -137,7 +137,7 @@ class Stack:
             raise SkippedError(self.absent)
         return connection
 
-    def mongo(self) -> Mongo:
+    def mongo(self) -> Database:
         if self.database is None:
             raise SkippedError("MongoDB is not connected")
         return self.database

@@ -1,0 +1,77 @@
+"""What /state says when a server does not tell."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+from api_stub.errors import StoreUnavailableError
+from api_stub.http.state import State
+from api_stub.metrics import Metrics
+from api_stub.reader import Reader
+from crypto_updates.bus.client import Bus
+from crypto_updates.bus.connection import Connection
+from crypto_updates.bus.errors import UnreachableError
+from crypto_updates.clock.timetable import Timetable
+
+
+class NoNats:
+    async def ping(self) -> None:
+        raise UnreachableError
+
+
+class CoreNats:
+    async def ping(self) -> None:
+        pass
+
+    async def connection(self, _wait: float) -> Connection:
+        return Connection("nats://127.0.0.1:4222")
+
+
+class NoMongo:
+    async def newest(self, _feed: str, _now: datetime) -> datetime | None:
+        raise StoreUnavailableError("MongoDB: refused")
+
+    async def counts(self) -> tuple[int, int]:
+        raise StoreUnavailableError("MongoDB: refused")
+
+
+class OldMongo(NoMongo):
+    """Its newest event is a day old."""
+
+    async def newest(self, _feed: str, now: datetime) -> datetime | None:
+        return now - timedelta(days=1)
+
+    async def stored(self, *_: object) -> dict[datetime, Any]:
+        return {}
+
+
+async def told(bus: object, reader: object) -> dict[str, Any]:
+    state = State(Timetable.load({}), cast(Bus, bus), cast(Reader, reader), Metrics())
+    answer: dict[str, Any] = json.loads(await state.json())
+    return answer
+
+
+async def test_without_mongodb_nothing_is_known_of_the_worker() -> None:
+    found = await told(CoreNats(), NoMongo())
+    assert (found["worker"]["ok"], found["mongo"]["ok"]) == (None, False)
+    assert found["worker"]["reason"] == found["mongo"]["reason"] == "MongoDB: refused"
+    assert (found["worker"]["slot"], found["mongo"]["events"]) == (None, None)
+
+
+async def test_a_worker_whose_event_has_not_come_is_not_well() -> None:
+    found = (await told(NoNats(), OldMongo()))["worker"]
+    assert (found["ok"], found["reason"].endswith(" has not come")) == (False, True)
+    assert datetime.fromisoformat(found["slot"]) < datetime.now(UTC)
+
+
+async def test_core_nats_is_well_and_has_no_figures() -> None:
+    nats = dict.fromkeys(("messages", "last_seq", "pending", "ack_pending", "redelivered"))
+    assert (await told(CoreNats(), NoMongo()))["nats"] == {"ok": True, "reason": None} | nats
+
+
+async def test_without_nats_it_says_why() -> None:
+    found = (await told(NoNats(), NoMongo()))["nats"]
+    assert (found["ok"], found["messages"]) == (False, None)
+    assert found["reason"].startswith("No NATS server")
