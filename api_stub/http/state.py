@@ -56,17 +56,13 @@ class State:
             "schedule": self._timetable.schedule,
             "zone": self._timetable.schedule_tz,
             "words": self._cron.words,
-            "last": self._due(now),
+            "last": slots.due(self._cron, now),
             "next": self._cron.next(now),
             "worker": {"slot": None, "lag": None} | worker,
             "nats": dict.fromkeys(figures.Figures._fields) | nats,
             "api_stub": {"ok": True, "reason": None, "stored": self._metrics.stored},
             "mongo": {"events": None, "dead_letters": None} | mongo,
         }
-
-    def _due(self, now: datetime) -> datetime:
-        """The newest slot whose event should be there."""
-        return self._cron.previous(now - slots.grace(self._cron, now))
 
     async def _worker(self, now: datetime) -> Document:
         """What its stored events tell about it."""
@@ -75,7 +71,7 @@ class State:
         if slot is None:
             return {"ok": None, "slot": None, "reason": f"no event of feed {feed} yet"}
         stored = (await self._reader.stored(feed, slot, slot)).get(slot)
-        due = self._due(now)
+        due = slots.due(self._cron, now)
         reason = None if slot >= due else f"the event of slot {event.text(due)} has not come"
         return {"ok": reason is None, "reason": reason, "slot": slot, "lag": stored and stored.lag}
 

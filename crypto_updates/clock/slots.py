@@ -75,6 +75,11 @@ def grace(cron: Cron, now: datetime) -> timedelta:
     return timedelta(seconds=_limit(cron, cron.previous(now)))
 
 
+def due(cron: Cron, now: datetime) -> datetime:
+    """The newest slot whose event should be there."""
+    return cron.previous(now - grace(cron, now))
+
+
 def compare(cron: Cron, start: datetime, end: datetime, stored: Mapping[datetime, Stored]) -> Row:
     """Compare the slots from `start` to `end`, both included, with what is stored."""
     slots = list(cron.between(start - SECOND, end))
@@ -95,8 +100,8 @@ def cells(
     cron: Cron, start: datetime, now: datetime, beginning: datetime | None, stored: Mapping[datetime, Stored]
 ) -> list[Cell]:
     """The slots after `start`, up to now, each with its state. No slot was expected before the `beginning`."""
-    due = now - grace(cron, now)
-    return [_cell(cron, slot, stored.get(slot), slot <= due, beginning) for slot in cron.between(start, now)]
+    newest = due(cron, now)
+    return [_cell(cron, slot, stored.get(slot), slot <= newest, beginning) for slot in cron.between(start, now)]
 
 
 def about(cron: Cron, start: datetime, end: datetime) -> int:

@@ -107,7 +107,7 @@ async def schedule_is_kept(stack: Stack) -> str:
     if newest is None:
         upcoming = text(stack.cron.next(now))
         raise FailedError(f"no event of feed {name} is stored; the next slot is {upcoming}", advice)
-    due = stack.cron.previous(now - slots.grace(stack.cron, now))
+    due = slots.due(stack.cron, now)
     if newest < due:
         raise FailedError(f"the newest event of feed {name} is {text(newest)}; {text(due)} was due", advice)
     return f"newest event of feed {name}: {text(newest)}"
