@@ -1,5 +1,3 @@
-"""The bus as a service uses it: always on its way to a working connection, and publishing until acknowledged."""
-
 from __future__ import annotations
 
 import asyncio
@@ -14,34 +12,34 @@ from nats.js.errors import NoStreamResponseError
 
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.connection import LINK_ERRORS, Connection, reason
-from crypto_updates.bus.errors import JetStreamMissingError, UnreachableError
+from crypto_updates.bus.errors import JetStreamMissingError, JetStreamUnavailableError, UnreachableError
 from crypto_updates.service import errors, lifecycle
 
 log = logging.getLogger(__name__)
 
-# Seconds between attempts.
-CONNECT_WAIT = 2.0
-PUBLISH_WAIT = 1.0
-# A failure that lasts is told again after this many seconds, not at each attempt.
-TELL_AGAIN = 60.0
+CONNECT_AGAIN_SECONDS = 2.0
+PUBLISH_AGAIN_SECONDS = 1.0
+PING_SECONDS = 2
+# A lasting failure is retried often and logged rarely.
+TELL_AGAIN_SECONDS = 60.0
 
 
 class Receipt(NamedTuple):
-    """`seq` is None with core NATS; `duplicate` is True if the stream had the event already."""
+    """`seq` is None with core NATS; `duplicate` is True if the stream already had the event."""
 
     seq: int | None
     duplicate: bool
 
 
 class Bus:
-    """Connects in the background, watches the connection by round trips, and replaces it when it is lost."""
+    """Connects in the background, watches the connection, and replaces it when it is lost."""
 
     def __init__(self, settings: BusSettings, name: str) -> None:
         self._settings = settings
         self._name = name
         self._connection: Connection | None = None
         self._connected = asyncio.Event()
-        self._jetstream_seen = False
+        self._delivery = settings.delivery
         self._told: dict[str, float] = {}
 
     async def __aenter__(self) -> Self:
@@ -54,7 +52,7 @@ class Bus:
         await lifecycle.end(self._task)
 
     async def connection(self, wait: float | None = None) -> Connection:
-        """The working connection. Raises UnreachableError when there is none within `wait` seconds."""
+        """Return the working connection. Raises UnreachableError if there is none within `wait` seconds."""
         try:
             async with asyncio.timeout(wait):
                 while not self._connection:
@@ -64,19 +62,19 @@ class Bus:
         return self._connection
 
     async def ping(self) -> None:
-        """A round trip to the server. Raises UnreachableError."""
+        """Make a round trip to the server. Raises UnreachableError."""
         connection = self._connection
         if not connection:
             raise UnreachableError("NATS is not connected")
         try:
-            await connection.nc.flush(2)
+            await connection.nc.flush(PING_SECONDS)
         except LINK_ERRORS as error:
-            raise UnreachableError("NATS did not answer a ping within 2 s") from error
+            raise UnreachableError(f"NATS did not answer a ping within {PING_SECONDS} s") from error
 
     async def publish(self, body: bytes, headers: dict[str, str]) -> Receipt:
         """Publish until the server acknowledges. Raises nats.errors.MaxPayloadError.
 
-        A publish that timed out may have been stored: the same id goes out again, and the stream drops the second.
+        A publish that timed out may have been stored. Retrying is safe: the stream drops a second event with the id.
         """
         while True:
             connection = await self.connection()
@@ -87,8 +85,8 @@ class Bus:
             except LINK_ERRORS as error:
                 self._tell(f"[PUBLISH] Not acknowledged ({errors.text(error)}); trying again")
                 if isinstance(error, TimeoutError | NoStreamResponseError):
-                    connection.abandon("a publish was not answered")  # the next one sees to it that there is a stream
-                await asyncio.sleep(PUBLISH_WAIT)
+                    connection.abandon("a publish was not answered")  # the next connection makes the stream if needed
+                await asyncio.sleep(PUBLISH_AGAIN_SECONDS)
 
     async def _supervise(self) -> None:
         for url in itertools.cycle(self._settings.nats_url):
@@ -99,31 +97,28 @@ class Bus:
                 self._serve(connection)
                 begin = time.monotonic()
                 lost = await connection.watch()
-                self._serve(None)  # before the pause, in which nobody should be given a dead connection
+                self._serve(None)  # before the pause, so that nobody gets a dead connection
                 log.warning("[NATS] Disconnected from %s: %s; reconnecting", connection.url, lost)
-                # At once, but for a server that takes connections only to close them.
-                await asyncio.sleep(max(0.0, CONNECT_WAIT - (time.monotonic() - begin)))
-            except (*LINK_ERRORS, JetStreamMissingError) as error:
-                self._tell(f"[NATS] {reason(error, connection.url)}; retrying in {CONNECT_WAIT:.0f} s")
-                await asyncio.sleep(CONNECT_WAIT)
+                # Reconnect at once, unless the server closed a connection that it had only just accepted.
+                await asyncio.sleep(max(0.0, CONNECT_AGAIN_SECONDS - (time.monotonic() - begin)))
+            except (*LINK_ERRORS, JetStreamMissingError, JetStreamUnavailableError) as error:
+                self._tell(f"[NATS] {reason(error, connection.url)}; retrying in {CONNECT_AGAIN_SECONDS:.0f} s")
+                await asyncio.sleep(CONNECT_AGAIN_SECONDS)
             except Exception:
-                log.exception("[NATS] %s: unexpected; retrying in %.0f s", connection.url, CONNECT_WAIT)
-                await asyncio.sleep(CONNECT_WAIT)
+                log.exception("[NATS] %s: unexpected; retrying in %.0f s", connection.url, CONNECT_AGAIN_SECONDS)
+                await asyncio.sleep(CONNECT_AGAIN_SECONDS)
             finally:
                 self._serve(None)
                 await connection.close()
 
     async def _open(self, connection: Connection) -> None:
         await connection.open(self._settings, self._name)
-        if self._settings.delivery == "core":
-            return
-        try:
+        if self._delivery == "auto" and connection.nc.has_jetstream:
+            # From now on. A server that loses JetStream later (a bad disk, a restart without -js) has a fault.
+            self._delivery = "jetstream"
+        if self._delivery == "jetstream":
             await connection.prepare(self._settings.stream_replicas)
-            self._jetstream_seen = True
-        except JetStreamMissingError:
-            # A server that had JetStream and lost it (a full disk does that) is a fault, and no reason to step down.
-            if self._settings.delivery == "jetstream" or self._jetstream_seen:
-                raise
+        elif self._delivery == "auto":
             self._tell(
                 f"[NATS] {connection.url} has no JetStream: using core NATS, so an event sent while no API stub listens"
                 " is lost, and a second copy is not dropped by the server (start nats-server with -js; DELIVERY=core"
@@ -139,7 +134,7 @@ class Bus:
 
     def _tell(self, line: str) -> None:
         now = time.monotonic()
-        self._told = {told: at for told, at in self._told.items() if now - at < TELL_AGAIN}
+        self._told = {told: at for told, at in self._told.items() if now - at < TELL_AGAIN_SECONDS}
         if line not in self._told:
             log.warning("%s", line)
             self._told[line] = now

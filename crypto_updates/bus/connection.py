@@ -20,7 +20,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import ServiceUnavailableError
 
 from crypto_updates.bus.config import BusSettings
-from crypto_updates.bus.errors import JetStreamMissingError
+from crypto_updates.bus.errors import BusError, JetStreamMissingError, JetStreamUnavailableError
 from crypto_updates.bus.event import SUBJECT
 from crypto_updates.bus.stream import STREAM, ensure_stream, stream_config
 from crypto_updates.service import errors
@@ -30,23 +30,27 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT = 5.0
-PUBLISH_TIMEOUT = 5.0
-PROBE_EVERY = 2.0
-PROBE_TIMEOUT = 5.0
+CONNECT_SECONDS = 5.0
+REPLY_SECONDS = 5.0
+PROBE_EVERY_SECONDS = 2.0
+CLOSE_SECONDS = 1.0
 
-LOGIN = "verify NATS_USER and NATS_PASSWORD, NATS_TOKEN or NATS_CREDS"
+# "JetStream not enabled" and "JetStream not enabled for account" (nats-server/server/errors.json).
+NOT_ENABLED, NOT_ENABLED_FOR_ACCOUNT = 10076, 10039
 
-# What an operation on a connection may raise when the link or the server is the reason. ValueError: somebody else
-# answered a publish, and what they said is not a PubAck.
+# What an operation may raise because of the link or the server. ValueError: another subscriber replied to a publish
+# with something that is not a PubAck.
 LINK_ERRORS = (nats.errors.Error, OSError, TimeoutError, ValueError)
 
 
 class _Client(Client):
-    """A client that was asked for TLS sends nothing, its password least of all, to a server that does without it."""
+    @property
+    def has_jetstream(self) -> bool:
+        """What the server says of itself in its INFO."""
+        return bool(self._server_info.get("jetstream"))
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:  # noqa: FBT001, FBT002
-        # nats-py goes by what the server's INFO says, which whoever sits in between can change.
+        # nats-py believes an INFO that offers no TLS, and anybody in between can send one. Then send no password.
         asked = self.options.get("tls") or (self._current_server and self._current_server.uri.scheme == "tls")
         if initial_connection and asked and not info.get("tls_required"):
             raise nats.errors.SecureConnRequiredError
@@ -54,11 +58,11 @@ class _Client(Client):
 
 
 class Connection:
-    """`js` is None where events go over core NATS."""
+    """`js` is None while events go over core NATS."""
 
     def __init__(self, url: str) -> None:
         self.url = redacted(url)
-        self.nc: Client = _Client()
+        self.nc = _Client()
         self.js: JetStreamContext | None = None
         self.lost = asyncio.Event()
         self._url = url
@@ -70,7 +74,7 @@ class Connection:
     async def open(self, settings: BusSettings, name: str) -> None:
         """Raises one of LINK_ERRORS."""
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
+            async with asyncio.timeout(CONNECT_SECONDS):
                 await self._connect(settings, name)
         except nats.errors.NoServersError as error:
             raise self._error or error from error
@@ -81,13 +85,13 @@ class Connection:
             servers=[self._url],
             name=name,
             inbox_prefix=settings.nats_inbox_prefix,
-            # They are the project's own, the settings', which are checked, and the replies that the server has made.
+            # All subjects are ours, from checked settings, or made by the server.
             skip_subject_validation=True,
             allow_reconnect=False,
-            # nats-py tries twice before it says NoServersError, and would wait between.
+            # Otherwise nats-py tries twice, with a pause, before it raises NoServersError.
             max_reconnect_attempts=1,
             reconnect_time_wait=0,
-            connect_timeout=int(CONNECT_TIMEOUT),
+            connect_timeout=int(CONNECT_SECONDS),
             error_cb=self._on_error,
             closed_cb=self._on_closed,
             user=settings.nats_user,
@@ -97,68 +101,87 @@ class Connection:
             tls=ssl.create_default_context(cafile=settings.nats_ca) if settings.nats_ca else None,
         )
 
-    def jetstream(self, timeout: float = PUBLISH_TIMEOUT) -> JetStreamContext:
-        """JetStream as this user reaches it. `timeout`: seconds for an answer."""
+    def jetstream(self, timeout: float = REPLY_SECONDS) -> JetStreamContext:
+        """JetStream under NATS_API_PREFIX. `timeout`: seconds for a reply."""
         return self.nc.jetstream(prefix=self._api_prefix, timeout=timeout)
 
     def api(self, request: str) -> str:
-        """The subject of a request to JetStream's API, `CONSUMER.MSG.NEXT.<stream>.<consumer>` for one."""
+        """The subject of a request to JetStream's API, for example `STREAM.INFO.<stream>`."""
         return f"{self._api_prefix}.{request}"
 
     async def prepare(self, replicas: int) -> None:
-        """Use JetStream, and make the stream where it is missing.
+        """Use JetStream, and make the stream if it is missing.
 
-        Raises JetStreamMissingError where the server, or this account on it, has no JetStream.
+        Raises JetStreamMissingError, JetStreamUnavailableError, or one of LINK_ERRORS.
         """
         js = self.jetstream()
         try:
-            if await ensure_stream(js, stream_config(replicas)):
+            if await self.unless_lost(ensure_stream(js, stream_config(replicas))):
                 log.info("[NATS] Stream %s created", STREAM)
         except ServiceUnavailableError as error:
-            raise JetStreamMissingError from error
-        except nats.errors.TimeoutError:
-            # A user without the right to ask gets no answer; then the stream is the provisioner's affair.
-            log.debug("[NATS] stream info of %s: no answer", STREAM)
+            raise self.explain(error) from error
+        except nats.errors.TimeoutError as error:
+            if not any(self.is_refused(self.api(f"STREAM.{verb}.{STREAM}")) for verb in ("INFO", "CREATE")):
+                raise JetStreamUnavailableError(
+                    f"no reply within {REPLY_SECONDS:.0f} s: verify that a majority of the cluster's servers runs, and"
+                    " NATS_INBOX_PREFIX"
+                ) from error
+            log.debug("[NATS] This user may not manage stream %s; the provisioner does", STREAM)
         self.js = js
 
+    def explain(self, error: ServiceUnavailableError) -> BusError:
+        """Why JetStream gave no answer, and what to do."""
+        if error.err_code == NOT_ENABLED_FOR_ACCOUNT:
+            return JetStreamMissingError(
+                "the NATS account has no JetStream: enable it for the account, verify NATS_USER and NATS_API_PREFIX,"
+                " or set DELIVERY=core"
+            )
+        if error.err_code == NOT_ENABLED or not self.nc.has_jetstream:
+            return JetStreamMissingError()
+        if error.err_code is None:  # the server has no responder on the subject
+            return JetStreamUnavailableError(
+                f"nobody answers at {self._api_prefix}: verify NATS_API_PREFIX and the rights of the account"
+            )
+        return JetStreamUnavailableError(f"{error.description}: verify the cluster's servers and their log")
+
     async def publish(self, body: bytes, headers: dict[str, str]) -> tuple[int | None, bool]:
-        """The event's sequence in the stream (None with core NATS), and True if the stream had it already."""
+        """Return the event's sequence in the stream (None with core NATS), and True if the stream already had it."""
         if self.js is None:
-            await self.unless_lost(self._sent(body, headers))
+            await self.unless_lost(self._send(body, headers))
             return None, False
         ack = await self.unless_lost(
-            self.js.publish(SUBJECT, body, timeout=PUBLISH_TIMEOUT, stream=STREAM, headers=dict(headers))
+            self.js.publish(SUBJECT, body, timeout=REPLY_SECONDS, stream=STREAM, headers=dict(headers))
         )
         return ack.seq, bool(ack.duplicate)
 
-    async def _sent(self, body: bytes, headers: dict[str, str]) -> None:
-        """Over core NATS, and read by the server: it answers a PING that it has read behind it."""
+    async def _send(self, body: bytes, headers: dict[str, str]) -> None:
+        """Publish over core NATS. A PONG to the PING behind the event proves that the server has read the event."""
         await self.nc.publish(SUBJECT, body, headers=headers)
-        # nats-py sends the first PING at once, ahead of what is to be published.
+        # nats-py sends the first PING ahead of the event, and the second one behind it.
         for _ in range(2):
-            await self.nc.flush(int(PUBLISH_TIMEOUT))
+            await self.nc.flush(int(REPLY_SECONDS))
 
     async def watch(self) -> str:
-        """Return, with the reason, when the connection is of no more use, found by round trips."""
+        """Make round trips until one fails or the connection is lost, and return why."""
         while True:
             try:
-                await asyncio.wait_for(self.lost.wait(), PROBE_EVERY)
+                await asyncio.wait_for(self.lost.wait(), PROBE_EVERY_SECONDS)
             except TimeoutError:
                 try:
-                    await self.unless_lost(self.nc.flush(int(PROBE_TIMEOUT)))
+                    await self.unless_lost(self.nc.flush(int(REPLY_SECONDS)))
                 except LINK_ERRORS as error:
                     if self.lost.is_set():
                         continue
-                    return f"no answer to a ping ({type(error).__name__})"
+                    return f"no answer to a ping ({errors.text(error)})"
             else:
                 return self._reason or f"connection closed ({self.nc.last_error or 'by the server'})"
 
     async def unless_lost(self, work: Coroutine[Any, Any, T]) -> T:
-        """What the work returns. Raises ConnectionClosedError as soon as the connection is lost: nats-py would wait on
-        for an answer that cannot come any more.
+        """Return what the work returns. Raises ConnectionClosedError at once when the connection is lost, because
+        nats-py would go on waiting for the reply.
 
-        A cancellation gets through, too. Python 3.11's `asyncio.wait_for`, on which nats-py's requests rest, forgets
-        one that comes in the same instant as the answer (https://github.com/python/cpython/issues/86296).
+        A cancellation ends the work as well. nats-py's requests use `asyncio.wait_for`, which in Python 3.11 forgets a
+        cancellation that comes together with the reply (https://github.com/python/cpython/issues/86296).
         """
         task, lost = asyncio.ensure_future(work), asyncio.ensure_future(self.lost.wait())
         try:
@@ -190,21 +213,21 @@ class Connection:
         transport._io_writer.transport.abort()  # noqa: SLF001 - the same
 
     def abandon(self, reason: str) -> None:
-        """Have the connection replaced: `watch` returns with this reason."""
+        """Have the connection replaced: `watch` returns this reason."""
         self._reason = reason
         self.lost.set()
 
     async def close(self) -> None:
-        """Flush what was sent, then close, within a second: a frozen server must not hold the service back."""
+        """Flush and close, with a deadline, because a frozen server must not hold the service back."""
         self.lost.set()
-        # nats-py asserts that a client which is closed has once tried to connect.
+        # nats-py raises AssertionError if the client never tried to connect.
         with contextlib.suppress(*LINK_ERRORS, AssertionError):
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(CLOSE_SECONDS):
                 await self.nc.close()
 
     def is_refused(self, subject: str) -> bool:
-        """True if the server has said that this user may not publish there, to which a request gets no answer."""
-        return subject.lower() in self._refused
+        """True if the server has said that this user may not publish there. Such a request gets no reply."""
+        return f'"{subject.lower()}"' in self._refused
 
     async def _on_error(self, error: Exception) -> None:
         dropping = isinstance(error, nats.errors.SlowConsumerError) and not isinstance(self._error, type(error))
@@ -212,29 +235,34 @@ class Connection:
         refused = "permissions violation" in str(error)
         self._refused += str(error).lower() if refused and str(error).lower() not in self._refused else ""
         level = logging.WARNING if dropping or refused else logging.DEBUG
-        log.log(level, "[NATS] %s: %s", self.url, error)
+        log.log(level, "[NATS] %s: %s", self.url, errors.text(error))
 
     async def _on_closed(self) -> None:
         self.lost.set()
 
 
-# The first that fits says what failed and what to verify.
-REASONS: tuple[tuple[type[Exception], str, str], ...] = (
-    (JetStreamMissingError, "JETSTREAM_MISSING", "start nats-server with -js, or set DELIVERY=core"),
+# The first kind that fits gives the code and what to verify. None: the error's own text says it.
+REASONS: tuple[tuple[type[Exception], str, str | None], ...] = (
+    (JetStreamMissingError, "JETSTREAM_MISSING", None),
+    (JetStreamUnavailableError, "JETSTREAM_UNAVAILABLE", None),
     (nats.errors.SecureConnRequiredError, "TLS_MISSING", "the server has no TLS, which tls:// or NATS_CA asks for"),
     (ssl.SSLError, "TLS_FAILED", "verify NATS_CA and the server's certificate"),
     (TimeoutError, "TIMEOUT", "verify that it is a NATS server that listens there"),
-    (nats.errors.AuthorizationError, "AUTHORIZATION_VIOLATION", LOGIN),
+    (
+        nats.errors.AuthorizationError,
+        "AUTHORIZATION_VIOLATION",
+        "verify NATS_USER and NATS_PASSWORD, NATS_TOKEN or NATS_CREDS",
+    ),
     (OSError, "CONNECTION_REFUSED", "verify that the NATS server is running (docker ps)"),
 )
 
 
 def reason(error: Exception, url: str) -> str:
-    """A code, the URL, and what to verify, for the line that tells of a failed connection."""
+    """A code, the URL, and what to verify, for the log line of a failed connection."""
     log.debug("[NATS] %s: %r", url, error)
     if "authorization" in str(error).lower():
         error = nats.errors.AuthorizationError()
     for kind, code, advice in REASONS:
         if isinstance(error, kind):
-            return f"{code} {url}: {advice}"
+            return f"{code} {url}: {advice or errors.text(error).rstrip('.')}"
     return f"CONNECTION_FAILED {url}: {errors.text(error)}"

@@ -1,5 +1,3 @@
-"""The errors of the bus."""
-
 from crypto_updates.service.errors import CryptoUpdatesError
 
 
@@ -16,4 +14,8 @@ class UnreachableError(BusError):
 
 
 class JetStreamMissingError(BusError):
-    """The NATS server has no JetStream: start it with `-js`, or set DELIVERY=core."""
+    """The NATS server has no JetStream: start nats-server with -js, or set DELIVERY=core."""
+
+
+class JetStreamUnavailableError(BusError):
+    """The NATS server has JetStream, but it does not answer."""

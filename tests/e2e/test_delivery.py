@@ -1,10 +1,9 @@
-"""What a subscriber on crypto.updates sees of the worker, with JetStream and without."""
+"""What a subscriber on crypto.updates sees of the worker, and how a service bears servers that fail."""
 
 import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import nats
@@ -23,13 +22,6 @@ SLOT = "2023-11-21T14:30:00Z"
 BARE = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}'
 
 
-@pytest.fixture
-def plain_server() -> Iterator[NatsServer]:
-    """As `docker run -p 4222:4222 nats:latest` starts it: without JetStream."""
-    with NatsServer(jetstream=False) as server:
-        yield server
-
-
 async def test_a_core_subscriber_sees_the_exact_bytes_and_the_stream_keeps_one(stack: Stack, publisher: Client) -> None:
     subscription = await publisher.subscribe("crypto.updates")
     await publisher.flush()
@@ -43,25 +35,6 @@ async def test_a_core_subscriber_sees_the_exact_bytes_and_the_stream_keeps_one(s
     assert message.headers["Nats-Msg-Id"] == message.headers["ce-id"] == f"crypto@{SLOT}"
     assert message.headers["ce-type"] == "CRYPTO_UPDATE"
     assert (await publisher.jetstream().stream_info("CRYPTO")).state.messages == 1
-
-
-async def test_a_server_without_jetstream_gets_the_event_with_a_warning(
-    plain_server: NatsServer, service: Service
-) -> None:
-    client = await nats.connect(plain_server.url)
-    subscription = await client.subscribe("crypto.updates")
-    await client.flush()
-    worker = service("worker", "--once", "--slot", SLOT, NATS_URL=plain_server.url, MARKET_SOURCE="none")
-    assert worker.wait(20) == 0
-    assert "is lost" in worker.wait_for_line("has no JetStream: using core NATS")
-    assert (await subscription.next_msg(5)).data == BARE
-    await client.close()
-
-
-def test_delivery_jetstream_does_not_step_down(plain_server: NatsServer, service: Service) -> None:
-    worker = service("worker", NATS_URL=plain_server.url, DELIVERY="jetstream", MARKET_SOURCE="none")
-    line = worker.wait_for_line("[NATS] JETSTREAM_MISSING")
-    assert "start nats-server with -js" in line
 
 
 def test_once_gives_up_when_no_server_answers(service: Service) -> None:
