@@ -37,7 +37,7 @@ async def serve_and_store(settings: ApiSettings) -> None:
         Store(settings.mongo_url, settings.mongo_db) as store,
         Reader(settings.mongo_reader_url or settings.mongo_url, settings.mongo_db) as reader,
         Bus(settings, "api_stub") as bus,
-        Consumer(bus, settings.batch) as consumer,
+        Consumer(bus, settings.batch, metrics.dropped.inc) as consumer,
     ):
         state = State(settings, bus, reader, metrics)
         live = Live(reader.events, state.json)

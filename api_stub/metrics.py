@@ -21,7 +21,7 @@ from api_stub.reader import Reader
 from api_stub.store import Document, Written
 from crypto_updates.bus import figures
 from crypto_updates.bus.client import Bus
-from crypto_updates.bus.consumer import Delivery
+from crypto_updates.bus.delivery import Delivery
 from crypto_updates.bus.errors import BusError
 
 # A scrape leaves out what MongoDB does not tell in this time.
@@ -70,6 +70,7 @@ class Metrics:
         self._stored = self._counter("crypto_events_stored", "Events stored in MongoDB")
         self._duplicate = self._counter("crypto_events_duplicate", "Events that were stored already")
         self._dead = self._counter("crypto_dead_letters", "Messages that were moved to dead_letters")
+        self.dropped = self._counter("crypto_core_dropped", "Events of core NATS that were dropped: no room")
         self._redeliveries = self._counter("crypto_redeliveries", "Deliveries of a message after its first")
         self._lag = Lag()
         self._registry.register(self._lag)

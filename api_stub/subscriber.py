@@ -14,7 +14,8 @@ from api_stub.errors import StoreUnavailableError
 from api_stub.metrics import Metrics
 from api_stub.store import Document, Store, Written
 from crypto_updates.bus import event
-from crypto_updates.bus.consumer import Consumer, Delivery
+from crypto_updates.bus.consumer import Consumer
+from crypto_updates.bus.delivery import Delivery
 from crypto_updates.bus.errors import InvalidEventError
 from crypto_updates.service import lifecycle
 

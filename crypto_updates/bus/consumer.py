@@ -1,8 +1,3 @@
-"""Batches of events: from the stream's durable consumer, or from a core NATS queue group.
-
-A standing pull request with a subscription callback takes about a third of the time of nats-py's `fetch()`.
-"""
-
 from __future__ import annotations
 
 import asyncio
@@ -10,101 +5,57 @@ import contextlib
 import json
 import logging
 import time
-import uuid
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from nats.errors import NotJSMessageError
 from nats.js.errors import NotFoundError
 
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.connection import LINK_ERRORS, Connection
-from crypto_updates.bus.event import MSG_ID, SUBJECT
+from crypto_updates.bus.delivery import Delivery
+from crypto_updates.bus.event import SUBJECT
 from crypto_updates.bus.stream import DURABLE, STREAM, ensure_consumer
 from crypto_updates.service import errors, lifecycle
 
 log = logging.getLogger(__name__)
 
 NANOSECONDS = 1_000_000_000
-PULL_EXPIRES = 30
-# Bounds the memory, and what MongoDB has to take within its deadline, however large the events are.
-PULL_BYTES = 16 * 1024 * 1024
-HEARTBEAT = 2
-# The server sends a heartbeat in silence; after this many seconds without one, the pull request is taken for lost.
-SILENCE = 5.0
-# What the server says of a pull request: it stands and nothing is new; or it ended, with so many not delivered.
+PULL_EXPIRES_SECONDS = 30
+# Bounds the memory, and what MongoDB has to write before its deadline, even if the events are large.
+PULL_BYTES = 16 * 1024**2
+HEARTBEAT_SECONDS = 2
+# Without an event or a heartbeat for so long, the pull requests are lost.
+SILENCE_SECONDS = 5.0
+# Core NATS sends whatever is published, also while MongoDB is down. What does not fit is dropped.
+CORE_EVENTS, CORE_BYTES = 20_000, 2 * PULL_BYTES
+AGAIN_SECONDS = 1.0
+LOOK_SECONDS = 1.0
+DRAIN_SECONDS = 1.0
+# A status message about a pull request: it stands and there is nothing new; or it ended, and how many did not come.
 IDLE, UNDELIVERED = "100", "Nats-Pending-Messages"
-# How the reply of a delivery begins, and how many tokens its two forms have.
-ACK, SHORT, LONG = "$JS.ACK.", 9, 11
 NEXT = f"CONSUMER.MSG.NEXT.{STREAM}.{DURABLE}"
 
 
-@dataclass(slots=True, eq=False)
-class Delivery:
-    """A message as it came. `seq` is its stream sequence, None with core NATS; `times` it was delivered until now.
+class Consumer:
+    """Batches of events, from the stream's durable consumer or from a core NATS queue group.
 
-    A drain makes one for each event, so that it reads of the reply only what every event needs: all of nats-py's
-    `metadata`, for each, was a ninth of the API stub's time.
+    It asks JetStream for two batches: one to be taken next, one on its way. A standing pull request with a callback
+    takes about a third of the time of nats-py's `fetch()`.
     """
 
-    message: Msg = field(repr=False)
-    seq: int | None
-    times: int
-
-    @classmethod
-    def of(cls, message: Msg) -> Self:
-        tokens = message.reply.split(".")
-        # $JS.ACK, in the longer form domain and account, then stream, consumer, times, seq and more (NATS ADR-15).
-        at = 4 if len(tokens) == SHORT else 6 if len(tokens) >= LONG else None
-        if at and message.reply.startswith(ACK) and tokens[at].isdecimal() and tokens[at + 1].isdecimal():
-            return cls(message, int(tokens[at + 1]), int(tokens[at]))
-        return cls(message, None, 1)
-
-    @property
-    def body(self) -> bytes:
-        return self.message.data
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        return self.message.headers or {}
-
-    @property
-    def identity(self) -> str:
-        """The publisher's id, or the one that the message's place in the stream gives it."""
-        return self.headers.get(MSG_ID) or self.place
-
-    @property
-    def place(self) -> str:
-        """Names this very message: a stream that was made anew counts from 1 again, but not at the same time."""
-        try:
-            return f"{STREAM}#{self.seq}@{self.message.metadata.timestamp.isoformat()}"
-        except (NotJSMessageError, ValueError, OverflowError):
-            return f"core@{datetime.now(UTC).isoformat()}#{uuid.uuid4().hex}"
-
-    async def ack(self) -> None:
-        """Not confirmed: an acknowledgement that gets lost means one more delivery, and a duplicate key in MongoDB."""
-        if self.seq is None:
-            return
-        try:
-            await self.message.ack()
-        except LINK_ERRORS as error:
-            log.debug("[NATS] Not acknowledged: %s", error)
-
-
-class Consumer:
-    """Asks the server for as much as there is room for: `batch` to be taken next and `batch` on its way."""
-
-    def __init__(self, bus: Bus, batch: int) -> None:
+    def __init__(self, bus: Bus, batch: int, count_dropped: Callable[[], None] = lambda: None) -> None:
+        """`count_dropped` is called for each event of core NATS for which there is no room."""
         self._bus = bus
         self._batch = batch
+        self._count_dropped = count_dropped
         self._buffer: deque[Delivery] = deque()
+        self._core_bytes = 0
+        self._dropped = 0
         self._arrived = asyncio.Event()
         self._subscription: Subscription | None = None
         self._asked = 0
@@ -121,24 +72,28 @@ class Consumer:
         await lifecycle.end(self._task)
 
     async def stop(self) -> None:
-        """Take no more from the server; what it has sent until now can still be taken."""
+        """Receive no more. What the server has sent until now can still be taken."""
         with contextlib.suppress(*LINK_ERRORS):
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(DRAIN_SECONDS):
                 if self._subscription:
                     await self._subscription.drain()  # type: ignore[no-untyped-call]
         await lifecycle.end(self._task)
+        self._tell_dropped()
 
     async def take(self) -> list[Delivery]:
-        """At least one delivery, waited for, and at most `batch`."""
+        """Wait for at least one delivery; return at most `batch`."""
         while not self._buffer:
             self._arrived.clear()
             await self._arrived.wait()
         return self.rest(self._batch)
 
     def rest(self, most: int) -> list[Delivery]:
-        """What is there already, at most so many."""
+        """Return what is there already, at most so many."""
         self._changed.set()
-        return [self._buffer.popleft() for _ in range(min(most, len(self._buffer)))]
+        taken = [self._buffer.popleft() for _ in range(min(most, len(self._buffer)))]
+        if self._core_bytes:
+            self._core_bytes -= sum(delivery.size for delivery in taken if delivery.seq is None)
+        return taken
 
     async def _feed(self) -> None:
         while True:
@@ -147,14 +102,44 @@ class Consumer:
                 await (self._pull(connection) if connection.js else self._listen(connection))
             except LINK_ERRORS as error:
                 log.warning("[NATS] Consumer interrupted: %s", errors.text(error))
-                await asyncio.sleep(1)
+                await asyncio.sleep(AGAIN_SECONDS)
             except Exception:
                 log.exception("[NATS] Consumer interrupted")
-                await asyncio.sleep(1)
+                await asyncio.sleep(AGAIN_SECONDS)
 
     async def _listen(self, connection: Connection) -> None:
-        self._subscription = await connection.nc.subscribe(SUBJECT, queue=DURABLE, cb=self._receive)
+        self._subscription = await connection.nc.subscribe(SUBJECT, queue=DURABLE, cb=self._receive_core)
         await connection.lost.wait()
+
+    async def _receive_core(self, message: Msg) -> None:
+        delivery = Delivery(message, None, 1)
+        if self._buffer and not self._has_room(delivery.size):
+            self._drop()
+            return
+        self._tell_dropped()
+        self._buffer.append(delivery)
+        self._core_bytes += delivery.size
+        self._arrived.set()
+
+    def _has_room(self, size: int) -> bool:
+        # Once full, the buffer has room when half of it is free. So an outage is told once.
+        share = 2 if self._dropped else 1
+        return len(self._buffer) < CORE_EVENTS // share and self._core_bytes + size <= CORE_BYTES // share
+
+    def _drop(self) -> None:
+        if not self._dropped:
+            log.warning(
+                "[NATS] %d events wait to be stored and there is no room for more: dropping what core NATS delivers"
+                " (verify that MongoDB is running; JetStream would keep the events)",
+                len(self._buffer),
+            )
+        self._dropped += 1
+        self._count_dropped()
+
+    def _tell_dropped(self) -> None:
+        if self._dropped:
+            log.warning("[NATS] %d events of core NATS were dropped while there was no room", self._dropped)
+            self._dropped = 0
 
     async def _pull(self, connection: Connection) -> None:
         """Keep pull requests standing until the connection is lost."""
@@ -162,29 +147,29 @@ class Consumer:
         self._subscription = await connection.nc.subscribe(inbox, cb=self._receive)
         try:
             while not connection.lost.is_set():
-                if time.monotonic() - self._heard > SILENCE:
+                if time.monotonic() - self._heard > SILENCE_SECONDS:
                     await self._restart(connection)
                 while 2 * self._batch - len(self._buffer) - self._asked >= self._batch:
                     await self._ask(connection, inbox)
                 self._changed.clear()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), 1)
+                    await asyncio.wait_for(self._changed.wait(), LOOK_SECONDS)
         finally:
             self._heard = 0.0
             with contextlib.suppress(*LINK_ERRORS):
                 await self._subscription.unsubscribe()
 
     async def _restart(self, connection: Connection) -> None:
-        """No pull request stands any more: see that there is a consumer, so that the next ones reach it."""
+        """Forget the lost pull requests, and make the consumer if it is missing."""
         try:
             created = await connection.unless_lost(ensure_consumer(connection.js)) if connection.js else False
             if created:
                 log.info("[NATS] Consumer %s created on stream %s", DURABLE, STREAM)
         except NotFoundError:
-            connection.abandon("the stream is gone")  # the next one sees to it that there is one
+            connection.abandon("the stream is gone")  # the next connection makes it
         except nats.errors.TimeoutError:
-            # A user without the right to ask gets no answer; then the consumer is the provisioner's affair.
-            log.debug("[NATS] consumer info of %s: no answer", DURABLE)
+            # A user without the right to ask gets no reply. Then the provisioner makes the consumer.
+            log.debug("[NATS] consumer info of %s: no reply", DURABLE)
         self._asked = 0
         self._heard = time.monotonic()
 
@@ -192,8 +177,8 @@ class Consumer:
         request = {
             "batch": self._batch,
             "max_bytes": PULL_BYTES,
-            "expires": PULL_EXPIRES * NANOSECONDS,
-            "idle_heartbeat": HEARTBEAT * NANOSECONDS,
+            "expires": PULL_EXPIRES_SECONDS * NANOSECONDS,
+            "idle_heartbeat": HEARTBEAT_SECONDS * NANOSECONDS,
         }
         await connection.nc.publish(connection.api(NEXT), json.dumps(request).encode(), reply=inbox)
         self._asked += self._batch
@@ -211,5 +196,5 @@ class Consumer:
             self._heard = time.monotonic()
             self._changed.set()
         else:
-            # Refused: no such consumer, no such stream, too many waiting. The silence that follows leads to a restart.
+            # Refused: no such consumer, no such stream, or too many waiting. Silence follows, and then a restart.
             log.debug("[NATS] Pull request ended: %s", headers)

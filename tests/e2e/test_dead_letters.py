@@ -17,7 +17,7 @@ from nats.aio.msg import Msg
 from api_stub.errors import BadDocumentError, TakenError
 from api_stub.store import Store
 from api_stub.subscriber import dead_letter, document
-from crypto_updates.bus.consumer import Delivery
+from crypto_updates.bus.delivery import Delivery
 from crypto_updates.bus.errors import InvalidEventError
 from crypto_updates.local import ports
 from stack.letters.replay import replay

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api_stub.metrics import Metrics
 from api_stub.store import Written
-from crypto_updates.bus.consumer import Delivery
+from crypto_updates.bus.delivery import Delivery
 
 
 def event(seconds: float) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from nats.aio.msg import Msg
 
 from api_stub import store, subscriber
 from api_stub.subscriber import MAX_RAW, dead_letter, document
-from crypto_updates.bus.consumer import Delivery
+from crypto_updates.bus.delivery import Delivery
 from crypto_updates.bus.errors import InvalidEventError
 
 SLOT = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)

@@ -4,7 +4,7 @@ import runpy
 from collections.abc import Sequence
 
 from api_stub.subscriber import Subscriber
-from crypto_updates.bus.consumer import Delivery
+from crypto_updates.bus.delivery import Delivery
 
 sound = Subscriber.handle
 

@@ -9,7 +9,7 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from crypto_updates.bus.consumer import Delivery
+from crypto_updates.bus.delivery import Delivery
 
 # 2023-11-21T14:30:00Z in the nanoseconds of JetStream.
 STORED = 1_700_577_000_000_000_000
