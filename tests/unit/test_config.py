@@ -96,7 +96,7 @@ def test_a_bad_value_is_told_with_its_variable_and_what_is_accepted(variable: st
 def test_all_bad_values_are_told_together(tmp_path: Path) -> None:
     missing = str(tmp_path / "missing")
     lines = problems(LOG_LEVEL="loud", NATS_TOKEN_FILE=missing, DELIVERY="post", NATS_URL="one", NATS_USER="fine")
-    assert [line.partition("=")[0] for line in lines] == ["NATS_TOKEN_FILE", "NATS_URL", "LOG_LEVEL", "DELIVERY"]
+    assert [line.partition("=")[0] for line in lines] == ["NATS_TOKEN_FILE", "LOG_LEVEL", "NATS_URL", "DELIVERY"]
 
 
 @pytest.mark.parametrize(
