@@ -1,4 +1,4 @@
-"""From the bus to the store: check each event, write the batch, and acknowledge only what MongoDB has confirmed."""
+"""From the bus to the store: check each event, write the batch, and acknowledge what MongoDB has confirmed."""
 
 from __future__ import annotations
 
@@ -21,20 +21,19 @@ from crypto_updates.service import lifecycle
 
 log = logging.getLogger(__name__)
 
-FIRST_WAIT, LONGEST_WAIT = 1.0, 5.0
-# Batches at once: one is prepared while MongoDB writes the other.
-AT_ONCE = 2
-# Up to this many events of a batch have a log line each.
-LINES = 20
-# What is left in hand at the end is stored so many at a time.
-LAST_BATCH = 500
-# The largest body that fits a MongoDB document beside its headers.
-MAX_RAW = 15 * 1024 * 1024
+FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 5.0
+# One is prepared while MongoDB writes the other.
+BATCHES_AT_ONCE = 2
+# A larger batch gets one log line for all of its events.
+LINES_PER_BATCH = 20
+LAST_BATCH_EVENTS = 500
+# The largest body that fits into a MongoDB document together with its headers.
+MAX_RAW_BYTES = 15 * 1024**2
 
 
 class Subscriber:
     def __init__(self, consumer: Consumer, store: Store, metrics: Metrics, rate: float | None = None) -> None:
-        """`rate`: events a second at most, None for no limit."""
+        """`rate`: the most events a second; None for no limit."""
         self._consumer = consumer
         self._store = store
         self._metrics = metrics
@@ -42,10 +41,10 @@ class Subscriber:
         self._down_since: float | None = None
 
     async def run(self) -> None:
-        """Until cancelled; then what is in hand is still stored, if that takes no longer than the grace."""
+        """Store until cancelled; then spend up to GRACE_SECONDS on what has been received."""
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(1 if self._rate else AT_ONCE):
+                for _ in range(1 if self._rate else BATCHES_AT_ONCE):
                     group.create_task(self._store_on())
         finally:
             with contextlib.suppress(TimeoutError):
@@ -63,11 +62,11 @@ class Subscriber:
 
     async def _finish(self) -> None:
         await self._consumer.stop()
-        while batch := self._consumer.rest(LAST_BATCH):
+        while batch := self._consumer.rest(LAST_BATCH_EVENTS):
             await self.handle(batch)
 
     async def handle(self, batch: Sequence[Delivery]) -> None:
-        """Each delivery ends in `events` or in `dead_letters`, and then is acknowledged."""
+        """Store each delivery in `events` or in `dead_letters`, then acknowledge it."""
         received = datetime.now(UTC)
         good: list[tuple[Delivery, Document]] = []
         bad: list[tuple[Delivery, str]] = []
@@ -77,7 +76,7 @@ class Subscriber:
             except InvalidEventError as error:
                 bad.append((delivery, str(error)))
             except Exception as error:
-                # Else the message would come back for ever, and end the service each time.
+                # Otherwise the message would come back for ever, and end the service each time.
                 log.exception("[EVENT] Not understood (%s)", _where(delivery))
                 bad.append((delivery, f"body: {type(error).__name__}"))
         events = [doc for _, doc in good]
@@ -97,19 +96,19 @@ class Subscriber:
     async def _retried(
         self, write: Callable[[Sequence[Document]], Awaitable[Written]], documents: Sequence[Document]
     ) -> Written:
-        """Write until it succeeds: an outage of MongoDB holds the pipeline, and loses nothing. It is told once."""
+        """Write until it succeeds. An outage of MongoDB is logged once; meanwhile the events wait."""
         if not documents:
             return Written(set(), {})
-        wait = FIRST_WAIT
+        wait = FIRST_RETRY_SECONDS
         while True:
             try:
                 written = await write(documents)
             except StoreUnavailableError as error:
                 if not self._down_since:
                     self._down_since = time.monotonic()
-                    log.error("[MONGO] Not stored, nothing acknowledged; trying again until it is: %s", error)
+                    log.error("[MONGO] MongoDB is unavailable; events wait, retrying: %s", error)
                 await asyncio.sleep(wait)
-                wait = min(2 * wait, LONGEST_WAIT)
+                wait = min(2 * wait, LONGEST_RETRY_SECONDS)
             else:
                 if self._down_since:
                     log.warning("[MONGO] Storing again after %.0f s", time.monotonic() - self._down_since)
@@ -118,20 +117,20 @@ class Subscriber:
 
 
 def document(delivery: Delivery, received: datetime) -> dict[str, Any]:
-    """The event as `events` keeps it. Raises InvalidEventError."""
+    """Return the event as `events` keeps it. Raises InvalidEventError."""
     return stored(delivery.identity, delivery.body, delivery.seq, received)
 
 
 def stored(identity: str, body: bytes, seq: int | None, received: datetime) -> dict[str, Any]:
-    """The event as `events` keeps it, made of its parts. Raises InvalidEventError."""
+    """Return the event as `events` keeps it, from its parts. Raises InvalidEventError."""
     return {"_id": identity, **event.parse(body), "received_at": received, "stream_seq": seq}
 
 
 def dead_letter(delivery: Delivery, reason: str) -> dict[str, Any]:
-    """The message as `dead_letters` keeps it."""
+    """Return the message as `dead_letters` keeps it."""
     return {
         "_id": delivery.place,
-        "raw": delivery.body[:MAX_RAW],
+        "raw": delivery.body[:MAX_RAW_BYTES],
         "headers": {name.replace("\0", "\ufffd"): value for name, value in delivery.headers.items()},
         "reason": reason,
         "stream_seq": delivery.seq,
@@ -142,8 +141,8 @@ def dead_letter(delivery: Delivery, reason: str) -> dict[str, Any]:
 def _tell(good: Sequence[tuple[Delivery, Document]], written: Written, bad: Sequence[tuple[Delivery, str]]) -> None:
     for delivery, reason in bad:
         log.warning("[EVENT] Invalid event format: %s (%s): moved to dead_letters", reason, _where(delivery))
-    if (stored := len(good) - len(written.rejected)) > LINES:
-        log.info("[EVENT] Stored %d events, of which %d were there already", stored, len(written.duplicates))
+    if (stored := len(good) - len(written.rejected)) > LINES_PER_BATCH:
+        log.info("[EVENT] Stored %d events; %d of them were already stored", stored, len(written.duplicates))
         return
     for index, (delivery, doc) in enumerate(good):
         if index in written.duplicates:
@@ -153,7 +152,7 @@ def _tell(good: Sequence[tuple[Delivery, Document]], written: Written, bad: Sequ
 
 
 def printable(identity: str) -> str:
-    """A publisher's id, with nothing in it that a terminal would obey."""
+    """Return a publisher's id without characters that a terminal would obey."""
     return "".join(char if char.isprintable() else "\ufffd" for char in identity)
 
 

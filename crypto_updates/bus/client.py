@@ -83,7 +83,7 @@ class Bus:
             except MaxPayloadError:
                 raise
             except LINK_ERRORS as error:
-                self._tell(f"[PUBLISH] Not acknowledged ({errors.text(error)}); trying again")
+                self._tell(f"[PUBLISH] NATS did not acknowledge the event ({errors.text(error)}); retrying")
                 if isinstance(error, TimeoutError | NoStreamResponseError):
                     connection.abandon("a publish was not answered")  # the next connection makes the stream if needed
                 await asyncio.sleep(PUBLISH_AGAIN_SECONDS)

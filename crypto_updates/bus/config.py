@@ -1,5 +1,3 @@
-"""How a service reaches NATS."""
-
 from __future__ import annotations
 
 import re
@@ -22,7 +20,7 @@ def _nats_url(url: str) -> str:
     except ValueError:
         good = False
     if not good:
-        raise ValueError  # without the cause, which may show a piece of a password
+        raise ValueError  # without its cause, which may show a part of a password
     return part.geturl() if part.port else f"{part.geturl()}:4222"
 
 
@@ -46,12 +44,12 @@ class BusSettings(ServiceSettings):
     nats_token: SecretStr | None = None
     nats_creds: FilePath | None = Field(None, description="the path of a .creds file")
     nats_ca: FilePath | None = Field(None, description="the path of a PEM file")
-    nats_inbox_prefix: Subject = Field("_INBOX", description="a subject without wildcards, _INBOX_worker for one")
-    nats_api_prefix: Subject = Field("$JS.API", description="a subject without wildcards, STORE.API for one")
+    nats_inbox_prefix: Subject = Field("_INBOX", description="a subject without wildcards, for example _INBOX_worker")
+    nats_api_prefix: Subject = Field("$JS.API", description="a subject without wildcards, for example STORE.API")
     delivery: Literal["auto", "jetstream", "core"] = Field("auto", description="auto, jetstream or core")
     stream_replicas: int = Field(1, ge=1, le=5, description="a whole number from 1 to 5")
 
     @property
     def servers(self) -> str:
-        """NATS_URL, fit for a log."""
+        """NATS_URL without passwords, for a log."""
         return ", ".join(map(redacted, self.nats_url))

@@ -1,7 +1,7 @@
-"""One connection to a NATS server: made once, never repaired. Whoever loses it makes a new one.
+"""One connection to a NATS server. It is never repaired: the bus replaces a lost connection by a new one.
 
-nats-py's own reconnect is off. It keeps timed-out publishes and delivers them later, loses pull requests, and can end
-with a dead read loop behind `is_connected`; a fresh client has none of these states.
+nats-py's own reconnect is off. It keeps timed-out publishes and delivers them later, loses pull requests, and can leave
+a client whose read loop is dead and which still says `is_connected`. A new client has none of these states.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The JetStream stream and its durable consumer: their names, their settings, and making them exist."""
+"""The JetStream stream and its durable consumer: their names and settings, and how they are made."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ STREAM = "CRYPTO"
 DURABLE = "api_stub"
 
 DAY = 86_400.0
-# Seconds until an event that was not acknowledged is delivered again. MongoDB's deadline stays below it, and it is what
-# the events in hand of an API stub that was killed wait for.
-ACK_WAIT = 10.0
+# When an API stub is killed, its unacknowledged events are delivered again after this time. Longer than MongoDB's
+# deadline.
+ACK_WAIT_SECONDS = 10.0
 
 
 def stream_config(replicas: int) -> StreamConfig:
-    """Limits retention and discard new: neither may drop an event that nobody has stored yet.
+    """With limits retention and discard new, the stream drops no event that is not stored in MongoDB yet.
 
-    The deduplication ids are rebuilt from stored messages on a restart, so max_age may not be below duplicate_window.
+    On a restart the server rebuilds the deduplication ids from the messages, so max_age is at least duplicate_window.
     """
     return StreamConfig(
         name=STREAM,
@@ -40,14 +40,14 @@ def consumer_config() -> ConsumerConfig:
     return ConsumerConfig(
         durable_name=DURABLE,
         ack_policy=AckPolicy.EXPLICIT,
-        ack_wait=ACK_WAIT,
+        ack_wait=ACK_WAIT_SECONDS,
         max_deliver=-1,
         max_ack_pending=20_000,
     )
 
 
 async def ensure_stream(js: JetStreamContext, config: StreamConfig) -> bool:
-    """Return True if the stream was missing and has been made. Raises nats.errors.Error."""
+    """Make the stream if it is missing, and return True if so. Raises nats.errors.Error."""
     try:
         await js.stream_info(str(config.name))
     except NotFoundError:
@@ -63,7 +63,7 @@ async def update_stream(js: JetStreamContext, config: StreamConfig) -> None:
 
 
 async def ensure_consumer(js: JetStreamContext) -> bool:
-    """Return True if the durable consumer was missing and has been made. Raises nats.errors.Error."""
+    """Make the durable consumer if it is missing, and return True if so. Raises nats.errors.Error."""
     try:
         await js.consumer_info(STREAM, DURABLE)
     except NotFoundError:

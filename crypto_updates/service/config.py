@@ -1,4 +1,4 @@
-"""How a service is configured: from the environment, then `.env`; every bad value told at once."""
+"""Settings from the environment, then from `.env`. All bad values are reported together."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class ConfigError(CryptoUpdatesError):
 
 
 def redacted(url: str) -> str:
-    """The URL, or list of them, without user and password, and be it one that is badly written."""
+    """Return the URL, or the list of URLs, without user and password, even if it is badly written."""
     return re.sub(r"(^|://)(?:(?!://).)*@", r"\1***@", url)
 
 
 def _split(value: object) -> object:
-    """A comma-separated list as a tuple, blanks dropped."""
+    """Split a comma-separated list; drop blanks."""
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
@@ -33,7 +33,7 @@ Words = Annotated[tuple[str, ...], BeforeValidator(_split), Field(min_length=1)]
 
 
 class ServiceSettings(BaseModel):
-    """What every service reads. The description of a field is the form that its error line names as accepted."""
+    """What every service reads. An error line names the description of a field as the accepted form."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
@@ -42,7 +42,7 @@ class ServiceSettings(BaseModel):
 
     @classmethod
     def load(cls, env: Mapping[str, str | None] | None = None) -> Self:
-        """Raise ConfigError with a line for each bad value: the variable, its value, what is accepted."""
+        """Raises ConfigError with a line for each bad value: the variable, its value, and what is accepted."""
         values, problems = _values(cls, {**dotenv_values(".env"), **os.environ} if env is None else env)
         try:
             settings = cls(**values)
@@ -54,9 +54,9 @@ class ServiceSettings(BaseModel):
 
 
 def _values(settings: type[ServiceSettings], env: Mapping[str, str | None]) -> tuple[dict[str, Any], list[str]]:
-    """The variables that are set, `NAME_FILE` read in place of NAME, and a line for each that cannot be read.
+    """Return the values of the variables that are set, and a line for each problem.
 
-    An empty variable is an absent one where nothing is the default.
+    `NAME_FILE` names a file with the value of NAME. If the default is None, an empty variable counts as absent.
     """
     values: dict[str, Any] = {}
     problems = []

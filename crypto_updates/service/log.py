@@ -1,4 +1,4 @@
-"""How a service logs: one line to standard output, as text for people or as JSON for machines."""
+"""Logging to standard output: text for people, or one JSON object a line for machines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def setup(level: str, form: str) -> None:
-    """`level` is that of the project's own loggers; libraries speak from warning on."""
+    """Set up logging. `level` is for the project's own loggers; libraries log warnings and errors."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter("%(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

@@ -12,7 +12,7 @@ from functools import partial
 
 from nats.js.errors import NotFoundError
 
-from crypto_updates.bus.stream import ACK_WAIT, DURABLE, STREAM
+from crypto_updates.bus.stream import ACK_WAIT_SECONDS, DURABLE, STREAM
 from crypto_updates.local.errors import NotReadyError
 from tests.chaos import client
 from tests.chaos.member import Member
@@ -24,7 +24,7 @@ Fault = Callable[[Stage, random.Random, float], None]
 
 KINDS = ("worker", "nats", "api_stub", "mongod")
 LINKS = ("worker-nats", "stub-nats", "stub-mongo")
-SHORT, LONG = 5.0, ACK_WAIT + 5.0
+SHORT, LONG = 5.0, ACK_WAIT_SECONDS + 5.0
 # Seconds after its start that a process lives when it is killed again and again: for a Python process, from before it
 # has read its settings until well into its work.
 LIVES = {"nats": (0.05, 0.8), "mongod": (0.05, 0.8), "worker": (0.05, 3.0), "api_stub": (0.05, 3.0)}

@@ -73,7 +73,7 @@ def test_the_disk_of_mongodb(machine: Machine, fault: str) -> None:
         break_(machine.mongod_disk, fault)
         checkpoint(machine.mongod)
         assert eventually(lambda: machine.mongod.status is not None, 15), "mongod has not noticed"
-        machine.services[0].wait_for_line("[MONGO] Not stored", 15)
+        machine.services[0].wait_for_line("[MONGO] MongoDB is unavailable", 15)
         mend(machine.mongod_disk, fault, machine.mongod)
         assert machine.acknowledges(100)
     assert machine.settle(f"MongoDB, disk {fault}") == []

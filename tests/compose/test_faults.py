@@ -109,7 +109,7 @@ def test_what_waits_for_nats_outlives_the_workers_container(project: Project) ->
 def test_what_is_sent_while_mongo_is_stopped_is_stored_after_its_return(project: Project) -> None:
     must(project.compose("stop", "mongo"))
     try:
-        assert project.line("api_stub", r"\[MONGO\] Not stored, nothing acknowledged; trying again until it is: .+")
+        assert project.line("api_stub", r"\[MONGO\] MongoDB is unavailable; events wait, retrying: .+")
         sent = set(re.findall(r"Sent crypto\.update event at (\S+)", project.logs("worker")))
     finally:
         must(project.compose("start", "mongo"))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
-from crypto_updates.bus.stream import ACK_WAIT
+from crypto_updates.bus.stream import ACK_WAIT_SECONDS
 from crypto_updates.local import ports
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod
@@ -55,7 +55,7 @@ def test_two_workers_through_an_outage_of_nats_give_one_event_a_slot(stack: Stac
     time.sleep(20)  # the outage itself, not a wait for something to happen
     stack.nats.start()
     assert eventually(lambda: len([s for s in stack.slots() if s > begin]) >= 12, 60)
-    assert eventually(lambda: gaps([slot for slot in stack.slots() if slot > begin], 5) == [], ACK_WAIT + 10)
+    assert eventually(lambda: gaps([slot for slot in stack.slots() if slot > begin], 5) == [], ACK_WAIT_SECONDS + 10)
     slots = [slot for slot in stack.slots() if slot > begin][:12]
     assert all(slot.second % 5 == 0 and slot.microsecond == 0 for slot in slots)
     assert len(set(slots)) == len(slots)
@@ -167,11 +167,11 @@ def test_mongodb_out_of_order_holds_the_events_and_is_told_once(stack: Stack, mo
     stack.worker()
     assert eventually(lambda: stack.events.count_documents({}) >= 2)
     mongod.kill(signal.SIGKILL)
-    stub.wait_for_line("[MONGO] Not stored, nothing acknowledged", 20)
+    stub.wait_for_line("[MONGO] MongoDB is unavailable", 20)
     time.sleep(5)  # the outage itself
     mongod.start()
     stub.wait_for_line("[MONGO] Storing again", 20)
-    assert sum("[MONGO] Not stored" in line for line in stub.lines) == 1
+    assert sum("[MONGO] MongoDB is unavailable" in line for line in stub.lines) == 1
     before = stack.events.count_documents({})
     assert eventually(lambda: stack.events.count_documents({}) >= before + 2)
     assert eventually(lambda: gaps(stack.slots(), 1) == [])
@@ -188,7 +188,7 @@ def test_a_frozen_nats_server_is_noticed_and_recovered_from(stack: Stack) -> Non
     before = stack.events.count_documents({})
     assert eventually(lambda: stack.events.count_documents({}) >= before + 8, 20)
     # What the server had sent to the connection given up comes again after the ack wait.
-    assert eventually(lambda: gaps(stack.slots(), 1) == [], ACK_WAIT + 10)
+    assert eventually(lambda: gaps(stack.slots(), 1) == [], ACK_WAIT_SECONDS + 10)
 
 
 @pytest.mark.parametrize("down", ["nats", "mongo"])
@@ -198,7 +198,7 @@ def test_sigterm_is_obeyed_within_10_s_with_a_server_down(stack: Stack, mongod: 
     server = stack.nats if down == "nats" else mongod
     server.kill(signal.SIGKILL)
     try:
-        lost = "[NATS] CONNECTION_REFUSED" if down == "nats" else "[MONGO] Not stored"
+        lost = "[NATS] CONNECTION_REFUSED" if down == "nats" else "[MONGO] MongoDB is unavailable"
         processes[0].wait_for_line(lost, 20)
         for process in processes:
             begin = time.monotonic()
@@ -227,7 +227,7 @@ async def test_what_was_not_stored_was_not_acknowledged(stack: Stack, mongod: Mo
             body = f'{{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:{number:02}Z"}}'
             await publisher.publish("crypto.updates", body.encode())
         await publisher.flush()
-        await asyncio.to_thread(stub.wait_for_line, "[MONGO] Not stored", 20)
+        await asyncio.to_thread(stub.wait_for_line, "[MONGO] MongoDB is unavailable", 20)
         stub.kill()
     finally:
         mongod.start()

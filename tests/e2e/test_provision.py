@@ -3,7 +3,7 @@
 import nats
 from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 
-from crypto_updates.bus.stream import ACK_WAIT, DAY
+from crypto_updates.bus.stream import ACK_WAIT_SECONDS, DAY
 from tests.e2e.conftest import Stack
 
 
@@ -22,5 +22,5 @@ async def test_a_stream_and_a_consumer_of_an_earlier_version_get_the_settings_of
     stream, consumer = await js.stream_info("CRYPTO"), await js.consumer_info("CRYPTO", "api_stub")
     await client.close()
     assert (stream.config.duplicate_window, stream.state.messages) == (7 * DAY, 2)
-    assert (consumer.config.ack_wait, consumer.config.description) == (ACK_WAIT, "mine")
+    assert (consumer.config.ack_wait, consumer.config.description) == (ACK_WAIT_SECONDS, "mine")
     assert (consumer.num_pending, consumer.ack_floor and consumer.ack_floor.stream_seq) == (1, 1)

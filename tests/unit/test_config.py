@@ -79,7 +79,7 @@ def test_it_reads_a_list_of_servers_and_adds_the_port(urls: str, expected: tuple
         (
             "NATS_INBOX_PREFIX",
             "_INBOX.>",
-            "NATS_INBOX_PREFIX=_INBOX.>: accepted: a subject without wildcards, _INBOX_worker for one",
+            "NATS_INBOX_PREFIX=_INBOX.>: accepted: a subject without wildcards, for example _INBOX_worker",
         ),
         ("NATS_CREDS", "/no/such", "NATS_CREDS=/no/such: accepted: the path of a .creds file"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL=loud: accepted: debug, info, warning or error"),

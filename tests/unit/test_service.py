@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from crypto_updates.service import lifecycle
+from crypto_updates.service import errors, lifecycle
 from tests.support import ROOT
 
 # A service that is told by its argument how to go on once it runs.
 SERVICE = """
 import asyncio, sys
-from crypto_updates.service import lifecycle
+from crypto_updates.service import errors, lifecycle
 from crypto_updates.bus.config import BusSettings
 
 async def run(settings):
@@ -129,3 +129,15 @@ async def test_what_the_work_raises_is_passed_on() -> None:
 
     with pytest.raises(LookupError):
         await lifecycle.finish(work())
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (TimeoutError(), "TimeoutError"),
+        (ValueError("bad"), "bad"),
+        (errors.CryptoUpdatesError(), "Crypto Updates failed."),
+    ],
+)
+def test_the_text_of_an_exception_is_never_empty(error: Exception, text: str) -> None:
+    assert errors.text(error) == text

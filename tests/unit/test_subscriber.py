@@ -9,7 +9,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from api_stub import store, subscriber
-from api_stub.subscriber import MAX_RAW, dead_letter, document
+from api_stub.subscriber import MAX_RAW_BYTES, dead_letter, document
 from crypto_updates.bus.delivery import Delivery
 from crypto_updates.bus.errors import InvalidEventError
 
@@ -76,13 +76,13 @@ def test_two_dead_letters_with_one_id_are_both_kept() -> None:
     [
         (b"", {}),
         (bytes(range(256)), {"a\0b": "c\0d", "": "", "$a.b": "é"}),
-        (b"x" * (MAX_RAW + 1), {"a": "b"}),
+        (b"x" * (MAX_RAW_BYTES + 1), {"a": "b"}),
     ],
     ids=["empty", "odd", "too large"],
 )
 def test_a_dead_letter_can_always_be_stored(body: bytes, headers: dict[str, str]) -> None:
     letter = dead_letter(delivery(body, headers), "reason")
-    assert letter["raw"] == body[:MAX_RAW]
+    assert letter["raw"] == body[:MAX_RAW_BYTES]
     assert len(store._encode(letter).raw) < store.MAX_DOCUMENT
 
 
