@@ -32,7 +32,7 @@ def _show(closing: ExitStack, asked: Path | None, every: str | None) -> int:
     for server in (mongod, nats_server):
         services.start_server(closing, server)
     environ = services.defaults(data) | os.environ | _NO_SECRETS | ({"SCHEDULE": every} if every else {})
-    environ |= {"MONGO_URL": mongod.url, "NATS_URL": nats_server.url, "OUTBOX_PATH": str(data / "outbox.db")}
+    environ |= {"MONGO_URL": mongod.url, "NATS_URL": nats_server.url, "OUTBOX_DIR": str(data / "outbox")}
     services.provision(environ)
     for name in services.NAMES:
         service = services.start(name, environ)

@@ -27,7 +27,7 @@ def data_folder(closing: ExitStack, asked: Path | None) -> Path:
 def defaults(data: Path) -> dict[str, str]:
     """The variables of a demonstration, where the user has set none."""
     return {
-        "OUTBOX_PATH": str(data / "outbox.db"),
+        "OUTBOX_DIR": str(data / "outbox"),
         "MARKET_SOURCE": "simulated",
         "SCHEDULE": "*/5 * * * * *",
         "HTTP_PORT": str(ports.free(8080)),

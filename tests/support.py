@@ -55,7 +55,7 @@ class FakeMarket:
     def market(self, worker: str = "worker") -> dict[str, str]:
         """The variables of a worker that asks here."""
         url = f"http://127.0.0.1:{self._server.server_port}/{worker}"
-        return {"MARKET_SOURCE": "coingecko", "COINGECKO_URL": url, "COINS": "bitcoin", "OUTBOX_PATH": f"{worker}.db"}
+        return {"MARKET_SOURCE": "coingecko", "COINGECKO_URL": url, "COINS": "bitcoin", "OUTBOX_DIR": f"outbox{worker}"}
 
     def answer(self, path: str) -> bytes:
         """Take note of the request, and wait until it is to be answered."""

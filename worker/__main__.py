@@ -43,7 +43,7 @@ async def run(settings: WorkerSettings, args: argparse.Namespace) -> int:
             if args.dry_run:
                 return await once.show(slot, settings.feed, market)
             return await once.publish(slot, settings, cron, market)
-        with Outbox(settings.outbox_path, settings.feed) as outbox:
+        with Outbox(settings.outbox_dir, settings.feed) as outbox:
             await forever(settings, cron, market, outbox)
     return 0
 

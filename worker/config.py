@@ -42,7 +42,7 @@ def _http_url(url: str) -> str:
     return url
 
 
-def _file(path: Path) -> Path:
+def _folder(path: Path) -> Path:
     if not path.name:
         raise ValueError
     return path
@@ -77,6 +77,6 @@ class WorkerSettings(Timetable, BusSettings):
     coingecko_api_key: Annotated[SecretStr | None, AfterValidator(_key)] = Field(
         None, validate_default=True, description="the key of the plan: printable ASCII without a space"
     )
-    outbox_path: Annotated[Path, AfterValidator(_file)] = Field(Path("outbox.db"), description="the path of a file")
+    outbox_dir: Annotated[Path, AfterValidator(_folder)] = Field(Path("outbox"), description="the path of a folder")
     health_host: str = Field("127.0.0.1", min_length=1, description="an address of this machine, 0.0.0.0 for all")
     health_port: int = Field(8081, ge=1, le=65535, description="a port from 1 to 65535")

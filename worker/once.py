@@ -16,9 +16,9 @@ from worker.market import Market
 
 log = logging.getLogger(__name__)
 
-# Seconds for the connection and the acknowledgement.
-PATIENCE = 30.0
-FETCH = 30.0
+# For the connection, and as long for the acknowledgement.
+NATS_SECONDS = 30.0
+FETCH_SECONDS = 30.0
 
 
 class SlotError(ValueError):
@@ -40,21 +40,21 @@ async def publish(slot: datetime, settings: WorkerSettings, cron: Cron, market: 
     """Publish the slot's event. Return 0 after the server's acknowledgement, 1 without it."""
     if cron.previous(slot) != slot:
         log.warning("[CRON] %s is no slot of SCHEDULE=%s", event.text(slot), settings.schedule)
-    made = await tick.make(slot, market, FETCH)
+    made = await tick.make(slot, market, FETCH_SECONDS)
     async with Bus(settings, "worker") as bus:
         try:
-            await bus.connection(PATIENCE)
-            await asyncio.wait_for(tick.publish(made, settings.feed, bus, cron), PATIENCE)
+            await bus.connection(NATS_SECONDS)
+            await asyncio.wait_for(tick.publish(slot, event.encode(made), settings.feed, bus, cron), NATS_SECONDS)
         except (BusError, TimeoutError):
-            log.error("[PUBLISH] Not sent: %s gave no acknowledgement within %.0f s", settings.servers, PATIENCE)
+            log.error("[PUBLISH] Not sent: %s gave no acknowledgement within %.0f s", settings.servers, NATS_SECONDS)
             return 1
     return 0
 
 
 async def show(slot: datetime, feed: str, market: Market | None) -> int:
     """Print what would be published, and publish nothing."""
-    made = await tick.make(slot, market, FETCH)
-    headers = event.headers(feed, made, event.identity(feed, slot))
+    made = await tick.make(slot, market, FETCH_SECONDS)
+    headers = event.headers(feed, slot, event.identity(feed, slot))
     lines = [f"subject: {event.SUBJECT}", *(f"{name}: {value}" for name, value in headers.items())]
     print(*lines, "", event.encode(made).decode(), sep="\n")  # noqa: T201 - its output
     return 0

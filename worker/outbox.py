@@ -1,174 +1,233 @@
-"""The outbox: events that were made and that NATS has not acknowledged yet, kept so that they outlive the worker."""
+"""The outbox: events that NATS has not acknowledged yet, one file each, so that they outlive the worker."""
 
 from __future__ import annotations
 
-import contextlib
+import errno
+import heapq
 import logging
-import sqlite3
-from datetime import datetime
+import os
+import re
+import secrets
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import NamedTuple, Self
 
-import msgspec
-
-from crypto_updates.bus.event import Event, encode, text
+from crypto_updates.bus import event
+from crypto_updates.bus.errors import InvalidEventError
+from crypto_updates.bus.event import Event
 from crypto_updates.service.config import ConfigError
-from worker.journal import BrokenError, Journal
 from worker.metrics import MISSED, OUTBOX
 
 log = logging.getLogger(__name__)
 
-# About 98,000 events of three quotes: more than two years of `*/15`, or a day of one event a second.
-MAX_BYTES = 64 * 1024 * 1024
-WARN_AT = 0.8
-# Events that are held in memory while the disk takes none, and how many of them, the newest, keep their data.
-MOST_HELD, WITH_DATA = 10_000, 100
-# What may pass by itself; anything else that keeps the file from being opened is a matter of the configuration.
-PASSING = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR}
+# More than two years of `*/15`, or a day of one event a second. A file takes a block of the disk, mostly 4 KiB.
+MAX_EVENTS_ON_DISK = 100_000
+WARN_AT_SHARE = 0.8
+MAX_EVENTS_IN_MEMORY = 10_000
+MAX_EVENTS_IN_MEMORY_WITH_DATA = 100
+# A live worker needs a temporary file for milliseconds. If it loses one, it writes the event again.
+LEFTOVER_AFTER_SECONDS = 3600.0
+# The disk may have room again later. Any other error at the start is a bad OUTBOX_DIR.
+PASSING_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
+PROBE = ".probe"
+
+
+class Waiting(NamedTuple):
+    slot: datetime
+    body: bytes
 
 
 class Outbox:
-    """One event a slot, the oldest slot first. Workers may share a file; each sees the events of its feed.
+    """One event a slot, kept as the bytes to publish, so that any version of the worker can deliver it.
 
-    What the disk does not take, because the file has `max_bytes` or the disk is full, is held in memory, the newest
-    events with their data and those before them without. Raises ConfigError on entering if the file cannot be used.
+    Workers may share a folder; each delivers all events of its feed. What the disk does not take is held in memory.
+    Entering raises ConfigError if the folder cannot be used.
     """
 
-    def __init__(self, path: Path, feed: str, max_bytes: int = MAX_BYTES) -> None:
-        self._path = path
+    def __init__(self, folder: Path, feed: str, max_events: int = MAX_EVENTS_ON_DISK) -> None:
+        self._folder = folder
         self._feed = feed
-        self._journal = Journal(path, max_bytes)
-        self._held: dict[str, Event] = {}
-        self._delivered: set[str] = set()
+        self._max_events = max_events
+        # A heap of the slots seen on the disk. Another worker may have delivered some of them, or added more.
+        self._seen: list[datetime] = []
+        self._held: dict[datetime, bytes] = {}
+        # Delivered, but the disk did not let us remove the file. Without this, it would be delivered for ever.
+        self._delivered: set[datetime] = set()
         self._problem = ""
-        self._filling = False
+        self._is_filling = False
 
     def __enter__(self) -> Self:
         try:
-            self._journal.open()
-        except (sqlite3.Error, OSError) as error:
-            if not isinstance(error, sqlite3.Error) or getattr(error, "sqlite_errorcode", 0) & 0xFF not in PASSING:
-                accepted = "accepted: a file of this worker's own, new or old, in a folder that it may write to"
-                raise ConfigError(f"OUTBOX_PATH={self._path}: {error}; {accepted}") from error
+            self._probe()
+        except OSError as error:
+            if error.errno not in PASSING_ERRORS:
+                accepted = "accepted: a folder, or a new one in an existing folder, that the worker may write to"
+                raise ConfigError(f"OUTBOX_DIR={self._folder}: {error.strerror}; {accepted}") from error
             self._fail(error)
+        self._seen = self._list()
         OUTBOX.set_function(lambda: float(len(self)))
-        if waiting := len(self):
-            log.info("[OUTBOX] Events of an earlier run that wait for NATS: %d", waiting)
+        if self._seen:
+            log.info("[OUTBOX] Events of an earlier run that wait for NATS: %d", len(self._seen))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._flush()
-        if self._held:
-            count, first, last = len(self._held), min(self._held), max(self._held)
-            log.error("[OUTBOX] Lost, because they were in memory only: %d events from %s to %s", count, first, last)
+        if held := sorted(map(event.text, self._held)):
+            lost = (len(held), held[0], held[-1])
+            log.error("[OUTBOX] Lost, because they were in memory only: %d events from %s to %s", *lost)
         OUTBOX.set_function(lambda: 0.0)
-        self._journal.close()
 
-    def add(self, event: Event) -> None:
-        """Keep the event until it is removed. Of two for a slot the first is kept."""
-        self._held.setdefault(text(event.timestamp), event)
+    def add(self, made: Event) -> None:
+        """Keep the event until it is removed. The first event of a slot is kept."""
+        self._held.setdefault(made.timestamp, event.encode(made))
         self._flush()
 
-    def oldest(self) -> Event | None:
+    def oldest(self) -> Waiting | None:
         """The next event to deliver."""
-        waiting = [self._held[min(self._held)]] if self._held else []
-        rows = self._rows(
-            "SELECT slot, body FROM events WHERE feed = ? ORDER BY slot LIMIT ?", 1 + len(self._delivered)
-        )
-        waiting += [_read(slot, body) for slot, body in rows if slot not in self._delivered]
-        return min(waiting, key=lambda event: event.timestamp, default=None)
+        if not self._seen:
+            self._seen = self._list()
+        while slot := min([*self._seen[:1], *self._held], default=None):
+            try:
+                return Waiting(slot, self._held.get(slot) or self._read(slot))
+            except FileNotFoundError:
+                heapq.heappop(self._seen)  # another worker has delivered it
+        return None
 
-    def remove(self, event: Event) -> None:
-        """The event is delivered."""
-        self._held.pop(text(event.timestamp), None)
-        # Remembered until the disk takes it, else the event would be delivered again and again.
-        self._delivered.add(text(event.timestamp))
+    def remove(self, slot: datetime) -> None:
+        """Forget the event: it is delivered. After a power cut it may be back, and NATS drops the second copy."""
+        self._held.pop(slot, None)
+        self._delivered.add(slot)
+        if self._seen[:1] == [slot]:
+            heapq.heappop(self._seen)
         try:
-            for slot in sorted(self._delivered):
-                self._journal.execute("DELETE FROM events WHERE feed = ? AND slot = ?", self._feed, slot)
-                self._delivered.discard(slot)
-        except sqlite3.Error as error:
+            for delivered in sorted(self._delivered):
+                self._path(delivered).unlink(missing_ok=True)
+                self._delivered.discard(delivered)
+        except OSError as error:
             self._fail(error)
         else:
             self._flush()  # there is room now
 
     def slots(self) -> set[datetime]:
         """The slots whose events wait."""
-        kept = {slot for (slot,) in self._rows("SELECT slot FROM events WHERE feed = ?")}
-        return {datetime.fromisoformat(slot) for slot in kept - self._delivered | self._held.keys()}
+        return {*self._list(), *self._held}
 
     def __len__(self) -> int:
-        """For any thread. What the file does not tell is left out."""
-        kept = 0
-        with contextlib.suppress(sqlite3.Error):
-            kept = self._journal.count(self._feed)
-        return max(0, kept - len(self._delivered)) + len(self._held)
+        """Can be called from any thread."""
+        return len(self.slots())
+
+    def _path(self, slot: datetime) -> Path:
+        return self._folder / f"{self._feed}@{slot.astimezone(UTC):%Y%m%dT%H%M%SZ}.json"
+
+    def _list(self) -> list[datetime]:
+        """The feed's slots on the disk that are not delivered, the oldest first."""
+        try:
+            names = os.listdir(self._folder)  # noqa: PTH208 - several times as fast for 100,000 files
+        except OSError as error:
+            self._fail(error)
+            return []
+        found = (re.fullmatch(rf"{self._feed}@(\d{{8}}T\d{{6}}Z)\.json", name) for name in names)
+        return sorted({datetime.fromisoformat(match[1]) for match in found if match} - self._delivered)
+
+    def _read(self, slot: datetime) -> bytes:
+        """The kept bytes. A slot is never silent: if they are unusable, the event goes without data.
+
+        Raises FileNotFoundError.
+        """
+        try:
+            body = self._path(slot).read_bytes()
+            event.parse(body)
+        except FileNotFoundError:
+            raise
+        except (OSError, InvalidEventError) as error:
+            log.error("[OUTBOX] %s cannot be used (%s); the event goes without data", self._path(slot), error)
+            return event.encode(Event(timestamp=slot))
+        return body
+
+    def _probe(self) -> None:
+        """Do once what `add` and `remove` do, and remove the temporary files of killed workers."""
+        self._write(self._folder / PROBE, b"")
+        (self._folder / PROBE).unlink(missing_ok=True)
+        for path in self._folder.glob(".*.tmp"):
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > LEFTOVER_AFTER_SECONDS:
+                    path.unlink()
+
+    def _write(self, path: Path, body: bytes) -> None:
+        """The file appears whole or not at all, is on the disk on return, and never replaces one that is there."""
+        if not self._folder.is_dir():
+            self._folder.mkdir(exist_ok=True)
+            _sync(self._folder.absolute().parent)
+        temporary = self._folder / f".{secrets.token_hex(8)}.tmp"
+        try:
+            with temporary.open("xb") as file:
+                file.write(body)
+                file.flush()
+                os.fsync(file.fileno())
+            with suppress(FileExistsError):
+                os.link(temporary, path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
+        _sync(self._folder)
 
     def _flush(self) -> None:
-        """Bring what is held to the disk."""
+        """Bring what is held in memory to the disk."""
         if not self._held:
             return
         try:
             for slot in sorted(self._held):
-                body = encode(self._held[slot])
-                self._journal.execute("INSERT OR IGNORE INTO events VALUES (?, ?, ?)", self._feed, slot, body)
-                del self._held[slot]
-            self._watch_size()
-        except sqlite3.Error as error:
+                self._keep(slot)
+        except OSError as error:
             self._fail(error)
             self._trim()
+        else:
+            self._tell_size()
 
-    def _rows(self, query: str, *values: object) -> list[Any]:
-        try:
-            return self._journal.execute(query, self._feed, *values)
-        except sqlite3.Error as error:
-            self._fail(error)
-            return []
+    def _keep(self, slot: datetime) -> None:
+        if len(self._seen) >= self._max_events:
+            raise OSError(errno.EDQUOT, f"it has {self._max_events} events")
+        self._write(self._path(slot), self._held[slot])
+        heapq.heappush(self._seen, slot)
+        del self._held[slot]
 
-    def _fail(self, error: sqlite3.Error) -> None:
-        """Told once for each kind of trouble; a broken file is replaced."""
-        if isinstance(error, BrokenError):
-            try:
-                self._journal.replace(error)
-            except (sqlite3.Error, OSError) as second:
-                log.error("[OUTBOX] %s: no new file can be made: %s", self._path, second)
-            else:
-                return
-        if self._problem != str(error):
-            self._problem = str(error)
+    def _fail(self, error: OSError) -> None:
+        """Told once for each kind of trouble."""
+        problem = error.strerror or str(error)
+        if self._problem != problem:
+            self._problem = problem
             log.error(
                 "[OUTBOX] %s: %s: new events are held in memory, the newest %d with their data and the others without,"
                 " and are lost when the worker is killed",
-                *(self._path, error, WITH_DATA),
+                *(self._folder, problem, MAX_EVENTS_IN_MEMORY_WITH_DATA),
             )
 
     def _trim(self) -> None:
         """Memory is no place for hours of data."""
         held = sorted(self._held)
-        for slot in held[:-WITH_DATA]:
-            self._held[slot] = Event(timestamp=self._held[slot].timestamp)
-        if len(held) > MOST_HELD:
+        for slot in held[:-MAX_EVENTS_IN_MEMORY_WITH_DATA]:
+            self._held[slot] = event.encode(Event(timestamp=slot))
+        if len(held) > MAX_EVENTS_IN_MEMORY:
             MISSED.inc()
-            log.error("[OUTBOX] Too many events are held in memory: lost %s", held[0])
+            log.error("[OUTBOX] Too many events are held in memory: lost %s", event.text(held[0]))
             del self._held[held[0]]
 
-    def _watch_size(self) -> None:
+    def _tell_size(self) -> None:
         if self._problem:
-            log.warning("[OUTBOX] %s takes events again", self._path)
+            log.warning("[OUTBOX] %s takes events again", self._folder)
             self._problem = ""
-        share = self._journal.share()
-        if share >= WARN_AT and not self._filling:
-            log.warning("[OUTBOX] %s is %.0f %% full: NATS has taken nothing for long", self._path, 100 * share)
-        self._filling = share >= WARN_AT
+        share = len(self._seen) / self._max_events
+        if share >= WARN_AT_SHARE and not self._is_filling:
+            log.warning("[OUTBOX] %s is %.0f %% full: NATS has taken no event for long", self._folder, 100 * share)
+        self._is_filling = share >= WARN_AT_SHARE
 
 
-def _read(slot: str, body: bytes) -> Event:
-    """The event as it was kept. A slot is never silent: what cannot be read goes without its data."""
+def _sync(folder: Path) -> None:
+    """What was linked in the folder is there after a power cut."""
+    opened = os.open(folder, os.O_RDONLY)
     try:
-        return msgspec.json.decode(body, type=Event)
-    except msgspec.MsgspecError as error:
-        log.error("[OUTBOX] The event of %s cannot be read (%s), and goes without its data: %r", slot, error, body)
-        return Event(timestamp=datetime.fromisoformat(slot))
+        os.fsync(opened)
+    finally:
+        os.close(opened)

@@ -19,7 +19,7 @@ from crypto_updates.service import errors, lifecycle
 from worker import catchup, tick
 from worker.config import WorkerSettings
 from worker.market import Market
-from worker.outbox import Outbox
+from worker.outbox import Outbox, Waiting
 from worker.turn import Turns
 
 log = logging.getLogger(__name__)
@@ -120,9 +120,9 @@ class Pipeline:
             else:
                 await self._news.wait()
 
-    async def _publish(self, whole: Event) -> None:
-        await tick.publish(whole, self._settings.feed, self._bus, self._cron)
-        self._outbox.remove(whole)
+    async def _publish(self, waiting: Waiting) -> None:
+        await tick.publish(waiting.slot, waiting.body, self._settings.feed, self._bus, self._cron)
+        self._outbox.remove(waiting.slot)
 
     async def _catch_up(self) -> None:
         """Make what passed since the stream's newest event and neither the stream nor the outbox has.

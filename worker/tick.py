@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 
+import msgspec
+
 from crypto_updates.bus import event
 from crypto_updates.bus.client import Bus, Receipt
 from crypto_updates.bus.event import Event
@@ -15,7 +17,7 @@ from worker.metrics import FETCH_FAILURES, LAST_SLOT, PUBLISHED
 log = logging.getLogger(__name__)
 
 # Room for the headers and the protocol within the server's max_payload, which counts headers too.
-HEADERS = 1024
+HEADERS_BYTES = 1024
 
 
 async def make(slot: datetime, market: Market | None, seconds: float) -> Event:
@@ -37,31 +39,42 @@ async def make(slot: datetime, market: Market | None, seconds: float) -> Event:
     return Event(timestamp=slot)
 
 
-def messages(whole: Event, feed: str, max_payload: int) -> list[tuple[str, Event]]:
-    """The event with its id, or its parts with theirs where it would pass the server's max_payload (bytes)."""
-    limit = max_payload - HEADERS
-    parts = event.split(whole, limit)
-    if any(len(event.encode(part)) > limit for part in parts):
-        log.warning("[PUBLISH] A quote alone passes max_payload=%d; the event goes without data", max_payload)
-        parts = [Event(timestamp=whole.timestamp)]
+def messages(slot: datetime, body: bytes, feed: str, max_payload: int) -> list[tuple[str, bytes]]:
+    """The body with its id, or its parts with theirs if it exceeds the server's max_payload (bytes)."""
+    limit = max_payload - HEADERS_BYTES
+    parts = [body] if len(body) <= limit else _split(slot, body, limit)
     if len(parts) == 1:
-        return [(event.identity(feed, whole.timestamp), parts[0])]
-    return [(event.identity(feed, part.timestamp, number), part) for number, part in enumerate(parts, 1)]
+        return [(event.identity(feed, slot), parts[0])]
+    return [(event.identity(feed, slot, number), part) for number, part in enumerate(parts, 1)]
 
 
-async def publish(whole: Event, feed: str, bus: Bus, cron: Cron) -> list[Receipt]:
-    """Publish the event, in parts if need be, until the server has acknowledged it."""
+def _split(slot: datetime, body: bytes, limit: int) -> list[bytes]:
+    """The event in parts of at most `limit` bytes, or without data if it cannot be split: a slot is never silent."""
+    try:
+        whole = msgspec.json.decode(body, type=Event)
+    except msgspec.MsgspecError as error:
+        log.error("[PUBLISH] Cannot split the event of %s (%s); it goes without data", event.text(slot), error)
+        return [event.encode(Event(timestamp=slot))]
+    parts = [event.encode(part) for part in event.split(whole, limit)]
+    if all(len(part) <= limit for part in parts):
+        return parts
+    log.warning("[PUBLISH] One quote alone exceeds %d bytes; the event goes without data", limit)
+    return [event.encode(Event(timestamp=slot))]
+
+
+async def publish(slot: datetime, body: bytes, feed: str, bus: Bus, cron: Cron) -> list[Receipt]:
+    """Publish the slot's event, in parts if need be, until the server has acknowledged it."""
     max_payload = (await bus.connection()).nc.max_payload
     receipts = [
-        await bus.publish(event.encode(part), event.headers(feed, part, identity))
-        for identity, part in messages(whole, feed, max_payload)
+        await bus.publish(part, event.headers(feed, slot, identity))
+        for identity, part in messages(slot, body, feed, max_payload)
     ]
-    at = whole.timestamp.astimezone(cron.zone).strftime("%H:%M:%S")
+    at = slot.astimezone(cron.zone).strftime("%H:%M:%S")
     if all(receipt.duplicate for receipt in receipts):
         log.info("[PUBLISH] The stream has the crypto.update event at %s already (seq %s)", at, receipts[0].seq)
     else:
         log.info("[PUBLISH] Sent crypto.update event at %s", at)
     for receipt in receipts:
         PUBLISHED.labels("duplicate" if receipt.duplicate else "sent").inc()
-    LAST_SLOT.set(whole.timestamp.timestamp())
+    LAST_SLOT.set(slot.timestamp())
     return receipts

@@ -66,15 +66,15 @@ def identity(feed: str, slot: datetime, part: int = 0) -> str:
     return f"{feed}@{text(slot)}" + (f"#{part}" if part else "")
 
 
-def headers(feed: str, event: Event, msg_id: str) -> dict[str, str]:
+def headers(feed: str, slot: datetime, msg_id: str) -> dict[str, str]:
     """Return the deduplication id and the attributes of a CloudEvent in binary mode (NATS binding 1.0)."""
     return {
         MSG_ID: msg_id,
         "ce-specversion": "1.0",
         "ce-id": msg_id,
         "ce-source": f"/crypto-updates/{feed}",
-        "ce-type": event.event,
-        "ce-time": text(event.timestamp),
+        "ce-type": NAME,
+        "ce-time": text(slot),
     }
 
 

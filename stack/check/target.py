@@ -81,7 +81,7 @@ class Probe:
 
     async def publish(self, publish: Publish) -> None:
         self._published = time.perf_counter()
-        self._seq, _ = await publish(event.encode(self._event), event.headers(NAME, self._event, self.id))
+        self._seq, _ = await publish(event.encode(self._event), event.headers(NAME, self._event.timestamp, self.id))
 
     async def arrival(self) -> float | None:
         """Seconds until it was in MongoDB, or None if it did not come in time."""

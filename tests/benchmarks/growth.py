@@ -14,6 +14,7 @@ from pathlib import Path
 import nats
 
 from crypto_updates.bus.client import Bus
+from crypto_updates.bus.event import encode
 from crypto_updates.local import guard, ports, programs
 from crypto_updates.local.servers import NatsServer
 from stack import console, services
@@ -41,7 +42,7 @@ async def slot_of(url: str, coins: int) -> float:
         for number in range(SLOTS):
             begin = time.perf_counter()
             made = await tick.make(FIRST + timedelta(minutes=15 * number), market, 60)
-            await tick.publish(made, settings.feed, bus, settings.cron)
+            await tick.publish(made.timestamp, encode(made), settings.feed, bus, settings.cron)
             seconds.append(time.perf_counter() - begin)
     return p50(seconds)
 

@@ -65,7 +65,7 @@ class Machine:
             "MONGO_URL": self.mongod.url,
             "HTTP_PORT": str(ports.free()),
             "HEALTH_PORT": str(ports.free()),
-            "OUTBOX_PATH": str(self.worker_disk.path / f"outbox{number}.db"),
+            "OUTBOX_DIR": str(self.worker_disk.path / f"outbox{number}"),
             "MARKET_SOURCE": "simulated",
             "SCHEDULE": CRON.expression,
             "MISSED_SLOTS": "all",

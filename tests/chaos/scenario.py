@@ -66,14 +66,14 @@ def mongodb(folder: Path, *, cuts: int = 2, concern: WriteConcern | None = None)
         return machine.verdict("MongoDB, power cuts")
 
 
-def outbox(folder: Path, *, cuts: int = 2, synchronous: str = "") -> list[Violation]:
-    """The power goes while events are added to the outbox, with another `PRAGMA synchronous` if one is given."""
+def outbox(folder: Path, *, cuts: int = 2, fsync: str = "on") -> list[Violation]:
+    """The power goes while events are added to the outbox, which does not wait for the disk if `fsync` is "off"."""
     begin, history = time.monotonic(), History()
     events: list[Document] = []
     with Disk(folder) as disk:
         for cut in range(cuts):
-            path = disk.path / f"{cut}.db"
-            kept = _kept(path, disk, synchronous)
+            path = disk.path / f"outbox{cut}"
+            kept = _kept(path, disk, fsync)
             for number in range(len(kept) + 1):
                 slot = scribe.slot(number)
                 operation = _stored(f"{cut}@{slot}", encode(scribe.event(slot)), number)
@@ -150,9 +150,9 @@ async def _add(store: Store, history: History, identity: str, content: bytes, nu
         history.record(_stored(identity, content, number))
 
 
-def _kept(path: Path, disk: Disk, synchronous: str) -> set[str]:
+def _kept(path: Path, disk: Disk, fsync: str) -> set[str]:
     """The slots whose events were added until the power went."""
-    environ = {"OUTBOX_PATH": str(path), "SYNCHRONOUS": synchronous, "PYTHONUNBUFFERED": "1"}
+    environ = {"OUTBOX_DIR": str(path), "FSYNC": fsync, "PYTHONUNBUFFERED": "1"}
     process = Process([sys.executable, "-m", "tests.chaos.scribe"], env=os.environ | environ, cwd=ROOT)
     try:
         assert eventually(lambda: len(process.lines) > EVENTS, 20)

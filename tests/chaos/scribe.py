@@ -1,6 +1,6 @@
-"""`python -m tests.chaos.scribe`: fills the outbox at OUTBOX_PATH, and prints each slot once its event is kept.
+"""`python -m tests.chaos.scribe`: fills the outbox in OUTBOX_DIR, and prints each slot once its event is kept.
 
-SYNCHRONOUS is another value for SQLite's setting of that name than the outbox's own.
+With FSYNC=off nothing waits for the disk.
 """
 
 import itertools
@@ -24,14 +24,14 @@ def event(slot: str) -> Event:
     return Event(timestamp=datetime.fromisoformat(slot), source="scribe")
 
 
-def run(path: Path, synchronous: str) -> None:
-    with Outbox(path, FEED) as outbox:
-        if synchronous:
-            outbox._journal.execute(f"PRAGMA synchronous = {synchronous}")
+def run(folder: Path) -> None:
+    with Outbox(folder, FEED) as outbox:
         for number in itertools.count():
             outbox.add(event(slot(number)))
             print(f"{KEPT}{slot(number)}")  # noqa: T201 - its output
 
 
 if __name__ == "__main__":
-    run(Path(os.environ["OUTBOX_PATH"]), os.environ["SYNCHRONOUS"])
+    if os.environ["FSYNC"] == "off":
+        os.fsync = lambda _: None
+    run(Path(os.environ["OUTBOX_DIR"]))

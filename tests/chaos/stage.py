@@ -61,7 +61,7 @@ class Stage:
             "MARKET_SOURCE": "simulated",
             "MISSED_SLOTS": missed_slots,
             "SCHEDULE": schedule,
-            "OUTBOX_PATH": "outbox.db",
+            "OUTBOX_DIR": "outbox",
         }
         self._keepers, self._closing = ExitStack(), ExitStack()
 

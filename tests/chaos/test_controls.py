@@ -22,7 +22,7 @@ class Control(NamedTuple):
 CONTROLS = {
     "JetStream's default fsync": Control(scenario.jetstream, {"config": "jetstream { sync_interval: 2m }"}, "I1"),
     "write concern 1": Control(scenario.mongodb, {"concern": WriteConcern(w=1)}, "I1"),
-    "an outbox that does not wait for the disk": Control(scenario.outbox, {"synchronous": "OFF", "cuts": 5}, "I1"),
+    "an outbox that does not wait for the disk": Control(scenario.outbox, {"fsync": "off", "cuts": 5}, "I1"),
     "acknowledging before writing": Control(scenario.outage, {"stub": "tests.chaos.broken.stub"}, "I1"),
     "an id that is not deterministic": Control(scenario.pair, {"worker": "tests.chaos.broken.worker"}, "I2"),
 }

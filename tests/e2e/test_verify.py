@@ -25,8 +25,8 @@ from crypto_updates.harness.plugin import Service
 from crypto_updates.local import ports
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod, NatsServer
-from tests.support import eventually
 from stack.check import checks
+from tests.support import eventually
 
 CHECKS = [check.name for check in checks.CHECKS]
 

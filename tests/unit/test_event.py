@@ -69,7 +69,7 @@ def test_the_identity_is_feed_and_slot_and_part(part: int, expected: str) -> Non
 
 
 def test_the_headers_are_the_deduplication_id_and_cloudevents_binary_mode() -> None:
-    assert headers("demo", FULL, "demo@2023-11-21T14:30:00Z#2") == {
+    assert headers("demo", SLOT, "demo@2023-11-21T14:30:00Z#2") == {
         "Nats-Msg-Id": "demo@2023-11-21T14:30:00Z#2",
         "ce-specversion": "1.0",
         "ce-id": "demo@2023-11-21T14:30:00Z#2",

@@ -1,111 +1,207 @@
-import contextlib
+"""The outbox's promises. The power cut and a disk that is really full are in tests/chaos."""
+
+import errno
 import logging
 import os
-import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
 
-from crypto_updates.bus.event import Event, Quote
+from crypto_updates.bus.event import Event, Quote, encode
 from crypto_updates.service.config import ConfigError
 from tests.support import ROOT
 from worker import outbox as module
-from worker.journal import APPLICATION_ID, BrokenError, Journal
-from worker.outbox import Outbox
+from worker.outbox import Outbox, Waiting
 
 NOON = datetime(2023, 11, 21, 12, tzinfo=UTC)
 BITCOIN = Quote(
     coin="bitcoin", symbol="btc", price=37000.5, market_cap=None, change_24h=-1.5, currency="usd", updated_at=NOON
 )
+FIRST_FILE = "crypto@20231121T120000Z.json"
+
+
+def slot(minute: int) -> datetime:
+    return NOON + timedelta(minutes=minute)
 
 
 def event(minute: int, price: float = 1.0) -> Event:
-    slot = NOON + timedelta(minutes=minute)
-    quote = Quote(coin="c", symbol="c", price=price, market_cap=1, change_24h=1, currency="usd", updated_at=slot)
-    return Event(timestamp=slot, source="test", data=(quote, BITCOIN), fetched_at=slot)
+    at = slot(minute)
+    quote = Quote(coin="c", symbol="c", price=price, market_cap=1, change_24h=1, currency="usd", updated_at=at)
+    return Event(timestamp=at, source="test", data=(quote, BITCOIN), fetched_at=at)
 
 
-def bare(minute: int) -> Event:
-    return Event(timestamp=NOON + timedelta(minutes=minute))
+def whole(minute: int, price: float = 1.0) -> Waiting:
+    return Waiting(slot(minute), encode(event(minute, price)))
 
 
-def drained(outbox: Outbox) -> list[Event]:
+def bare(minute: int) -> Waiting:
+    return Waiting(slot(minute), encode(Event(timestamp=slot(minute))))
+
+
+def drained(outbox: Outbox) -> list[Waiting]:
     found = []
     while waiting := outbox.oldest():
         found.append(waiting)
-        outbox.remove(waiting)
+        outbox.remove(waiting.slot)
     return found
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "outbox.db"
+def failing(code: int) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+def started(code: str, *args: object) -> subprocess.Popen[bytes]:
+    """A process that has this file's names."""
+    command = [sys.executable, "-c", f"from tests.unit.test_outbox import *\n{code}", *map(str, args)]
+    return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE)
+
+
+def status(process: subprocess.Popen[bytes]) -> int:
+    process.communicate(b"go", timeout=60)
+    return process.returncode
 
 
 @pytest.fixture
-def outbox(path: Path) -> Iterator[Outbox]:
-    with Outbox(path, "crypto") as opened:
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "outbox"
+
+
+@pytest.fixture
+def outbox(folder: Path) -> Iterator[Outbox]:
+    with Outbox(folder, "crypto") as opened:
         yield opened
 
 
 def test_the_oldest_slot_is_delivered_first_with_its_data(outbox: Outbox) -> None:
     for minute in (2, 0, 1):
         outbox.add(event(minute))
-    assert drained(outbox) == [event(0), event(1), event(2)]
+    assert drained(outbox) == [whole(0), whole(1), whole(2)]
     assert outbox.oldest() is None
 
 
 def test_the_first_event_made_for_a_slot_is_the_one(outbox: Outbox) -> None:
     outbox.add(event(0, price=1))
     outbox.add(event(0, price=2))
-    assert drained(outbox) == [event(0, price=1)]
+    assert drained(outbox) == [whole(0, price=1)]
 
 
-def test_events_are_there_after_the_process_was_killed(path: Path) -> None:
-    made = "from tests.unit.test_outbox import *; o = Outbox(Path(sys.argv[1]), 'crypto').__enter__(); "
-    doing = "[o.add(event(n)) for n in range(5)]; o.remove(event(0)); os.kill(os.getpid(), 9)"
-    done = subprocess.run([sys.executable, "-c", made + doing, path], check=False, cwd=ROOT, timeout=20)
-    assert done.returncode == -9
-    with Outbox(path, "crypto") as outbox:
-        assert drained(outbox) == [event(n) for n in range(1, 5)]
+def test_an_event_of_another_version_is_delivered_byte_for_byte(outbox: Outbox, folder: Path) -> None:
+    body = b'{ "event":"CRYPTO_UPDATE", "mood":"new","timestamp":"2023-11-21T12:00:00Z","data":{"not":"a list"}}'
+    (folder / FIRST_FILE).write_bytes(body)
+    assert drained(outbox) == [(NOON, body)]
 
 
-def test_feeds_in_one_file_do_not_see_each_other(path: Path, outbox: Outbox) -> None:
-    with Outbox(path, "other") as other:
+def test_events_are_there_after_the_process_was_killed(folder: Path) -> None:
+    code = (
+        "o = Outbox(Path(sys.argv[1]), 'crypto').__enter__()\n"
+        "[o.add(event(n)) for n in range(5)]; o.remove(slot(0)); os.kill(os.getpid(), 9)"
+    )
+    assert status(started(code, folder)) == -9
+    with Outbox(folder, "crypto") as outbox:
+        assert drained(outbox) == [whole(n) for n in range(1, 5)]
+
+
+# Before the temporary file is opened, is linked, is removed, and before the folder is synced.
+@pytest.mark.parametrize("call", [0, 1, 2, 3])
+def test_a_worker_killed_at_any_moment_of_the_writing_leaves_the_event_whole_or_not_at_all(
+    folder: Path, call: int
+) -> None:
+    code = (
+        "o = Outbox(Path(sys.argv[1]), 'crypto').__enter__(); o.add(event(0))\n"
+        "calls = iter(range(99)); kill = lambda *_: next(calls) == int(sys.argv[2]) and os.kill(os.getpid(), 9)\n"
+        "sys.addaudithook(kill); o.add(event(1))"
+    )
+    assert status(started(code, folder, call)) == -9
+    with Outbox(folder, "crypto") as outbox:
+        assert drained(outbox) == [whole(0), whole(1)][: 1 if call < 2 else 2]
+
+
+def test_the_temporary_file_of_a_killed_worker_is_removed_and_that_of_a_live_one_stays(folder: Path) -> None:
+    folder.mkdir()
+    dead, live = folder / ".dead.tmp", folder / ".live.tmp"
+    dead.touch()
+    live.touch()
+    os.utime(dead, times=(time.time() - 3601,) * 2)
+    with Outbox(folder, "crypto"):
+        assert [path.name for path in folder.iterdir()] == [live.name]
+
+
+def test_a_worker_that_loses_its_temporary_file_writes_the_event_again(
+    outbox: Outbox, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", lambda temporary, path: (temporary.unlink(), path.hardlink_to(temporary)))
+        outbox.add(event(0))
+        assert not list(folder.iterdir())
+    outbox.add(event(1))
+    assert len(list(folder.iterdir())) == 2
+    assert drained(outbox) == [whole(0), whole(1)]
+
+
+def test_nothing_but_the_events_stays_in_the_folder(outbox: Outbox, folder: Path) -> None:
+    outbox.add(event(0))
+    outbox.add(event(0))
+    assert [path.name for path in folder.iterdir()] == [FIRST_FILE]
+    drained(outbox)
+    assert not list(folder.iterdir())
+
+
+def test_feeds_in_one_folder_do_not_see_each_other(folder: Path, outbox: Outbox) -> None:
+    with Outbox(folder, "crypto-2") as other:
         outbox.add(event(0))
         other.add(event(1))
         assert (len(outbox), len(other)) == (1, 1)
-        assert drained(outbox) == [event(0)]
-        assert drained(other) == [event(1)]
+        assert drained(outbox) == [whole(0)]
+        assert drained(other) == [whole(1)]
 
 
-def test_workers_of_a_feed_share_a_file(path: Path, outbox: Outbox) -> None:
-    with Outbox(path, "crypto") as second:
+def test_files_of_others_are_left_alone(folder: Path, outbox: Outbox) -> None:
+    names = ["notes.txt", "crypto@soon.json", f"my{FIRST_FILE}", f"{FIRST_FILE}.bak"]
+    for name in names:
+        (folder / name).touch()
+    assert len(outbox) == 0
+    assert outbox.oldest() is None
+    assert sorted(path.name for path in folder.iterdir()) == sorted(names)
+
+
+def test_workers_of_a_feed_share_a_folder(folder: Path, outbox: Outbox) -> None:
+    with Outbox(folder, "crypto") as second:
         outbox.add(event(0))
         second.add(event(0, price=2))
         second.add(event(1))
-        assert drained(outbox) == [event(0), event(1)]
+        assert len(outbox) == len(second) == 2
+        assert drained(outbox) == [whole(0), whole(1)]
+        assert len(second) == 0
         assert second.oldest() is None
 
 
-def test_many_workers_may_open_a_new_file_at_the_same_time(path: Path) -> None:
+def test_what_another_worker_has_delivered_is_passed_over(folder: Path, outbox: Outbox) -> None:
+    for minute in range(4):
+        outbox.add(event(minute))
+    with Outbox(folder, "crypto") as second:
+        assert second.oldest() == whole(0)
+        for minute in (0, 1, 3):
+            outbox.remove(slot(minute))
+        assert drained(second) == [whole(2)]
+
+
+def test_many_workers_may_open_a_new_folder_at_the_same_time(folder: Path) -> None:
     code = (
-        "from tests.unit.test_outbox import *; _, path, number = sys.argv; sys.stdin.read(1)\n"
-        "with Outbox(Path(path), 'crypto') as o:\n    for n in range(20): o.add(event(100 * int(number) + n))"
+        "_, folder, number = sys.argv; sys.stdin.read(1)\n"
+        "with Outbox(Path(folder), 'crypto') as o:\n    for n in range(20): o.add(event(100 * int(number) + n))"
     )
-    workers = [
-        subprocess.Popen([sys.executable, "-c", code, path, str(n)], cwd=ROOT, stdin=subprocess.PIPE) for n in range(5)
-    ]
-    for worker in workers:
-        worker.communicate(b"go", timeout=30)
-    assert [worker.returncode for worker in workers] == [0] * 5
-    with Outbox(path, "crypto") as outbox:
+    workers = [started(code, folder, n) for n in range(5)]
+    assert [status(worker) for worker in workers] == [0] * 5
+    with Outbox(folder, "crypto") as outbox:
         assert len(drained(outbox)) == 100
 
 
@@ -113,203 +209,177 @@ def test_what_waits_is_counted(outbox: Outbox) -> None:
     outbox.add(event(0))
     outbox.add(event(1))
     assert REGISTRY.get_sample_value("crypto_outbox_events") == 2
-    assert outbox.slots() == {NOON, NOON + timedelta(minutes=1)}
+    assert outbox.slots() == {slot(0), slot(1)}
     drained(outbox)
     assert REGISTRY.get_sample_value("crypto_outbox_events") == 0
 
 
-def test_it_warns_once_when_it_is_four_fifths_full(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with Outbox(path, "crypto", max_bytes=100 * 4096) as outbox:
-        for minute in range(700):
+def test_a_backlog_is_delivered_without_listing_the_folder_for_each_event(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for minute in range(50):
+        outbox.add(event(minute))
+    listings: list[Path] = []
+    listdir = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: (listings.append(path), listdir(path))[1])
+    assert len(drained(outbox)) == 50
+    assert len(listings) <= 2
+
+
+def test_it_warns_once_when_it_is_four_fifths_full(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Outbox(folder, "crypto", max_events=100) as outbox:
+        for minute in range(99):
             outbox.add(event(minute))
     assert [record.getMessage() for record in caplog.records] == [
-        f"[OUTBOX] {path} is 80 % full: NATS has taken nothing for long"
+        f"[OUTBOX] {folder} is 80 % full: NATS has taken no event for long"
     ]
 
 
 def test_when_it_is_full_no_slot_is_lost_and_the_newest_events_keep_their_data(
-    path: Path, caplog: pytest.LogCaptureFixture
+    folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Outbox(path, "crypto", max_bytes=16 * 4096) as outbox:
+    with Outbox(folder, "crypto", max_events=100) as outbox:
         for minute in range(500):
             outbox.add(event(minute))
+        assert len(list(folder.iterdir())) == 100
+        assert len(outbox) == 500
         kept = drained(outbox)
-    assert [e.timestamp for e in kept] == [event(minute).timestamp for minute in range(500)]
-    with_data = [e for e in kept if e.data]
-    assert with_data[:100] == [event(minute) for minute in range(100)]
-    assert with_data[-100:] == [event(minute) for minute in range(400, 500)]
-    assert bare(399) in kept
-    full = [record.getMessage() for record in caplog.records if "database or disk is full" in record.getMessage()]
-    assert len(full) == 1
+    with_data = {*range(100), *range(400, 500)}
+    assert kept == [whole(minute) if minute in with_data else bare(minute) for minute in range(500)]
+    (told,) = (line for line in caplog.messages if "held in memory" in line)
+    assert told.startswith(f"[OUTBOX] {folder}: it has 100 events: new events are held in memory, the newest 100 with")
 
 
-def test_when_there_is_room_again_what_was_held_goes_to_the_disk(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with Outbox(path, "crypto", max_bytes=16 * 4096) as outbox:
-        for minute in range(500):
+def test_what_an_earlier_run_left_counts_towards_the_bound(folder: Path) -> None:
+    with Outbox(folder, "crypto") as outbox:
+        for minute in range(3):
+            outbox.add(event(minute))
+    with Outbox(folder, "crypto", max_events=3) as outbox:
+        outbox.add(event(3))
+        assert len(list(folder.iterdir())) == 3
+        assert drained(outbox) == [whole(minute) for minute in range(4)]
+
+
+def test_when_there_is_room_again_what_was_held_goes_to_the_disk(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Outbox(folder, "crypto", max_events=2) as outbox:
+        for minute in range(3):
             outbox.add(event(minute))
         assert outbox._held
-        for minute in range(400):
-            outbox.remove(event(minute))
-        outbox.add(event(1000))
+        outbox.remove(slot(0))
         assert not outbox._held
-        assert outbox.oldest() is not None
-    assert f"[OUTBOX] {path} takes events again" in caplog.text
+        assert drained(outbox) == [whole(1), whole(2)]
+    assert f"[OUTBOX] {folder} takes events again" in caplog.messages
 
 
 def test_memory_has_a_bound_too_and_the_oldest_slot_is_told_and_counted(
-    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "MOST_HELD", 3)
+    monkeypatch.setattr(module, "MAX_EVENTS_IN_MEMORY", 3)
     missed = REGISTRY.get_sample_value("crypto_slots_missed_total") or 0
-    with Outbox(path, "crypto", max_bytes=4 * 4096) as outbox:
-        while len(outbox._held) < 3:
-            outbox.add(event(len(outbox)))
-        first = min(outbox._held)
-        outbox.add(event(5000))
-        assert first not in outbox._held
-        assert len(outbox._held) == 3
-    assert f"lost {first}" in caplog.text
+    with Outbox(folder, "crypto", max_events=1) as outbox:
+        for minute in range(5):
+            outbox.add(event(minute))
+        assert outbox.slots() == {slot(minute) for minute in (0, 2, 3, 4)}
+    assert "lost 2023-11-21T12:01:00Z" in caplog.text
     assert REGISTRY.get_sample_value("crypto_slots_missed_total") == missed + 1
 
 
-def test_what_cannot_be_removed_is_not_delivered_again(path: Path, outbox: Outbox) -> None:
+def test_what_cannot_be_removed_is_not_delivered_again(
+    outbox: Outbox, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     outbox.add(event(0))
     outbox.add(event(1))
-    with sqlite3.connect(path, isolation_level=None) as other:
-        other.execute("BEGIN IMMEDIATE")  # a lock that outlasts the wait, as a full disk would
-        outbox.remove(event(0))
-        assert outbox.oldest() == event(1)
-        assert outbox.slots() == {event(1).timestamp}
-        other.execute("ROLLBACK")
-    other.close()
-    outbox.remove(event(1))
-    assert len(outbox) == 0
-    assert outbox._delivered == set()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", failing(errno.EROFS))
+        assert drained(outbox) == [whole(0), whole(1)]
+        assert outbox.slots() == set()
+    assert len(list(folder.iterdir())) == 2
+    outbox.add(event(2))
+    assert drained(outbox) == [whole(2)]
+    assert not list(folder.iterdir())
 
 
-@pytest.mark.parametrize("damage", ["garbage", "middle", "truncated"])
-def test_a_corrupt_file_is_set_aside_and_told(path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
-    with Outbox(path, "crypto") as outbox:
-        for minute in range(200):
-            outbox.add(event(minute))
-    good = path.read_bytes()
-    bad = {
-        "garbage": os.urandom(9000),
-        "middle": good[:8192] + os.urandom(8192) + good[16384:],
-        "truncated": good[: len(good) // 2],
-    }[damage]
-    path.write_bytes(bad)
-    with Outbox(path, "crypto") as outbox:
-        outbox.add(event(7))
-        assert drained(outbox) == [event(7)]
-    (aside,) = path.parent.glob("outbox.db.broken-*Z")
-    assert aside.read_bytes() == bad
-    assert f"{path} is broken" in caplog.text
-    assert str(aside) in caplog.text
+@pytest.mark.parametrize("body", [b"", bytes(4096), b'{"event":"CRYPTO_UPD', b"[]", b'{"event":"CRYPTO_UPDATE"}'])
+def test_an_event_that_cannot_be_used_goes_without_its_data(
+    folder: Path, body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder.mkdir()
+    (folder / FIRST_FILE).write_bytes(body)
+    with Outbox(folder, "crypto") as outbox:
+        outbox.add(event(1))
+        assert drained(outbox) == [bare(0), whole(1)]
+    assert f"[OUTBOX] {folder / FIRST_FILE} cannot be used (" in caplog.text
 
 
-def test_a_file_that_breaks_while_it_is_used_is_set_aside(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with Outbox(path, "crypto") as outbox:
-        for minute in range(200):
-            outbox.add(event(minute))
-    with Outbox(path, "crypto") as outbox:
-        outbox._journal.execute("PRAGMA shrink_memory")
-        good = path.read_bytes()
-        path.write_bytes(good[:4096] + os.urandom(len(good) - 4096))
-        for minute in range(200, 205):
-            outbox.add(event(minute))
-        assert [e for e in drained(outbox) if e.data][-1] == event(204)
-    assert len(list(path.parent.glob("outbox.db.broken-*Z"))) == 1
-    assert "set aside" in caplog.text
+def test_an_event_that_the_disk_does_not_give_goes_without_its_data(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox.add(event(0))
+    monkeypatch.setattr(Path, "read_bytes", failing(errno.EIO))
+    assert drained(outbox) == [bare(0)]
 
 
-def test_an_event_that_cannot_be_read_goes_without_its_data(outbox: Outbox, caplog: pytest.LogCaptureFixture) -> None:
-    outbox._journal.execute("INSERT INTO events VALUES ('crypto', '2023-11-21T12:00:00Z', 'no event')")
-    outbox.add(event(1))
-    assert drained(outbox) == [bare(0), event(1)]
-    assert "cannot be read" in caplog.text
-
-
-def test_a_worker_does_not_set_aside_what_another_one_has_made_anew(path: Path, outbox: Outbox) -> None:
-    with Outbox(path, "crypto") as second:
-        for each in (outbox, second):
-            each._fail(BrokenError("planted"))
-            each.add(event(0 if each is outbox else 1))
-        assert len(list(path.parent.glob("outbox.db.broken-*Z"))) == 1
-        assert drained(second) == [event(0), event(1)]
-
-
-def test_a_file_that_could_not_be_made_anew_is_tried_again(
-    path: Path, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_it_starts_with_a_disk_that_takes_nothing_and_writes_when_it_does(
+    folder: Path, code: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "_prepare", fail)
-        outbox._fail(BrokenError("planted"))
+        patch.setattr(Path, "mkdir", failing(code))
+        outbox = Outbox(folder, "crypto").__enter__()
         outbox.add(event(0))
-        assert outbox._held
+        assert outbox.oldest() == whole(0)
     outbox.add(event(1))
-    assert not outbox._held
-    with Outbox(path, "crypto") as again:
-        assert drained(again) == [event(0), event(1)]
+    assert len(list(folder.iterdir())) == 2
+    assert drained(outbox) == [whole(0), whole(1)]
+    assert f"{folder}: {os.strerror(code)}: new events are held in memory" in caplog.text
 
 
-def fail(*_: object) -> None:
-    raise sqlite3.OperationalError("planted")
-
-
-def test_another_workers_lock_holds_it_up_for_less_than_a_second(path: Path, outbox: Outbox) -> None:
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        begin = time.monotonic()
+@pytest.mark.parametrize("call", ["fsync", "link"])
+def test_an_event_that_the_disk_does_not_take_is_held_and_tried_again(
+    outbox: Outbox, folder: Path, call: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, failing(errno.ENOSPC))
         outbox.add(event(0))
-        assert time.monotonic() - begin < 1
-        other.execute("ROLLBACK")
-    outbox.add(event(1))
-    assert not outbox._held
+        outbox.add(event(1))
+        assert not list(folder.iterdir())
+        assert outbox.oldest() == whole(0)
+        assert outbox.slots() == {slot(0), slot(1)}
+    outbox.add(event(2))
+    assert len(list(folder.iterdir())) == 3
+    assert drained(outbox) == [whole(0), whole(1), whole(2)]
+    assert [record.levelno for record in caplog.records] == [logging.ERROR, logging.WARNING]
 
 
-def test_it_starts_with_a_disk_that_is_full(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with Outbox(path, "crypto", max_bytes=4096) as outbox:
-        outbox.add(event(0))
-        assert outbox.oldest() == event(0)
-    assert "is full: new events are held in memory" in caplog.text
+def test_a_folder_that_is_a_file_or_has_no_parent_is_a_bad_value(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "missing" / "outbox"):
+        with pytest.raises(ConfigError, match=rf"^OUTBOX_DIR={folder}: .*; accepted: a folder"):
+            Outbox(folder, "crypto").__enter__()
 
 
-def test_an_empty_file_is_told(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path.touch()
-    with Outbox(path, "crypto"):
-        pass
-    assert f"{path} was empty" in caplog.text
+@pytest.mark.parametrize(
+    ("call", "code"),
+    [("link", errno.EACCES), ("link", errno.EPERM), ("fsync", errno.EROFS)],
+    ids=["no permission", "no hard links", "read-only"],
+)
+def test_a_folder_that_takes_no_events_is_a_bad_value(
+    folder: Path, call: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.mkdir()
+    monkeypatch.setattr(os, call, failing(code))
+    with pytest.raises(ConfigError) as raised:
+        Outbox(folder, "crypto").__enter__()
+    accepted = "accepted: a folder, or a new one in an existing folder, that the worker may write to"
+    assert str(raised.value) == f"OUTBOX_DIR={folder}: {os.strerror(code)}; {accepted}"
+    assert not list(folder.iterdir())
 
 
-@pytest.mark.parametrize("kind", ["folder", "no such folder", "another program's"])
-def test_a_path_that_cannot_be_used_is_named_with_what_is_accepted(path: Path, kind: str) -> None:
-    if kind == "folder":
-        path.mkdir()
-    elif kind == "no such folder":
-        path = path / "outbox.db"
-    else:
-        with sqlite3.connect(path) as other:
-            other.execute("CREATE TABLE mine (a)")
-        other.close()
-        before = path.read_bytes()
-    with pytest.raises(ConfigError, match=r"^OUTBOX_PATH=.*outbox\.db: .*; accepted: a file"), Outbox(path, "crypto"):
-        pass
-    if kind == "another program's":
-        assert path.read_bytes() == before
-
-
-def test_the_file_says_whose_it_is(path: Path, outbox: Outbox) -> None:
-    outbox.add(event(0))
-    other = sqlite3.connect(path)
-    assert other.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
-    other.close()
-
-
-def test_what_is_lost_at_the_end_is_named(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.ERROR)
-    with Outbox(path, "crypto", max_bytes=4 * 4096) as outbox:
-        while not outbox._held:
-            outbox.add(event(len(outbox)))
-        (slot,) = outbox._held
-    assert f"Lost, because they were in memory only: 1 events from {slot} to {slot}" in caplog.text
+def test_what_is_lost_at_the_end_is_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Outbox(folder, "crypto", max_events=1) as outbox:
+        for minute in range(3):
+            outbox.add(event(minute))
+    lost = "2 events from 2023-11-21T12:01:00Z to 2023-11-21T12:02:00Z"
+    assert caplog.messages[-1] == f"[OUTBOX] Lost, because they were in memory only: {lost}"

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from crypto_updates.bus.client import Bus
-from crypto_updates.bus.event import Event, Quote
+from crypto_updates.bus.event import Event, Quote, encode
 from worker.config import WorkerSettings
-from worker.outbox import Outbox
+from worker.outbox import Outbox, Waiting
 from worker.pipeline import Pipeline
 from worker.turn import Turns
 
@@ -37,7 +37,7 @@ class Slow:
 
 @pytest.fixture
 def outbox(tmp_path: Path) -> Iterator[Outbox]:
-    with Outbox(tmp_path / "outbox.db", "crypto") as outbox:
+    with Outbox(tmp_path / "outbox", "crypto") as outbox:
         yield outbox
 
 
@@ -60,4 +60,4 @@ async def test_a_worker_that_is_stopped_while_it_asks_leaves_an_event_only_where
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
         await work
-    assert outbox.oldest() == (Event(timestamp=slot) if is_first else None)
+    assert outbox.oldest() == (Waiting(slot, encode(Event(timestamp=slot))) if is_first else None)

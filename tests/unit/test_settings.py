@@ -49,7 +49,7 @@ def test_the_worker_defaults_are_those_of_the_design() -> None:
         "coingecko_plan": "public",
         "coingecko_api_key": None,
         "feed": "crypto",
-        "outbox_path": Path("outbox.db"),
+        "outbox_dir": Path("outbox"),
         "health_host": "127.0.0.1",
         "health_port": 8081,
     }

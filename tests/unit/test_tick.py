@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from crypto_updates.bus import event
@@ -20,6 +21,7 @@ from worker.metrics import FETCH_FAILURES
 SLOT = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
 # A server's max_payload by default.
 MEGABYTE = 1024**2
+BARE_MESSAGES = [("demo@2023-11-21T14:30:00Z", event.encode(Event(timestamp=SLOT)))]
 # Takes no connections, so a request fails at once.
 NOWHERE = "http://127.0.0.1:1"
 
@@ -88,31 +90,37 @@ async def test_a_market_out_of_reach_leaves_the_event_bare(caplog: pytest.LogCap
     await market.close()
 
 
-async def test_an_event_that_fits_is_one_message() -> None:
-    made = await whole(20)
-    assert tick.messages(made, "demo", MEGABYTE) == [("demo@2023-11-21T14:30:00Z", made)]
+def test_a_body_that_fits_goes_byte_for_byte_as_it_was_kept() -> None:
+    assert tick.messages(SLOT, b"any version", "demo", MEGABYTE) == [("demo@2023-11-21T14:30:00Z", b"any version")]
 
 
 async def test_an_event_that_does_not_fit_goes_in_parts_that_do() -> None:
     made, max_payload = await whole(20), 2048
-    messages = tick.messages(made, "demo", max_payload)
+    messages = tick.messages(SLOT, event.encode(made), "demo", max_payload)
     assert len(messages) > 1
     assert [name for name, _ in messages] == [f"demo@2023-11-21T14:30:00Z#{n}" for n in range(1, len(messages) + 1)]
-    assert [quote for _, part in messages for quote in part.data or ()] == list(made.data or ())
-    for name, part in messages:
-        assert _size(event.headers("demo", part, name)) + len(event.encode(part)) <= max_payload
+    parts = [msgspec.json.decode(body, type=Event) for _, body in messages]
+    assert [quote for part in parts for quote in part.data or ()] == list(made.data or ())
+    for name, body in messages:
+        assert _size(event.headers("demo", SLOT, name)) + len(body) <= max_payload
 
 
 def test_the_room_for_headers_is_enough_for_the_longest() -> None:
     feed = "f" * 64
-    assert _size(event.headers(feed, Event(timestamp=SLOT), event.identity(feed, SLOT, 9999))) <= tick.HEADERS
+    assert _size(event.headers(feed, SLOT, event.identity(feed, SLOT, 9999))) <= tick.HEADERS_BYTES
 
 
 async def test_a_quote_that_alone_does_not_fit_leaves_the_event_bare(caplog: pytest.LogCaptureFixture) -> None:
-    made, max_payload = await whole(3), tick.HEADERS + 150
-    assert tick.messages(made, "demo", max_payload) == [("demo@2023-11-21T14:30:00Z", Event(timestamp=SLOT))]
-    line = "[PUBLISH] A quote alone passes max_payload=1174; the event goes without data"
+    body, max_payload = event.encode(await whole(3)), tick.HEADERS_BYTES + 150
+    assert tick.messages(SLOT, body, "demo", max_payload) == BARE_MESSAGES
+    line = "[PUBLISH] One quote alone exceeds 150 bytes; the event goes without data"
     assert caplog.record_tuples == [("worker.tick", logging.WARNING, line)]
+
+
+def test_a_body_that_neither_fits_nor_can_be_read_leaves_the_event_bare(caplog: pytest.LogCaptureFixture) -> None:
+    body = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z","data":{"of":"a later version"}}' + b" " * 500
+    assert tick.messages(SLOT, body, "demo", tick.HEADERS_BYTES + 150) == BARE_MESSAGES
+    assert "[PUBLISH] Cannot split the event of 2023-11-21T14:30:00Z (" in caplog.text
 
 
 def _size(headers: dict[str, str]) -> int:
