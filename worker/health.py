@@ -1,4 +1,4 @@
-"""The worker's /livez, /readyz and /metrics, answered by a thread of their own."""
+"""The worker's /livez, /readyz and /metrics, answered by a thread, also while the event loop is busy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 def serve(host: str, port: int, problem: Callable[[], str | None]) -> Iterator[None]:
     """Serve while the context lasts. `problem` makes a round trip and says why the worker is not ready, or None.
 
-    Where the port is taken, by a second worker on this machine say, the worker runs without.
+    If the port is taken, for example by a second worker on this machine, the worker runs without them.
     """
 
     class Handler(BaseHTTPRequestHandler):

@@ -102,7 +102,8 @@ class Outbox:
         if self._seen[:1] == [slot]:
             heapq.heappop(self._seen)
         try:
-            for delivered in sorted(self._delivered):
+            # The newest first: one file that never goes must not keep the others.
+            for delivered in sorted(self._delivered, reverse=True):
                 self._path(delivered).unlink(missing_ok=True)
                 self._delivered.discard(delivered)
         except OSError as error:
@@ -125,6 +126,8 @@ class Outbox:
         """The feed's slots on the disk that are not delivered, the oldest first."""
         try:
             names = os.listdir(self._folder)  # noqa: PTH208 - several times as fast for 100,000 files
+        except FileNotFoundError:
+            return []
         except OSError as error:
             self._fail(error)
             return []
@@ -220,7 +223,9 @@ class Outbox:
             self._problem = ""
         share = len(self._seen) / self._max_events
         if share >= WARN_AT_SHARE and not self._is_filling:
-            log.warning("[OUTBOX] %s is %.0f %% full: NATS has taken no event for long", self._folder, 100 * share)
+            log.warning(
+                "[OUTBOX] %s is %.0f %% full: NATS has taken no event for a long time", self._folder, 100 * share
+            )
         self._is_filling = share >= WARN_AT_SHARE
 
 

@@ -231,7 +231,7 @@ def test_it_warns_once_when_it_is_four_fifths_full(folder: Path, caplog: pytest.
         for minute in range(99):
             outbox.add(event(minute))
     assert [record.getMessage() for record in caplog.records] == [
-        f"[OUTBOX] {folder} is 80 % full: NATS has taken no event for long"
+        f"[OUTBOX] {folder} is 80 % full: NATS has taken no event for a long time"
     ]
 
 
@@ -301,6 +301,15 @@ def test_what_cannot_be_removed_is_not_delivered_again(
     assert not list(folder.iterdir())
 
 
+def test_one_file_that_never_goes_does_not_keep_the_others(outbox: Outbox, folder: Path) -> None:
+    (folder / FIRST_FILE).mkdir()
+    for minute in (1, 2):
+        outbox.add(event(minute))
+    outbox.remove(NOON)
+    assert drained(outbox) == [whole(1), whole(2)]
+    assert [path.name for path in folder.iterdir()] == [FIRST_FILE]
+
+
 @pytest.mark.parametrize("body", [b"", bytes(4096), b'{"event":"CRYPTO_UPD', b"[]", b'{"event":"CRYPTO_UPDATE"}'])
 def test_an_event_that_cannot_be_used_goes_without_its_data(
     folder: Path, body: bytes, caplog: pytest.LogCaptureFixture
@@ -330,10 +339,13 @@ def test_it_starts_with_a_disk_that_takes_nothing_and_writes_when_it_does(
         outbox = Outbox(folder, "crypto").__enter__()
         outbox.add(event(0))
         assert outbox.oldest() == whole(0)
+        assert outbox.slots() == {slot(0)}
     outbox.add(event(1))
     assert len(list(folder.iterdir())) == 2
     assert drained(outbox) == [whole(0), whole(1)]
-    assert f"{folder}: {os.strerror(code)}: new events are held in memory" in caplog.text
+    held, again = caplog.messages
+    assert held.startswith(f"[OUTBOX] {folder}: {os.strerror(code)}: new events are held in memory")
+    assert again == f"[OUTBOX] {folder} takes events again"
 
 
 @pytest.mark.parametrize("call", ["fsync", "link"])
