@@ -60,7 +60,7 @@ async def forever(settings: WorkerSettings, cron: Cron, market: Market | None, o
             return None
 
         pipeline = Pipeline(settings, cron, bus, market, outbox)
-        scheduler = Scheduler(cron, pipeline.hand, missed=pipeline.missed)
+        scheduler = Scheduler(cron, pipeline.hand)
         with health.serve(settings.health_host, settings.health_port, problem):
             scheduler.start()
             try:

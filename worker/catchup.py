@@ -1,4 +1,4 @@
-"""Slots that passed without a worker: which they are, and which of them MISSED_SLOTS has published."""
+"""Slots that passed without a worker: which they are, and which of them to publish by MISSED_SLOTS."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ log = logging.getLogger(__name__)
 
 Policy = Literal["latest", "all", "none"]
 
-# Farther back the stream no longer drops second copies (its duplicate_window).
-HORIZON = timedelta(days=7)
-# About so many slots are looked at, and so many published, which is more than a week of `*/15`.
-MOST = 1000
+# Beyond its duplicate_window, the stream no longer drops second copies.
+LOOK_BACK = timedelta(days=7)
+# Bounds the slots that are looked at and those that are published; a week of `*/15` has fewer.
+MAX_SLOTS = 1000
 
 DECISIONS = {"latest": "publishing the latest", "all": "publishing all", "none": "publishing none"}
+
+
+def follows(slot: datetime, last: datetime, cron: Cron) -> bool:
+    """True when no slot lies between the two, and when the clock was set back."""
+    return slot <= cron.next(last)
 
 
 def plan(
@@ -29,62 +34,62 @@ def plan(
     published: Sequence[Published],
     made: Collection[datetime],
     *,
-    first: datetime | None,
+    since: datetime | None,
     newest: datetime,
     policy: Policy,
 ) -> tuple[list[datetime], list[datetime]]:
-    """The slots that were missed up to `newest`, and those that are to be made.
+    """The slots that were missed up to `newest`, and those to make now.
 
-    `published` is what the stream has, `made` what waits in the outbox, and `first` the first slot that the scheduler
-    was too late for, which count where the stream does not tell.
+    `published` is what the stream has, and `made` what waits in the outbox. No slot up to `since` was missed, as far as
+    this worker knows; None at the start. When neither tells, the oldest event in the outbox does.
     """
-    first = first or min(made, default=None)
-    before = last(published, cron, newest) or (first and first - datetime.resolution)
+    known = [slot for slot in (last(published, cron, newest), since) if slot]
+    before = max(known, default=min(made, default=None))
     due = missed(cron, before, newest)
     # Without any event, this is the first start ever, and nothing was missed.
     return [slot for slot in due if before and slot not in made], chosen(due, made, policy)
 
 
 def is_in_time(published: Published, cron: Cron, now: datetime) -> bool:
-    """True for an event that was published at its time.
+    """True when a worker published the event at its time.
 
-    One that was stored long after it, and with other slots in between, was published by hand: that tells nothing of
-    when a worker ran. Nor does one in the future.
+    An event that was stored long after its slot, and after other slots too, was published by hand. It does not tell
+    when a worker ran, and neither does an event of the future.
     """
     slot, stored = published
     return slot <= now and (stored - slot < BY_HAND or cron.next(slot) > stored)
 
 
 def last(published: Sequence[Published], cron: Cron, now: datetime) -> datetime | None:
-    """The newest slot that was published in its time, or None."""
+    """The newest slot that was published at its time, or None."""
     return max((event.slot for event in published if is_in_time(event, cron, now)), default=None)
 
 
 def missed(cron: Cron, last: datetime | None, now: datetime) -> list[datetime]:
-    """The slots after the last published one, up to now. Before the first event ever, only the newest slot counts."""
+    """The slots after the last one, up to now. When there is none, only the newest slot counts."""
     newest = cron.previous(now)
     if last is None:
         return [newest]
     if last >= newest:
         return []
-    # Back from now, because the schedule may be dense and the outage long.
-    reach = min(MOST * (cron.next(newest) - newest), HORIZON)
+    # The schedule may be dense and the outage long, so start near now and go back in larger and larger steps.
+    reach = min(MAX_SLOTS * (cron.next(newest) - newest), LOOK_BACK)
     while True:
         start = max(last, now - reach)
         slots = list(cron.between(start, now))
-        if len(slots) >= MOST or start == last or reach == HORIZON:
+        if len(slots) >= MAX_SLOTS or start == last or reach == LOOK_BACK:
             return slots or [newest]
-        reach = min(4 * reach, HORIZON)
+        reach = min(4 * reach, LOOK_BACK)
 
 
 def chosen(due: Sequence[datetime], made: Container[datetime], policy: Policy) -> list[datetime]:
-    """Those of the slots due that are to be made; the events of the ones in `made` are there already."""
-    wanted = {"latest": due[-1:], "all": due[-MOST:], "none": []}[policy]
+    """The slots to make, by the policy. Those in `made` have their events already."""
+    wanted = {"latest": due[-1:], "all": due[-MAX_SLOTS:], "none": []}[policy]
     return [slot for slot in wanted if slot not in made]
 
 
 def tell(slots: Sequence[datetime], policy: Policy, cron: Cron) -> None:
-    """Say what was missed and what becomes of it; times are those of SCHEDULE_TZ."""
+    """Log what was missed and what the worker does about it, with times in SCHEDULE_TZ."""
     if not slots:
         return
     MISSED.inc(len(slots))

@@ -1,4 +1,4 @@
-"""The way of a slot through the worker: collected at its time into the outbox, and delivered from there in order."""
+"""How a slot passes through the worker: made at its time, kept in the outbox, delivered from there in order."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from worker.turn import Turns
 
 log = logging.getLogger(__name__)
 
-HISTORY_WAIT = 1.0
+HISTORY_RETRY_SECONDS = 1.0
 
 
 class Pipeline:
@@ -38,10 +38,9 @@ class Pipeline:
         self._outbox = outbox
         self._turns = Turns(settings, cron, bus)
         self._slots: asyncio.Queue[datetime] = asyncio.Queue()
-        self._newest: datetime | None = None
-        # How often slots may have passed unseen since the last look; the first of them, where the scheduler knows it.
-        self._gaps = 1
-        self._first: datetime | None = None
+        self._last = cron.previous(datetime.now(UTC))
+        # Gaps not yet looked into: the slots after which others may have passed. None stands for the start.
+        self._gaps: list[datetime | None] = [None]
         self._news = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
@@ -49,13 +48,9 @@ class Pipeline:
         """Take a slot over from the scheduler's thread."""
         self._loop.call_soon_threadsafe(self._take, slot)
 
-    def missed(self, slots: Sequence[datetime]) -> None:
-        """Take note of slots that the scheduler's thread was too late for."""
-        self._loop.call_soon_threadsafe(self._fall_behind, slots)
-
     async def run(self) -> None:
-        """Until cancelled; then what is in hand is still published, if that takes no longer than the grace."""
-        self._newest = self._newest or self._cron.previous(datetime.now(UTC))
+        """Run until cancelled; then publish what waits in the outbox, for as long as the grace lasts."""
+        self._last = self._cron.previous(datetime.now(UTC))  # since __init__, a slot may have passed
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._collect())
@@ -67,13 +62,11 @@ class Pipeline:
                         await self._publish(waiting)
 
     def _take(self, slot: datetime) -> None:
-        self._newest = slot
+        if not catchup.follows(slot, self._last, self._cron):
+            self._gaps.append(self._last)
+            self._news.set()
+        self._last = slot
         self._slots.put_nowait(slot)
-
-    def _fall_behind(self, slots: Sequence[datetime]) -> None:
-        self._gaps += 1
-        self._first, self._newest = self._first or slots[0], slots[-1]
-        self._news.set()
 
     async def _collect(self) -> None:
         while True:
@@ -82,32 +75,25 @@ class Pipeline:
             self._slots.task_done()
 
     async def _make(self, slot: datetime) -> None:
-        made: Event | None = Event(timestamp=slot)  # what is left when the worker is stopped in the middle of the fetch
+        made: Event | None = Event(timestamp=slot)  # what is published when the worker is stopped while it fetches
         try:
-            if self._cron.next(slot) <= datetime.now(UTC):
-                made = await self._make_past(slot)
-            elif self._market is None or await self._turns.first(slot):
-                made = await self._fetch(slot)
-            else:
-                # Stopped here, it leaves the slot to the others: its event without data would beat that of a slow one.
+            if not await self._turns.claim(slot):
+                # If stopped from here on, publish nothing: an event without data would win over one with data that is
+                # on its way.
                 made = None
-                is_mine = await self._turns.later(slot)
-                if is_mine is None:
-                    made = Event(timestamp=slot)
-                elif is_mine:
-                    made = await self._fetch(slot)
+                if await self._turns.comes(slot):
+                    return
+            made = await self._fetch(slot)
         finally:
             if made:
                 self._outbox.add(made)
             self._news.set()
 
-    async def _make_past(self, slot: datetime) -> Event:
-        if self._market and not self._market.knows_past:
+    async def _fetch(self, slot: datetime) -> Event:
+        is_past = self._cron.next(slot) <= datetime.now(UTC)
+        if is_past and self._market and not self._market.knows_past:
             log.info("[MARKET] %s is past, and its quotes with it: the event goes without data", event.text(slot))
             return Event(timestamp=slot)
-        return await self._fetch(slot)
-
-    async def _fetch(self, slot: datetime) -> Event:
         return await tick.make(slot, self._market, budget(self._cron, slot))
 
     async def _deliver(self) -> None:
@@ -125,36 +111,35 @@ class Pipeline:
         self._outbox.remove(waiting.slot)
 
     async def _catch_up(self) -> None:
-        """Make what passed since the stream's newest event and neither the stream nor the outbox has.
+        """Look for slots that passed unseen, and make those that neither the stream nor the outbox has.
 
-        It is done before anything is delivered, because what is delivered then is the stream's newest event.
+        Nothing is delivered before this is done: the stream's newest event would then hide the gap.
         """
-        gaps, policy = self._gaps, self._settings.missed_slots
         await self._slots.join()
-        first, newest = self._first, self._newest or self._cron.previous(datetime.now(UTC))
+        gaps, newest, policy = list(self._gaps), self._last, self._settings.missed_slots
         published = await self._history(newest)
         missed, wanted = catchup.plan(
-            self._cron, published, self._outbox.slots(), first=first, newest=newest, policy=policy
+            self._cron, published, self._outbox.slots(), since=gaps[0], newest=newest, policy=policy
         )
         catchup.tell(missed, policy, self._cron)
-        try:
-            while wanted:
-                await lifecycle.finish(self._make(wanted.pop(0)))
-        finally:
-            # Also when the worker is stopped, if what was being made is the last.
-            if not wanted:
-                self._gaps -= gaps
-                self._first = self._first if self._gaps else None
+        await lifecycle.finish(self._fill(wanted, len(gaps)))
+
+    async def _fill(self, slots: Sequence[datetime], gaps: int) -> None:
+        """Make the slots, unless another worker does. Workers deliver in order, so the newest slot speaks for all."""
+        if slots and (await self._turns.claim(slots[-1]) or not await self._turns.comes(slots[-1])):
+            for slot in slots:
+                self._outbox.add(await self._fetch(slot))
+        del self._gaps[:gaps]
 
     async def _history(self, newest: datetime) -> list[history.Published]:
-        told = False
+        in_time = partial(catchup.is_in_time, cron=self._cron, now=newest)
+        is_told = False
         while True:
             connection = await self._bus.connection()
             try:
-                in_time = partial(catchup.is_in_time, cron=self._cron, now=newest)
                 return await connection.unless_lost(history.newest(connection, self._settings.feed, in_time))
             except LINK_ERRORS as error:
-                if not told:
-                    log.warning("[CRON] What the stream has is not known yet (%s)", errors.text(error))
-                told = True
-                await asyncio.sleep(HISTORY_WAIT)
+                if not is_told:
+                    log.warning("[CRON] Cannot read the stream yet (%s)", errors.text(error))
+                is_told = True
+                await asyncio.sleep(HISTORY_RETRY_SECONDS)

@@ -1,4 +1,4 @@
-"""Whose turn a slot is: of several workers one asks the market, and if its event does not come, another."""
+"""Which of several workers makes a slot: the one that claims it, and the others too if its event does not come."""
 
 from __future__ import annotations
 
@@ -17,63 +17,52 @@ from worker.metrics import LAST_SLOT
 
 log = logging.getLogger(__name__)
 
-# Workers that ask the market for one slot.
-MOST = 3
-# Seconds until it is the next one's turn, at most. All of them and a last fetch end before the next slot.
-SHARE, LONGEST = 1 / MOST, 10.0
+# The others wait this share of the fetch's time, so that their own fetch still ends before the next slot.
+WAIT_SHARE, MAX_WAIT_SECONDS = 1 / 3, 10.0
+# NATS answers a claim within milliseconds. When it does not, most of the time is left for the fetch.
+MAX_CLAIM_SECONDS = 2.0
 
 
 class Turns:
-    """NATS is asked who was first (`bus.claims`).
-
-    Where it does not tell, it is everybody's turn, and the stream keeps one of the events, since they have the same id.
-    """
+    """Asks NATS. When NATS cannot tell, each worker makes the slot, and the stream keeps one event of each id."""
 
     def __init__(self, settings: WorkerSettings, cron: Cron, bus: Bus) -> None:
         self._settings = settings
         self._cron = cron
         self._bus = bus
 
-    async def first(self, slot: datetime) -> bool:
-        """True if this worker is the one to make the slot's event."""
-        return await self._claim(slot, 1)
-
-    async def later(self, slot: datetime) -> bool | None:
-        """Wait for another worker's event. True if it does not come and it is this worker's turn now, False if it has
-        come, and None if it does not come and nobody is left to ask the market.
-        """
-        seconds = budget(self._cron, slot)
-        for number in range(2, MOST + 1):
-            await asyncio.sleep(min(SHARE * seconds, LONGEST))
-            if await self._is_published(slot):
-                return False
-            if await self._claim(slot, number):
-                log.warning("[TURN] No event of %s from another worker: making it here", event.text(slot))
-                return True
-        await asyncio.sleep(seconds)
-        if await self._is_published(slot):
-            return False
-        log.warning("[TURN] No event of %s from any worker: the event goes without data", event.text(slot))
-        return None
-
-    async def _claim(self, slot: datetime, number: int) -> bool:
-        identity = f"{event.identity(self._settings.feed, slot)}/{number}"
-        # An answer takes milliseconds; what is left of the time is for the market.
-        patience = SHARE * min(budget(self._cron, slot), LONGEST)
+    async def claim(self, slot: datetime) -> bool:
+        """True when this worker is the first to claim the slot, and when NATS cannot tell."""
+        identity = event.identity(self._settings.feed, slot)
+        patience = min(self._wait_seconds(slot), MAX_CLAIM_SECONDS)
         try:
-            connection = await self._bus.connection(0)
+            connection = await self._bus.connection(patience)
         except UnreachableError:
             return True
         return await claims.claim(connection, identity, self._settings.stream_replicas, patience)
 
+    async def comes(self, slot: datetime) -> bool:
+        """Wait for the event of the worker that claimed the slot. True when it is in the stream."""
+        seconds = self._wait_seconds(slot)
+        await asyncio.sleep(seconds)
+        if await self._is_published(slot):
+            log.info("[TURN] Another worker has sent the crypto.update event of %s", event.text(slot))
+            LAST_SLOT.set(slot.timestamp())
+            return True
+        log.warning(
+            "[TURN] No event of %s after %.1f s from the worker that claimed it (another one, or this one before a"
+            " restart): making it here",
+            *(event.text(slot), seconds),
+        )
+        return False
+
+    def _wait_seconds(self, slot: datetime) -> float:
+        return min(WAIT_SHARE * budget(self._cron, slot), MAX_WAIT_SECONDS)
+
     async def _is_published(self, slot: datetime) -> bool:
-        """False too where the server does not tell."""
+        """False, too, when the server cannot tell."""
         try:
             connection = await self._bus.connection(0)
-            if not await connection.unless_lost(history.holds(connection, self._settings.feed, slot)):
-                return False
+            return await connection.unless_lost(history.holds(connection, self._settings.feed, slot))
         except (*LINK_ERRORS, UnreachableError):
             return False
-        log.info("[TURN] Another worker has sent the crypto.update event of %s", event.text(slot))
-        LAST_SLOT.set(slot.timestamp())
-        return True

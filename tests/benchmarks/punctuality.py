@@ -24,7 +24,7 @@ Contender = Callable[[Callable[[], None], threading.Event], None]
 
 
 def worker(fire: Callable[[], None], done: threading.Event) -> None:
-    scheduler = Scheduler(Cron("* * * * * *"), lambda _: fire(), missed=lambda _: None)
+    scheduler = Scheduler(Cron("* * * * * *"), lambda _: fire())
     scheduler.start()
     done.wait()
     scheduler.stop(1)

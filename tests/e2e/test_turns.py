@@ -1,4 +1,4 @@
-"""Several workers ask the market about once for a slot, and one that dies in the middle costs no slot."""
+"""Of several workers one makes a slot, so that everybody hears its event once; if that one dies, another makes it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import nats
 import pytest
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from crypto_updates.bus import claims, event
 from crypto_updates.bus.event import MSG_ID
@@ -32,9 +33,22 @@ def market() -> Iterator[FakeMarket]:
         yield market
 
 
-async def claim(publisher: Client, slot: datetime, number: int) -> None:
-    identity = f"{event.identity('crypto', slot)}/{number}"
-    await publisher.jetstream().publish(claims.SUBJECT, headers={MSG_ID: identity})
+async def claim(publisher: Client, slot: datetime) -> None:
+    await publisher.jetstream().publish(claims.SUBJECT, headers={MSG_ID: event.identity("crypto", slot)})
+
+
+@pytest.fixture
+async def heard(stack: Stack) -> AsyncIterator[list[str]]:
+    """The ids that a plain core NATS subscriber has heard."""
+    client, ids = await nats.connect(stack.nats.url), list[str]()
+
+    async def hear(message: Msg) -> None:
+        ids.append((message.headers or {})[MSG_ID])
+
+    await client.subscribe("crypto.updates", cb=hear)
+    await client.flush()
+    yield ids
+    await client.close()
 
 
 async def bodies(publisher: Client) -> dict[str, dict[str, object]]:
@@ -93,19 +107,43 @@ async def test_a_worker_that_is_killed_while_it_asks_costs_no_slot(
     assert "data" in (await bodies(publisher))[event.text(slot)]
 
 
-async def test_after_three_that_asked_in_vain_the_event_goes_without_data(
+async def test_a_slot_whose_claimant_is_gone_is_made_after_a_third_of_the_time(
     stack: Stack, publisher: Client, market: FakeMarket
 ) -> None:
     worker = stack.worker(SCHEDULE=EVERY, **market.market("last"))
     slot = await ready([worker])
-    for number in (1, 2, 3):
-        await claim(publisher, slot, number)
+    await claim(publisher, slot)
     await until(slot)
     market.asked.clear()
-    await asyncio.to_thread(worker.wait_for_line, f"[TURN] No event of {event.text(slot)} from any worker", 15)
-    assert market.asked == []
+    told = f"[TURN] No event of {event.text(slot)} after 1.0 s from the worker that claimed it"
+    await asyncio.to_thread(worker.wait_for_line, told, 15)
     await asyncio.to_thread(worker.wait_for_line, f"Sent crypto.update event at {slot:%H:%M:%S}", 15)
-    assert "data" not in (await bodies(publisher))[event.text(slot)]
+    assert market.asked == ["last"]
+    assert "data" in (await bodies(publisher))[event.text(slot)]
+
+
+@pytest.mark.parametrize("source", ["none", "simulated"])
+async def test_a_plain_subscriber_hears_each_event_of_two_workers_once(
+    stack: Stack, heard: list[str], source: str
+) -> None:
+    own = {"MARKET_SOURCE": source, "SCHEDULE": "* * * * * *"}
+    workers = [stack.worker(OUTBOX_PATH=f"{name}.db", **own) for name in ("one", "two")]
+    await ready(workers)
+    first = event.identity("crypto", datetime.now(UTC) + timedelta(seconds=1))
+    assert await soon(lambda: len({identity for identity in heard if identity > first}) >= 14, 40)
+    counts = Counter(identity for identity in heard if identity > first)
+    assert [identity for identity, count in counts.items() if count > 1] == []
+
+
+async def test_a_plain_subscriber_hears_a_slot_once_that_several_workers_catch_up_with(
+    stack: Stack, heard: list[str]
+) -> None:
+    # Five seconds until the others look, so all have started by then.
+    own = {"MARKET_SOURCE": "none", "SCHEDULE": "*/30 * * * * *"}
+    workers = [stack.worker(OUTBOX_PATH=f"{name}.db", **own) for name in ("one", "two", "three")]
+    await ready(workers)
+    assert heard
+    assert max(Counter(heard).values()) == 1
 
 
 @pytest.mark.parametrize("way", ["core NATS", "no permission"])

@@ -49,7 +49,7 @@ def test_it_looks_no_farther_back_than_the_stream_drops_second_copies() -> None:
 
 def test_it_looks_at_a_bounded_number_of_slots() -> None:
     missed = catchup.missed(Cron("* * * * * *"), NOON - DAY, NOON)
-    assert len(missed) == catchup.MOST
+    assert len(missed) == catchup.MAX_SLOTS
     assert missed[-1] == NOON
 
 
@@ -67,8 +67,30 @@ def test_what_waits_in_the_outbox_is_not_made_again(policy: Policy, chosen: list
 
 
 def test_all_has_a_bound_and_keeps_the_newest() -> None:
-    slots = [NOON + n * QUARTER for n in range(catchup.MOST + 5)]
+    slots = [NOON + n * QUARTER for n in range(catchup.MAX_SLOTS + 5)]
     assert catchup.chosen(slots, (), "all") == slots[5:]
+
+
+@pytest.mark.parametrize(("minutes", "follows"), [(15, True), (30, False), (75, False), (0, True), (-300, True)])
+def test_a_gap_is_a_slot_that_does_not_follow_the_last_one(minutes: int, *, follows: bool) -> None:
+    assert catchup.follows(NOON + timedelta(minutes=minutes), NOON, QUARTERS) == follows
+
+
+def plan(published: list[datetime], made: list[datetime], since: datetime | None) -> list[datetime]:
+    """What was missed until three quarters past noon."""
+    stored = [Published(slot, slot) for slot in published]
+    missed, _ = catchup.plan(QUARTERS, stored, made, since=since, newest=NOON + 3 * QUARTER, policy="all")
+    return missed
+
+
+def test_what_was_missed_begins_after_the_newest_slot_that_is_known() -> None:
+    before, after = NOON - 8 * QUARTER, [NOON + number * QUARTER for number in (1, 2, 3)]
+    assert plan([before, NOON], [], None) == after
+    assert plan([NOON], [], before) == after
+    assert plan([before], [], NOON) == after  # what was looked into once is not told again
+    assert plan([], [], NOON) == after  # core NATS tells nothing
+    assert plan([], [NOON, after[1]], None) == [after[0], after[2]]
+    assert plan([], [], None) == []  # the first start ever
 
 
 @pytest.mark.parametrize(

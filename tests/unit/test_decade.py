@@ -33,29 +33,27 @@ class World:
 
     def start(self) -> None:
         self.pending = schedule.Scheduler()
-        self.job = SlotJob(
-            self.cron, self.hand, missed=self.fall_behind, scheduler=self.pending, clock=lambda: self.now
-        )
-        self.behind, self.first, self.newest = True, None, self.cron.previous(self.now)
+        self.job = SlotJob(self.cron, self.hand, scheduler=self.pending, clock=lambda: self.now)
+        self.gaps: list[datetime | None] = [None]
+        self.last = self.cron.previous(self.now)
         self.deliver()
 
-    def fall_behind(self, slots: list[datetime]) -> None:
-        self.behind, self.first, self.newest = True, slots[0], slots[-1]
-
     def hand(self, slot: datetime) -> None:
-        self.newest = slot
+        if not catchup.follows(slot, self.last, self.cron):
+            self.gaps.append(self.last)
+        self.last = slot
         self.outbox.add(slot)
 
     def deliver(self) -> None:
         if not self.nats:
             return
-        if self.behind:
+        if self.gaps:
             published = [Published(*pair) for pair in list(self.stream.items())[-20:]]
             _, wanted = catchup.plan(
-                self.cron, published, self.outbox, first=self.first, newest=self.newest, policy="all"
+                self.cron, published, self.outbox, since=self.gaps[0], newest=self.last, policy="all"
             )
             self.outbox.update(wanted)
-            self.behind = False
+            self.gaps.clear()
         for slot in sorted(self.outbox):
             self.copies += slot in self.stream
             self.stream.setdefault(slot, self.now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,9 @@ from worker.config import WorkerSettings
 from worker.outbox import Outbox, Waiting
 from worker.pipeline import Pipeline
 from worker.turn import Turns
+
+
+DAY = timedelta(days=1)
 
 
 class Slow:
@@ -41,18 +44,18 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
         yield outbox
 
 
-@pytest.mark.parametrize("is_first", [True, False], ids=["its turn first", "standing in"])
-async def test_a_worker_that_is_stopped_while_it_asks_leaves_an_event_only_where_no_other_may_be_asking(
+@pytest.mark.parametrize("is_first", [True, False], ids=["it claimed the slot", "another one did"])
+async def test_a_worker_that_is_stopped_while_it_fetches_leaves_an_event_only_when_it_claimed_the_slot(
     outbox: Outbox, monkeypatch: pytest.MonkeyPatch, *, is_first: bool
 ) -> None:
-    async def first(_: Turns, __: datetime) -> bool:
+    async def claim(_: Turns, __: datetime) -> bool:
         return is_first
 
-    async def later(_: Turns, __: datetime) -> bool:
-        return True
+    async def comes(_: Turns, __: datetime) -> bool:
+        return False
 
-    monkeypatch.setattr(Turns, "first", first)
-    monkeypatch.setattr(Turns, "later", later)
+    monkeypatch.setattr(Turns, "claim", claim)
+    monkeypatch.setattr(Turns, "comes", comes)
     settings, market = WorkerSettings.load({}), Slow()
     slot = settings.cron.previous(datetime.now(UTC))
     work = asyncio.create_task(Pipeline(settings, settings.cron, Bus(settings, "test"), market, outbox)._make(slot))
@@ -61,3 +64,39 @@ async def test_a_worker_that_is_stopped_while_it_asks_leaves_an_event_only_where
     with pytest.raises(asyncio.CancelledError):
         await work
     assert outbox.oldest() == (Waiting(slot, encode(Event(timestamp=slot))) if is_first else None)
+
+
+async def test_a_worker_that_is_stopped_while_it_waits_for_another_one_publishes_nothing(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = asyncio.Event()
+
+    async def claim(_: Turns, __: datetime) -> bool:
+        return False
+
+    async def comes(_: Turns, __: datetime) -> bool:
+        waiting.set()
+        await asyncio.sleep(60)
+        return False
+
+    monkeypatch.setattr(Turns, "claim", claim)
+    monkeypatch.setattr(Turns, "comes", comes)
+    settings = WorkerSettings.load({})
+    slot = settings.cron.previous(datetime.now(UTC))
+    work = asyncio.create_task(Pipeline(settings, settings.cron, Bus(settings, "test"), None, outbox)._make(slot))
+    await asyncio.wait_for(waiting.wait(), 5)
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert outbox.oldest() is None
+
+
+async def test_a_slot_that_does_not_follow_the_last_one_is_a_gap_to_look_into(outbox: Outbox) -> None:
+    settings = WorkerSettings.load({"SCHEDULE": "* * * * * *"})
+    pipeline = Pipeline(settings, settings.cron, Bus(settings, "test"), None, outbox)
+    noon, second = datetime(2023, 11, 21, 12, tzinfo=UTC), timedelta(seconds=1)
+    pipeline._last, pipeline._gaps = noon, []
+    # In turn, after a suspend of a day, in turn, and again after the clock was set back.
+    for slot in (noon + second, noon + DAY, noon + DAY + second, noon + 5 * second, noon + 6 * second):
+        pipeline._take(slot)
+    assert pipeline._gaps == [noon + second]
