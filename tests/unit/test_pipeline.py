@@ -16,7 +16,6 @@ from worker.outbox import Outbox, Waiting
 from worker.pipeline import Pipeline
 from worker.turn import Turns
 
-
 DAY = timedelta(days=1)
 
 
