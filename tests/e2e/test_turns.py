@@ -135,15 +135,23 @@ async def test_a_plain_subscriber_hears_each_event_of_two_workers_once(
     assert [identity for identity, count in counts.items() if count > 1] == []
 
 
-async def test_a_plain_subscriber_hears_a_slot_once_that_several_workers_catch_up_with(
-    stack: Stack, heard: list[str]
+async def test_a_slot_that_another_worker_catches_up_with_is_heard_once(
+    stack: Stack, publisher: Client, heard: list[str]
 ) -> None:
-    # Five seconds until the others look, so all have started by then.
-    own = {"MARKET_SOURCE": "none", "SCHEDULE": "*/30 * * * * *"}
-    workers = [stack.worker(OUTBOX_PATH=f"{name}.db", **own) for name in ("one", "two", "three")]
-    await ready(workers)
-    assert heard
-    assert max(Counter(heard).values()) == 1
+    slot = Cron("@daily").previous(datetime.now(UTC))
+    identity = event.identity("crypto", slot)
+    await publisher.jetstream().add_stream(claims.stream_config(1))
+    await claim(publisher, slot)
+    claimed = await publisher.subscribe(claims.SUBJECT)
+    await publisher.flush()
+    worker = stack.worker(SCHEDULE="@daily", MARKET_SOURCE="none")
+    assert ((await claimed.next_msg(30)).header or {})[MSG_ID] == identity
+    body = event.encode(event.Event(timestamp=slot))
+    await publisher.jetstream().publish(event.SUBJECT, body, headers={MSG_ID: identity})
+    line = await asyncio.to_thread(worker.wait_for_line, re.compile(r"\[TURN\]|\[PUBLISH\]"), 30)
+    assert line == f"[TURN] Another worker has sent the crypto.update event of {event.text(slot)}"
+    assert await asyncio.to_thread(worker.stop) == 0
+    assert heard == [identity]
 
 
 @pytest.mark.parametrize("way", ["core NATS", "no permission"])
