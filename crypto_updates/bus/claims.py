@@ -1,4 +1,4 @@
-"""Claims: of those who ask the server for the same thing, one is told that it is theirs."""
+"""Claims: the first worker to claim an id gets it; the stream drops the others' claims as duplicates."""
 
 from __future__ import annotations
 
@@ -17,35 +17,34 @@ log = logging.getLogger(__name__)
 
 STREAM = "CRYPTO_CLAIMS"
 SUBJECT = "crypto.claims"
-# Seconds that a claim holds.
-HOLDS = 3600.0
-# What a cluster answers while the first claim of an id is on its way into the stream: JSStreamDuplicateMessageConflict
-# (nats-server/server/errors.json).
-IN_PROCESS = 10158
+CLAIM_SECONDS = 3600.0
+# A cluster answers so while it still stores the first claim of an id: JSStreamDuplicateMessageConflict in
+# nats-server/server/errors.json.
+DUPLICATE_CONFLICT = 10158
 
 
 def stream_config(replicas: int) -> StreamConfig:
-    """The stream that drops the second claim of an id as it would a second event. Nobody reads what it keeps.
+    """The stream drops the second claim of an id. Nobody reads what it keeps.
 
-    It is a file, because a server that starts again has no memory, and forgets the stream with it.
+    It is stored in a file: a server that restarts forgets a stream in memory.
     """
     return StreamConfig(
         name=STREAM,
         subjects=[SUBJECT],
         storage=StorageType.FILE,
         discard=DiscardPolicy.OLD,
-        max_age=HOLDS,
-        duplicate_window=HOLDS,
+        max_age=CLAIM_SECONDS,
+        duplicate_window=CLAIM_SECONDS,
         max_bytes=1024**2,
         num_replicas=replicas,
     )
 
 
 async def claim(connection: Connection, identity: str, replicas: int, patience: float) -> bool:
-    """True for the first one to claim the id.
+    """True for the first worker to claim the id.
 
-    True as well where that is not to be known, with core NATS, without permission or without an answer in `patience`
-    seconds: to do a thing twice is better than not at all.
+    Also True when the server cannot tell (core NATS, no permission, no answer in `patience` seconds): twice is better
+    than never.
     """
     if connection.js is None or connection.is_refused(SUBJECT):
         return True
@@ -62,7 +61,7 @@ async def _claimed(connection: Connection, js: JetStreamContext, identity: str, 
         try:
             ack = await js.publish(SUBJECT, stream=STREAM, headers={MSG_ID: identity})
         except APIError as error:
-            if error.err_code == IN_PROCESS:
+            if error.err_code == DUPLICATE_CONFLICT:
                 return False
             raise
         return not ack.duplicate
@@ -70,7 +69,7 @@ async def _claimed(connection: Connection, js: JetStreamContext, identity: str, 
     try:
         return await connection.unless_lost(publish())
     except NoStreamResponseError:
-        # Nobody has provisioned this server.
+        # The stream is missing: nobody has provisioned this server.
         if connection.is_refused(connection.api(f"STREAM.CREATE.{STREAM}")):
             return True
         await connection.unless_lost(js.add_stream(stream_config(replicas)))

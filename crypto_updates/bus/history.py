@@ -1,4 +1,4 @@
-"""What the stream has already: the newest events of a feed."""
+"""The newest events of a feed in the stream."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ from crypto_updates.bus.stream import STREAM
 
 log = logging.getLogger(__name__)
 
-# Others publish on the subject too, and old slots are published by hand: so many of the newest messages are looked at,
-# a few at once, because each may be as large as max_payload.
-LOOK_BACK, AT_ONCE = 20_000, 20
+# Others publish on the subject too, and old slots may be published by hand, so the last message is not enough.
+MAX_MESSAGES = 20_000
+# Each may be as large as max_payload.
+MESSAGES_AT_ONCE = 20
 GET = f"STREAM.MSG.GET.{STREAM}"
 
 
 class Published(NamedTuple):
-    """An event of the feed: its slot, and when the stream stored it."""
+    """An event's slot, and when the stream stored it."""
 
     slot: datetime
     stored: datetime
 
 
 async def newest(connection: Connection, feed: str, enough: Callable[[Published], bool]) -> list[Published]:
-    """The feed's newest events, back to one that is `enough`; none where they are not to be known.
+    """The feed's newest events, back to one that is `enough`; none with core NATS and without permission.
 
     Raises nats.errors.Error, also when the server does not answer.
     """
@@ -43,8 +44,8 @@ async def newest(connection: Connection, feed: str, enough: Callable[[Published]
     found: list[Published] = []
     try:
         end = (await connection.js.get_last_msg(STREAM, SUBJECT)).seq or 0
-        for number in range(end, max(end - LOOK_BACK, 0), -AT_ONCE):
-            numbers = range(number, max(number - AT_ONCE, 0), -1)
+        for number in range(end, max(end - MAX_MESSAGES, 0), -MESSAGES_AT_ONCE):
+            numbers = range(number, max(number - MESSAGES_AT_ONCE, 0), -1)
             messages = await asyncio.gather(*(_get(connection.js, number) for number in numbers))
             found += [event for message in messages if message and (event := _published(message, feed))]
             if any(map(enough, found)):
@@ -56,20 +57,22 @@ async def newest(connection: Connection, feed: str, enough: Callable[[Published]
             raise
         log.debug("[NATS] The newest events cannot be read: not permitted")
         return []
-    if end > LOOK_BACK:
-        log.warning("[NATS] The newest %d messages have none of feed %s: what was missed is not known", LOOK_BACK, feed)
+    if end > MAX_MESSAGES:
+        log.warning(
+            "[NATS] The newest %d messages have no event of feed %s: cannot tell what was missed", MAX_MESSAGES, feed
+        )
     return found
 
 
 async def holds(connection: Connection, feed: str, slot: datetime) -> bool:
-    """True if the stream has the slot's event. Raises nats.errors.Error, also when there is none at all."""
+    """True when the stream has the slot's event. Raises nats.errors.Error, also when the stream is empty."""
     if connection.js is None:
         return False
-    # Mostly, it is the last message; and many workers may ask at once.
+    # It mostly is the last message, and many workers may ask at once.
     last = _published(await connection.js.get_last_msg(STREAM, SUBJECT), feed)
     if last and last.slot == slot:
         return True
-    # Nothing that was stored before a slot is its event.
+    # What was stored before the slot is not its event.
     found = await newest(connection, feed, lambda found: found.slot == slot or found.stored < slot)
     return any(published.slot == slot for published in found)
 
@@ -82,7 +85,7 @@ async def _get(js: JetStreamContext, number: int) -> RawStreamMsg | None:
 
 
 def _published(message: RawStreamMsg, feed: str) -> Published | None:
-    # A header that is not UTF-8 is no str.
+    # A header that is not UTF-8 is not a str.
     identity = str((message.headers or {}).get(MSG_ID, ""))
     if not identity.startswith(f"{feed}@") or message.time is None:
         return None

@@ -1,4 +1,4 @@
-"""Of many who claim a thing at once, one is told that it is theirs; in a cluster, too."""
+"""Of many workers that claim an id at once, one gets it; in a cluster, too."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ async def provisioned(connection: Connection) -> None:
 
 
 @pytest.mark.timeout(120)
-async def test_in_a_cluster_one_of_those_who_claim_at_once_is_the_first(connections: list[Connection]) -> None:
+async def test_in_a_cluster_one_of_many_that_claim_at_once_gets_the_id(connections: list[Connection]) -> None:
     for number in range(ROUNDS):
         found = await asyncio.gather(*(claims.claim(connection, f"slot/{number}", 3, 5) for connection in connections))
         assert sum(found) == 1
 
 
 @pytest.mark.parametrize("denied", DENIED, ids=["to publish", "to make the stream"])
-async def test_without_the_right_it_is_everybodys_within_the_patience(denied: str) -> None:
+async def test_without_permission_each_worker_gets_the_id_within_the_patience(denied: str) -> None:
     users = f"{{user: worker, password: p, permissions: {{publish: {{deny: {denied}}}}}}}"
     with NatsServer(config=f"authorization {{ users: [{users}] }}") as server:
         connection = Connection(server.url)

@@ -1,4 +1,4 @@
-"""What the stream tells of the slots it has."""
+"""Which slots the stream has."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ async def test_a_slot_that_another_worker_catches_up_with_is_heard_once(
 
 
 @pytest.mark.parametrize("way", ["core NATS", "no permission"])
-async def test_where_nats_does_not_tell_whose_turn_it_is_each_worker_asks(
+async def test_when_nats_cannot_tell_who_claimed_a_slot_each_worker_makes_it(
     stack: Stack, market: FakeMarket, way: str
 ) -> None:
     users = f"{{user: admin, password: a}}, {{user: worker, password: p, permissions: {RIGHTS}}}"
