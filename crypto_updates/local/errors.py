@@ -1,10 +1,8 @@
-"""The errors of the stack."""
-
 from crypto_updates.service.errors import CryptoUpdatesError
 
 
 class StackError(CryptoUpdatesError):
-    """The stack failed."""
+    """A server or a service on this machine failed."""
 
 
 class BinaryMissingError(StackError):
@@ -20,8 +18,8 @@ class PortTakenError(StackError):
 
 
 class NotReadyError(StackError):
-    """The server ended, or did not answer, in the time given."""
+    """The server ended, or did not answer in time."""
 
 
 class LineMissingError(StackError):
-    """The process did not write the line that was waited for."""
+    """The process did not write the expected line."""

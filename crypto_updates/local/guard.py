@@ -1,7 +1,7 @@
 """The guardian: a process that outlives this one just long enough to end its children and remove its folders.
 
-Run as a script, this file is the guardian. It reads `+name` and `-name` lines from its standard input, where a name
-is a process id or the path of a folder, and acts at the input's end, which comes however the parent died.
+Run as a script, this file is the guardian. It reads lines from its standard input: `+name` adds and `-name` removes a
+process id or the path of a folder. The input ends however the parent dies, and then the guardian cleans up.
 """
 
 import atexit
@@ -19,14 +19,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-_PATIENCE = 5.0
-# The child names itself to the guardian before it becomes the program, so no moment is left in which it is unknown.
+_END_SECONDS = 5.0
+# The child reports its id to the guardian before it becomes the program, so the guardian always knows it.
 _SHELL = 'echo "+$$" >&0 && exec "$@" </dev/null'
 _children: set[int] = set()
 
 
 def spawn(args: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:  # noqa: ANN401 - those of Popen
-    """Start a child, in a session of its own, that dies with this process. Tell its end with `end` or `forget`."""
+    """Start a child, in a session of its own, that dies with this process. Call `end` or `forget` in the end."""
     shell = ["/bin/sh", "-c", _SHELL, "sh", *args]
     child = subprocess.Popen(shell, stdin=_input(), start_new_session=True, **options)
     _children.add(child.pid)
@@ -34,7 +34,7 @@ def spawn(args: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:  # no
 
 
 def end(child: subprocess.Popen[bytes], patience: float = 10.0) -> int:
-    """Stop the child, after so many seconds by force, and return its exit status (a signal's number is negative)."""
+    """Stop the child, by force after `patience` seconds, and return its exit status (negative for a signal)."""
     for sig in (signal.SIGTERM, signal.SIGKILL):
         child.send_signal(sig)
         child.send_signal(signal.SIGCONT)
@@ -45,10 +45,10 @@ def end(child: subprocess.Popen[bytes], patience: float = 10.0) -> int:
 
 
 def forget(child: subprocess.Popen[bytes]) -> int:
-    """Wait for the child's own end, end what it has left running, and return its exit status."""
+    """Wait until the child ends by itself, end what it left running, and return its exit status."""
     status = child.wait()
     with contextlib.suppress(KeyError):
-        _children.remove(child.pid)  # at most once, and soon: later the id may be someone else's
+        _children.remove(child.pid)  # only once, and now: later the id may belong to another process
         _send([child.pid], signal.SIGKILL)
         _tell(f"-{child.pid}")
     return status
@@ -56,7 +56,7 @@ def forget(child: subprocess.Popen[bytes]) -> int:
 
 @contextlib.contextmanager
 def folder() -> Iterator[Path]:
-    """A temporary folder that goes with this process."""
+    """A temporary folder that is removed at the latest when this process ends."""
     path = Path(tempfile.gettempdir()) / f"crypto-updates-{secrets.token_hex(8)}"
     _tell(f"+{path}")
     path.mkdir(mode=0o700)
@@ -69,7 +69,7 @@ def folder() -> Iterator[Path]:
 
 @functools.cache
 def _input() -> int:
-    """The writing end of the guardian's input; the first call starts the guardian."""
+    """The writing end of the guardian's input. The first call starts the guardian."""
     reading, writing = os.pipe()
     quiet = subprocess.DEVNULL
     guardian = subprocess.Popen(
@@ -82,7 +82,7 @@ def _input() -> int:
 
 def _dismiss(writing: int, guardian: subprocess.Popen[bytes]) -> None:
     os.close(writing)
-    guardian.wait(3 * _PATIENCE)
+    guardian.wait(3 * _END_SECONDS)
 
 
 def _tell(line: str) -> None:
@@ -90,7 +90,7 @@ def _tell(line: str) -> None:
 
 
 def _send(groups: Iterable[int], sig: int) -> list[int]:
-    """Signal the process groups, and return those that still exist."""
+    """Signal the process groups, and return those that exist."""
     alive = []
     for group in groups:
         # macOS answers PermissionError for a group of zombies.
@@ -103,7 +103,7 @@ def _send(groups: Iterable[int], sig: int) -> list[int]:
 def _clean(names: set[str]) -> None:
     alive = [int(name) for name in names if name.isdigit()]
     for sig in (signal.SIGTERM, signal.SIGKILL):
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _END_SECONDS
         alive = _send(_send(alive, sig), signal.SIGCONT)
         while alive and time.monotonic() < deadline:
             time.sleep(0.02)

@@ -1,20 +1,18 @@
-"""Which port a server may take on the loopback interface."""
-
 import secrets
 import socket
 
 from crypto_updates.local.errors import PortTakenError
 
-# Below the range that Linux and macOS draw outgoing ports from. A port out of that range can be taken by any client
-# while its server is down for a restart, even by the one that is reconnecting to it, which then talks to itself.
+# Below the range of outgoing ports on Linux and macOS. While a server restarts, a client may get a port of that range,
+# even the client that reconnects to the server, which then talks to itself.
 _FIRST, _LAST = 20_000, 32_000
 _ATTEMPTS = 100
 
 
 def free(preferred: int = 0) -> int:
-    """The preferred port, or else any other that nobody holds now.
+    """The preferred port if it is free, or else another free one.
 
-    It is not given out again while this process lives, here or in another stack; any other program may be quicker.
+    While this process lives, no process of ours gets it again. Another program may still take it first.
     """
     others = (_FIRST + secrets.randbelow(_LAST - _FIRST) for _ in range(_ATTEMPTS))
     for port in (preferred, *others):
@@ -34,7 +32,7 @@ def is_free(port: int) -> bool:
 
 
 def _reserve(port: int) -> bool:
-    """Hold the UDP port of the same number, which no server here needs, and which is free again however we end."""
+    """Mark the port as ours by its UDP twin. No server here needs that, and the system frees it however we end."""
     mark = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         mark.bind(("127.0.0.1", port))

@@ -1,5 +1,3 @@
-"""A service as a child process: its output line by line, and its end in bounded time."""
-
 import re
 import signal
 import subprocess
@@ -15,7 +13,7 @@ _KEPT_LINES = 10_000
 
 
 class Process:
-    """Runs at once. `lines` holds the latest lines of its output, stdout and stderr; `on_line` sees each one."""
+    """A child process, started at once. `lines`: its latest output, stdout and stderr. `on_line` gets each line."""
 
     def __init__(
         self,
@@ -44,9 +42,9 @@ class Process:
         return self._process.poll()
 
     def wait_for_line(self, pattern: str | re.Pattern[str], timeout: float = 10.0) -> str:
-        """The first line with the text, or the regular expression, past lines included.
+        """The first line, past ones included, that has the text or matches the regular expression.
 
-        Raises LineMissingError after `timeout` seconds, or as soon as the output has ended without it.
+        Raises LineMissingError after `timeout` seconds, or when the output ends without it.
         """
         found: list[str] = []
 
@@ -62,13 +60,13 @@ class Process:
         raise LineMissingError(f"{self} wrote no line with {pattern!r}; its last lines:\n{last}")
 
     def wait(self, timeout: float = 10.0) -> int:
-        """Wait for the process to end by itself, and return the exit status. Raises subprocess.TimeoutExpired."""
+        """Wait until the process ends by itself, and return its exit status. Raises subprocess.TimeoutExpired."""
         status = self._process.wait(timeout)
         self._reader.join(timeout)
         return status
 
     def stop(self, patience: float = 10.0) -> int:
-        """Ask the process to end (SIGTERM), after so many seconds force it, and return the exit status."""
+        """Send SIGTERM, after `patience` seconds SIGKILL, and return the exit status."""
         status = guard.end(self._process, patience)
         self._reader.join(patience)
         return status

@@ -1,6 +1,6 @@
 """stack, worker and api_stub as programs: beside the package in a clone, within it when it is installed.
 
-They are on the path only of the processes that run them, so that a user's own `stack.py` or `worker/` is left alone.
+Only the processes that run them have them on their path, so a user's own `stack.py` or `worker/` is never shadowed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def start(
     cwd: Path | None = None,
     on_line: Callable[[str], object] | None = None,
 ) -> Process:
-    """Run a program with these variables. `-P`: what stands in the current folder is not imported instead."""
+    """Run a program with these variables. `-P` keeps the current folder off its path."""
     path = os.pathsep.join(filter(None, [str(FOLDER), environ.get("PYTHONPATH")]))
     args = [sys.executable, "-P", "-m", program, *arguments]
     return Process(args, env={**environ, "PYTHONPATH": path}, cwd=cwd, on_line=on_line)

@@ -1,4 +1,4 @@
-"""A replica set of one, where mongod was started for a replica set and has none yet."""
+"""A replica set of one, as in production: the driver's retryable writes need a replica set."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ log = logging.getLogger(__name__)
 
 # https://www.mongodb.com/docs/manual/reference/error-codes/
 NOT_YET_INITIALIZED, NO_REPLICATION_ENABLED = 94, 76
+_REPLY_MS = 1000
 
 
 def initiate(client: MongoClient[dict[str, Any]], host: str) -> None:
     """Make `host` (name:port, as all clients know it) the only member. Raises PyMongoError.
 
-    A server that has a replica set is left as it is, and so is one that was started without `--replSet`.
+    A server that has a replica set already, or that was started without `--replSet`, stays as it is.
     """
     try:
         client.admin.command("replSetGetConfig")
@@ -39,9 +40,38 @@ def await_primary(client: MongoClient[dict[str, Any]], patience: float) -> None:
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         try:
-            if client.admin.command("hello")["isWritablePrimary"]:
+            if _is_primary(client):
                 return
         except PyMongoError as error:
             log.debug("[MONGO] %s", error)
         time.sleep(0.1)
     raise TimeoutError(f"no primary within {patience:.0f} s")
+
+
+def is_ready(port: int, pid: int) -> bool:
+    """True once the process `pid` serves this port as the primary. Each call takes a step towards that."""
+    host = f"127.0.0.1:{port}"
+    with MongoClient[dict[str, Any]](
+        host, directConnection=True, serverSelectionTimeoutMS=_REPLY_MS, socketTimeoutMS=_REPLY_MS
+    ) as client:
+        try:
+            if client.admin.command("serverStatus")["pid"] != pid:
+                return False
+            initiate(client, host)
+            _move(client, host)
+            return _is_primary(client)
+        except PyMongoError:
+            return False
+
+
+def _is_primary(client: MongoClient[dict[str, Any]]) -> bool:
+    return bool(client.admin.command("hello")["isWritablePrimary"])
+
+
+def _move(client: MongoClient[dict[str, Any]], host: str) -> None:
+    """Tell kept data the server's new port, because it knows the one of an earlier run."""
+    config = client.admin.command("replSetGetConfig")["config"]
+    if config["members"][0]["host"] != host:
+        config["members"][0]["host"] = host
+        config["version"] += 1
+        client.admin.command("replSetReconfig", config, force=True)

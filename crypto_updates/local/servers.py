@@ -16,14 +16,14 @@ from typing import ClassVar, Self
 from crypto_updates.local import binaries, guard, ports
 from crypto_updates.local.errors import NotReadyError, PortTakenError
 
-_READY_WITHIN = 30.0
-_ATTEMPTS = 5
+_READY_SECONDS = 60.0
+_PORT_ATTEMPTS = 5
 
 
 class Server(ABC):
-    """A server process. Its data is kept in `data`, or without that in a folder that goes with it.
+    """A server process. It keeps its data in `data`, or else in a temporary folder.
 
-    Port 0 takes a free one, which it then keeps. Raises StackError on entering when the server cannot be had.
+    Port 0 means any free port; the server keeps it over restarts. Entering raises StackError if it cannot start.
     """
 
     name: ClassVar[str]
@@ -81,25 +81,25 @@ class Server(ABC):
         self._closing.close()
 
     def start(self) -> None:
-        """Start, and return when the server answers. A free port can be lost to someone quicker: then try another."""
+        """Start, and return when the server answers. If another program takes the free port first, try another."""
         self.data.mkdir(parents=True, exist_ok=True)
-        for _ in range(1 if self.port else _ATTEMPTS):
+        for _ in range(1 if self.port else _PORT_ATTEMPTS):
             port = self.port or ports.free()
             try:
                 self._launch(port)
             except PortTakenError as error:
-                lost = error
+                taken = error
             else:
                 self.port = port
                 return
-        raise PortTakenError(f"127.0.0.1:{port}: {lost}") from lost
+        raise PortTakenError(f"127.0.0.1:{port}: {taken}") from taken
 
     def stop(self, patience: float = 10.0) -> int:
-        """Stop, after so many seconds by force, and return the exit status."""
+        """Stop, by force after `patience` seconds, and return the exit status."""
         return guard.end(self.process, patience)
 
     def kill(self, sig: signal.Signals = signal.SIGKILL) -> None:
-        """Send a signal; return when it has worked if it is one that no process can refuse."""
+        """Send a signal. For SIGKILL and SIGSTOP, return when it has taken effect."""
         self.process.send_signal(sig)
         if sig == signal.SIGKILL:
             self.process.wait(10)
@@ -124,12 +124,12 @@ class Server(ABC):
             raise
 
     def _await(self, port: int, binary: str, begin: int) -> None:
-        deadline = time.monotonic() + _READY_WITHIN
+        deadline = time.monotonic() + _READY_SECONDS
         while not self._answers(port):
             if (status := self.process.poll()) is not None:
                 raise binaries.failure(binary, status, self.log.read_bytes()[begin:].decode(errors="replace"))
             if time.monotonic() > deadline:
-                raise NotReadyError(f"{self.name} did not answer on 127.0.0.1:{port} within {_READY_WITHIN:.0f} s")
+                raise NotReadyError(f"{self.name} did not answer on 127.0.0.1:{port} within {_READY_SECONDS:.0f} s")
             time.sleep(0.02)
 
     @abstractmethod
@@ -138,18 +138,18 @@ class Server(ABC):
 
     @abstractmethod
     def _answers(self, port: int) -> bool:
-        """True if this very process, and no other that took the port, is ready."""
+        """True if this process is ready, and not another one that took the port."""
 
 
 class NatsServer(Server):
-    """A nats-server. `config` is text in the form of its configuration file; port and folders are set beside it."""
+    """A nats-server. `config` is the text of its configuration file; port and folders come from the command line."""
 
     name = "nats-server"
     scheme = "nats"
 
     def __init__(self, data: Path | None = None, *, port: int = 0, jetstream: bool = True, config: str = "") -> None:
         super().__init__(data, port=port)
-        # Without `sync_interval: always` an acknowledged message can be lost with the power.
+        # Without `sync_interval: always` a power cut can lose an acknowledged message.
         self._config = ("jetstream { sync_interval: always }\n" if jetstream else "") + config
         self._jetstream = ["--jetstream"] if jetstream else []
         self._id = f"stack-{secrets.token_hex(4)}"
@@ -184,10 +184,10 @@ class Mongod(Server):
         return [*listen, *sizes, "--dbpath", str(self.data), "--replSet", "rs0", "--quiet"]
 
     def _answers(self, port: int) -> bool:
-        # Imported here because the pytest plugin imports this module, and must cost nothing when it is unused.
-        from crypto_updates.local import primary  # noqa: PLC0415 - see above
+        # The pytest plugin imports this module, so what costs time is imported only when a mongod is used.
+        from crypto_updates.local import replica_set  # noqa: PLC0415 - see above
 
-        return _listens(port) and primary.is_primary(port, self.pid)
+        return _listens(port) and replica_set.is_ready(port, self.pid)
 
 
 def _listens(port: int) -> bool:

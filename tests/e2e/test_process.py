@@ -56,7 +56,8 @@ def test_it_says_at_once_that_a_process_ended_without_the_line() -> None:
 
 def test_the_plugin_runs_a_module_with_its_variables(service: Service, tmp_path: Path) -> None:
     (tmp_path / "child.py").write_text("import os, sys; print(sys.argv[1], os.environ['COLOUR'])", encoding="utf-8")
-    assert service("child", "seen", COLOUR="blue").wait_for_line("seen") == "seen blue"
+    environ = {"COLOUR": "blue", "PYTHONPATH": str(tmp_path)}
+    assert service("child", "seen", **environ).wait_for_line("seen") == "seen blue"
 
 
 def test_the_plugin_serves_both_urls(nats_url: str, mongo_url: str) -> None:

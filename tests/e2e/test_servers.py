@@ -190,7 +190,7 @@ def test_sigkill_of_the_parent_leaves_no_child_and_no_folder(*, frozen: bool) ->
 
 def test_a_child_is_known_to_the_guardian_before_its_program_starts() -> None:
     script = (
-        "import os, sys\nfrom stack import guard\n"
+        "import os, sys\nfrom crypto_updates.local import guard\n"
         "child = guard.spawn(['/bin/sleep', '60'])\nprint(child.pid, flush=True)\nos.kill(os.getpid(), 9)\n"
     )
     for _ in range(10):
@@ -214,6 +214,6 @@ def test_a_folder_goes_with_its_block() -> None:
 
 def test_no_port_is_given_out_twice() -> None:
     wanted = ports.free()
-    script = f"from stack import ports; print(ports.free({wanted}))"
+    script = f"from crypto_updates.local import ports; print(ports.free({wanted}))"
     elsewhere = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert wanted not in (ports.free(wanted), int(elsewhere.stdout))
