@@ -6,16 +6,13 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-import httpx
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo
 
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.clock.timetable import Timetable
 from crypto_updates.service.config import Words
 from worker.market import SOURCES
-from worker.market.coingecko import Plan
-
-_MAX_PORT = 65_535
+from worker.market.coingecko import Plan, is_http_url
 
 
 def _coins(coins: tuple[str, ...]) -> tuple[str, ...]:
@@ -32,12 +29,7 @@ def _source(name: str) -> str:
 
 
 def _http_url(url: str) -> str:
-    try:
-        part = httpx.URL(url)
-        good = part.scheme in {"http", "https"} and part.host and part.port != 0 and (part.port or 0) <= _MAX_PORT
-    except httpx.InvalidURL:
-        good = False
-    if not good:
+    if not is_http_url(url):
         raise ValueError  # without the cause, which may show a piece of a password
     return url
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 
-import nats.errors
-
 from crypto_updates.bus import claims
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.config import BusSettings
+from crypto_updates.bus.connection import LINK_ERRORS
 from crypto_updates.bus.stream import DURABLE, STREAM, stream_config, update_consumer, update_stream
 from stack.setup.errors import ProvisionError
 
@@ -26,6 +25,6 @@ async def provision(settings: BusSettings, patience: float) -> None:
             for config in (stream_config, claims.stream_config):
                 await update_stream(connection.js, config(settings.stream_replicas))
             await update_consumer(connection.js)
-        except nats.errors.Error as error:
+        except LINK_ERRORS as error:
             raise ProvisionError(f"NATS: {error}") from error
     log.info("[NATS] Stream %s and consumer %s are ready", STREAM, DURABLE)

@@ -27,6 +27,7 @@ _COINS_PER_REQUEST = 250
 _MAX_BYTES = 5_000_000
 # The longest wait before each retry. At random it is as little as half of that, so that workers do not retry in step.
 _RETRY_SECONDS = (1.0, 2.0, 4.0)
+_MAX_PORT = 65_535
 _TIMEOUT = httpx.Timeout(10.0, connect=5.0)
 
 
@@ -113,6 +114,15 @@ class CoinGecko:
             log.warning("[MARKET] COINS: not known to CoinGecko and left out: %s", _named(unknown))
         self._unknown = unknown
         return tuple(quotes[coin] for coin in self._coins if coin in quotes)
+
+
+def is_http_url(url: str) -> bool:
+    """True for a URL that the HTTP client can ask."""
+    try:
+        part = httpx.URL(url)
+    except httpx.InvalidURL:
+        return False
+    return bool(part.scheme in {"http", "https"} and part.host and part.port != 0 and (part.port or 0) <= _MAX_PORT)
 
 
 def _client(url: str, headers: dict[str, str]) -> httpx.AsyncClient:
