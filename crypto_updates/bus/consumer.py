@@ -130,7 +130,7 @@ class Consumer:
         if not self._dropped:
             log.warning(
                 "[NATS] %d events wait to be stored and there is no room for more: dropping what core NATS delivers"
-                " (verify that MongoDB is running; JetStream would keep the events)",
+                " (verify that MongoDB is running, and MAX_EVENTS_PER_SECOND; JetStream would keep the events)",
                 len(self._buffer),
             )
         self._dropped += 1

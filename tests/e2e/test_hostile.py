@@ -1,4 +1,4 @@
-"""Whatever bytes come on crypto.updates end in exactly one of `events` and `dead_letters`, and the service lives on."""
+"""Any bytes on crypto.updates end in either `events` or `dead_letters`, and the service goes on."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ def nested(depth: int) -> bytes:
     return event(f'"data":{"[" * depth}{"]" * depth}')
 
 
-# The tables of what JSON parsers, drivers and servers each trip over: what is an event all the same, and what is none.
+# What JSON parsers, drivers and servers trip over: first what is still an event, then what is not.
 STORABLE = {
     *(
         event(f'"data":{value}')
@@ -115,7 +115,7 @@ async def test_headers_that_are_not_utf_8_do_no_harm(stack: Stack, header: bytes
 
 @pytest.mark.timeout(180)
 def test_any_byte_string_ends_in_exactly_one_place(stack: Stack) -> None:
-    """By hypothesis; a batch of payloads in each example, so that a bad one has good neighbours in its bulk."""
+    """Each example is a batch, so that a bad payload has good neighbours in its bulk write."""
     stub = stack.api_stub()
     total = 0
     keys = st.sampled_from(["event", "timestamp", "data", "_id", "$x", "a.b", "\x00"]) | st.text(max_size=5)

@@ -11,7 +11,7 @@ from tests.e2e.conftest import Stack
 from tests.support import soon
 
 COUNT = 3000
-# What `all_take_part` publishes is not.
+# Not what `all_take_part` publishes.
 COUNTED = {"_id": {"$regex": "^test@"}}
 
 

@@ -1,4 +1,4 @@
-"""The settings that both services share: where values come from, and how bad ones are told."""
+"""The settings that both services share: where values come from, and how bad values are reported."""
 
 from __future__ import annotations
 

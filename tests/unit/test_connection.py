@@ -1,4 +1,4 @@
-"""A connection that never came to be, and a call on one that is given up."""
+"""A connection that was never opened, and calls on one that is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A message as it came: which event it is, and which message."""
+"""A delivery knows which event and which message it is."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def delivery(reply: str = "", headers: dict[str, str] | None = None) -> Delivery
 
 
 def jetstream(seq: int = 41, delivered: int = 1, stored: int = STORED) -> str:
-    """The reply subject that the server gives a message of the stream."""
+    """Return the reply subject that the server gives a message of the stream."""
     return f"$JS.ACK.CRYPTO.api_stub.{delivered}.{seq}.7.{stored}.0"
 
 
@@ -73,7 +73,7 @@ def test_a_time_that_no_stream_gives_leads_to_a_place_of_its_own() -> None:
 
 
 def received_at(place: str) -> datetime:
-    """Of a message that has no place in a stream."""
+    """Return the time in the place of a message of core NATS."""
     kind, _, rest = place.partition("@")
     assert kind == "core"
     return datetime.fromisoformat(rest.partition("#")[0])

@@ -1,4 +1,4 @@
-"""The event as it goes out: bytes, identity, headers, parts."""
+"""The event as the worker publishes it: bytes, id, headers, parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A service's process: its exit status, what signals do, and how work in hand ends."""
+"""A service's process: its exit status, what signals do, and how it finishes its current work."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from crypto_updates.service import errors, lifecycle
 from tests.support import ROOT
 
-# A service that is told by its argument how to go on once it runs.
+# The argument says what the service does once it runs.
 SERVICE = """
 import asyncio, sys
 from crypto_updates.service import errors, lifecycle
@@ -42,7 +42,7 @@ sys.exit(lifecycle.main(BusSettings, run))
 
 @contextlib.contextmanager
 def started(folder: Path, *command: str, **env: str) -> Iterator[subprocess.Popen[str]]:
-    """A Python process in a folder and an environment of its own, so that no `.env` counts, ended with the context."""
+    """Run Python in an own folder and environment, so that no `.env` is read, and end it with the context."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "SYSTEMROOT") if name in os.environ}
     with subprocess.Popen(
         [sys.executable, *command],
