@@ -110,7 +110,7 @@ def test_slots_before_the_first_event_ever_do_not_count_nor_does_one_published_b
 
 
 def test_a_slot_whose_event_may_still_come_does_not_count(stack: Stack) -> None:
-    """Four minutes are the worker's for its fetch."""
+    """The worker may take four minutes to fetch."""
     history = History(stack, age=timedelta(minutes=2))
     history.store(history.slots(5)[:4])
     assert history.audit().status == 0

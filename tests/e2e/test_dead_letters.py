@@ -97,7 +97,7 @@ def test_an_event_is_replayed_as_the_subscriber_would_have_stored_it(stack: Stac
     assert {**found, "received_at": 0} == {**expected, "received_at": 0}
 
 
-class Crash(Exception):  # noqa: N818 - it is none of ours
+class Crash(Exception):  # noqa: N818 - not an error of ours
     """The process is killed."""
 
 
@@ -244,7 +244,7 @@ async def test_nothing_that_a_publisher_wrote_is_obeyed_by_the_terminal(stack: S
 
 
 def command(stack: Stack, mongo_url: str, *arguments: str) -> dict[str, Any]:
-    """What subprocess needs to run it with another stdin than none."""
+    """The options for subprocess to run it with a stdin."""
     environ = os.environ | {"MONGO_URL": mongo_url, "MONGO_DB": stack.events.database.name, "PYTHONPATH": str(ROOT)}
     return {"args": [sys.executable, "-m", "stack", "dead-letters", *arguments], "env": environ}
 

@@ -87,7 +87,7 @@ async def test_it_counts_what_was_delivered_before(stack: Stack, publisher: Clie
     one, two, _ = await subscription.fetch(3)
     await one.nak()
     await two.nak()
-    await subscription.fetch(1)  # one of these two; it is kept, as the third is, until the ack wait is over
+    await subscription.fetch(1)  # one of the two; like the third, it comes again after the ack wait
     stub = Scraped(stack)
     assert await soon(lambda: stub.becomes("crypto_consumer_redelivered", 1), 5)
     assert await soon(lambda: stub.becomes("crypto_redeliveries_total", 3), 20)
@@ -100,7 +100,7 @@ async def test_it_asks_nats_what_waits(stack: Stack, publisher: Client) -> None:
     for number in range(9):
         await publisher.publish("crypto.updates", event(datetime(2023, 11, 21, 14, number, tzinfo=UTC)))
     await publisher.flush()
-    # One is stored, and of the other eight as many as there is room for are in hand.
+    # One is stored. Some of the other eight are in hand, the rest waits.
     assert await soon(lambda: stub.becomes("crypto_events_stored_total", 1))
     names = ("crypto_consumer_pending", "crypto_consumer_ack_pending")
 

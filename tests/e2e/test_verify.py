@@ -32,7 +32,7 @@ CHECKS = [check.name for check in checks.CHECKS]
 
 
 class Report:
-    """What a verification has said and how it ended."""
+    """The output and the exit status of a verification."""
 
     def __init__(self, process: Process) -> None:
         self.status = process.wait(timeout=45)
@@ -73,7 +73,7 @@ class Running:
         return asyncio.run(answer())
 
     def probes(self) -> list[object]:
-        """What there is of probes in MongoDB and in the stream."""
+        """All probes in MongoDB and in the stream."""
         return [*self.events.find({"source": "verify"}), *self.ask(_probes)]
 
 

@@ -15,12 +15,12 @@ from crypto_updates.bus.delivery import Delivery
 
 
 def event(seconds: float) -> dict[str, Any]:
-    """One whose slot was so many seconds ago."""
+    """An event whose slot was `seconds` ago."""
     return {"timestamp": datetime.now(UTC) - timedelta(seconds=seconds)}
 
 
 def delivery(times: int) -> Delivery:
-    """As the durable consumer delivers it for the nth time."""
+    """A delivery as the durable consumer makes it for the nth time."""
     reply = f"$JS.ACK.CRYPTO.api_stub.{times}.7.9.1700577000000000000.0"
     return Delivery.of(Msg(Client(), "crypto.updates", reply, b""))
 

@@ -59,7 +59,7 @@ def test_an_event_is_late_when_its_worker_was_not_allowed_so_long(lag: float | N
 
 
 def test_the_time_allowed_is_that_of_the_slot() -> None:
-    """Of a minute before the next slot a fetch may take the half, of an hour four minutes."""
+    """A fetch may take half a minute if the next slot comes in a minute, and four minutes if in an hour."""
     cron = Cron("0,1 * * * *")
     stored = {NOON: Stored(100, data=True), NOON + MINUTE: Stored(100, data=True)}
     assert slots.compare(cron, NOON, NOON + MINUTE, stored).late == 1
