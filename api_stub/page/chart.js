@@ -1,21 +1,26 @@
-// The price chart: a coin, a range, and the line between, drawn by uPlot and told in words too.
+// The price chart of a coin over a range, drawn by uPlot, and its summary in words.
 
 import uPlot from "./vendor/uplot/uPlot.esm.js";
 import { change, moment, price, priceTicks, text, time, universal } from "./format.js";
+import { write } from "./write.js";
 
+// The server thins a series to about so many prices.
 const POINTS = 400;
-const ROWS = 20;
-const HEIGHT = 240;
+const TABLE_ROWS = 20;
+const HEIGHT_PX = 240;
 
 const step = (ticks) => (ticks.length > 1 ? ticks[1] - ticks[0] : 60);
 
-/** Pixels for the longest label of the prices' axis. */
-const room = (_, labels) => 16 + 7 * Math.max(4, ...(labels ?? []).map((label) => label.length));
+/** The width of the price axis, in pixels, for its longest label. */
+const axisWidth = (_, labels) => 16 + 7 * Math.max(4, ...(labels ?? []).map((label) => label.length));
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 export class Chart {
   #box = document.getElementById("chart");
+  #price = document.getElementById("price");
+  #change = document.getElementById("change");
+  #summary = document.getElementById("chart-summary");
   #plot;
   #times = [];
   #prices = [];
@@ -38,7 +43,7 @@ export class Chart {
     this.#tell();
   }
 
-  /** One more price. Returns false if there are so many that they should be thinned again. */
+  /** Adds a price. Returns false when there are so many that the server should thin them again. */
   add(timestamp, quote) {
     const at = Date.parse(timestamp) / 1000;
     const last = this.#times.at(-1) ?? 0;
@@ -62,15 +67,15 @@ export class Chart {
 
   #newest(quote) {
     this.#currency = typeof quote?.currency === "string" ? quote.currency : "usd";
-    set("price", price(quote?.price, this.#currency));
+    write(this.#price, price(quote?.price, this.#currency));
     const changed = change(quote?.change_24h);
-    set("change", changed && `${changed} in 24 h`);
+    write(this.#change, changed && `${changed} in 24 h`);
     const direction = Math.sign(quote?.change_24h) || 0;
-    document.getElementById("change").dataset.direction = String(direction);
+    this.#change.dataset.direction = String(direction);
   }
 
   #size() {
-    return { width: Math.max(200, this.#box.clientWidth), height: HEIGHT };
+    return { width: Math.max(200, this.#box.clientWidth), height: HEIGHT_PX };
   }
 
   #draw() {
@@ -84,7 +89,7 @@ export class Chart {
         hooks: { setCursor: [(plot) => this.#point(plot.cursor.idx)] },
         axes: [
           { ...axis, space: 100, values: (_, ticks) => ticks.map((tick) => moment(tick, step(ticks))) },
-          { ...axis, size: room, values: (_, ticks) => priceTicks(ticks, this.#currency) },
+          { ...axis, size: axisWidth, values: (_, ticks) => priceTicks(ticks, this.#currency) },
         ],
         series: [{}, { stroke: colour("--accent"), width: 2, fill: colour("--tint"), points: { show: false } }],
       },
@@ -94,7 +99,7 @@ export class Chart {
   }
 
   #point(index) {
-    if (Number.isInteger(index)) set("chart-summary", `${price(this.#prices[index], this.#currency)} at ${time(new Date(this.#times[index] * 1000))}`);
+    if (Number.isInteger(index)) write(this.#summary, `${price(this.#prices[index], this.#currency)} at ${time(new Date(this.#times[index] * 1000))}`);
     else this.#tell();
   }
 
@@ -103,12 +108,12 @@ export class Chart {
     const summary = this.#prices.length
       ? `${text(this.#coin, 60)}: ${this.#times.length} prices from ${this.#at(0)} to ${this.#at(-1)}, between ${this.#one(this.#least())} and ${this.#one(this.#most())}.`
       : "No prices in this range.";
-    set("chart-summary", summary);
+    write(this.#summary, summary);
     this.#table();
   }
 
   #table() {
-    const rows = this.#times.slice(-ROWS).map((at, place, all) => {
+    const rows = this.#times.slice(-TABLE_ROWS).map((at, place, all) => {
       const shown = new Date(at * 1000);
       const row = document.createElement("tr");
       const when = row.appendChild(document.createElement("td"));
@@ -124,9 +129,4 @@ export class Chart {
   #one = (value) => price(value, this.#currency);
   #least = () => this.#prices.reduce((least, value) => Math.min(least, value), Infinity);
   #most = () => this.#prices.reduce((most, value) => Math.max(most, value), -Infinity);
-}
-
-function set(id, value) {
-  const element = document.getElementById(id);
-  if (element.textContent !== value) element.textContent = value;
 }

@@ -1,25 +1,29 @@
 // The time until the next slot, by the server's clock.
 
 import { remaining, time, universal } from "./format.js";
+import { repeatWhileVisible } from "./visible.js";
+import { write } from "./write.js";
+
+const TICK_MS = 250;
 
 export class Countdown {
   #left = document.getElementById("countdown");
   #when = document.getElementById("next");
   #next;
-  // Milliseconds that the server's clock is ahead of this one.
-  #ahead = 0;
+  // How far the server's clock is ahead of this one.
+  #aheadMs = 0;
 
   constructor() {
-    setInterval(() => this.#show(), 250);
+    repeatWhileVisible(() => this.#show(), TICK_MS);
   }
 
   /** The server's time now, in milliseconds. */
   get now() {
-    return Date.now() + this.#ahead;
+    return Date.now() + this.#aheadMs;
   }
 
   set(now, next) {
-    this.#ahead = Date.parse(now) - Date.now();
+    this.#aheadMs = Date.parse(now) - Date.now();
     const at = new Date(next);
     if (this.#next?.getTime() === at.getTime()) return;
     this.#next = at;
@@ -30,7 +34,6 @@ export class Countdown {
   #show() {
     if (!this.#next) return;
     const milliseconds = this.#next.getTime() - this.now;
-    const left = milliseconds > 0 ? remaining(milliseconds) : "now";
-    if (this.#left.textContent !== left) this.#left.textContent = left;
+    write(this.#left, milliseconds > 0 ? remaining(milliseconds) : "now");
   }
 }

@@ -1,4 +1,4 @@
-// The API's documentation: Swagger UI over /openapi.json, light or dark as the system is.
+// The API's documentation: Swagger UI for /openapi.json, light or dark like the system.
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
@@ -13,6 +13,6 @@ window.SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#docs",
   deepLinking: true,
-  // The default asks another host whether the description is valid.
+  // The default validator is on another host.
   validatorUrl: null,
 });

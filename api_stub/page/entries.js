@@ -1,11 +1,11 @@
-// The lists of the last events and of the dead letters. What they hold is anyone's, so it is only ever text.
+// The lists of the last events and of the dead letters. Anyone may have sent what they hold, so it is only ever text.
 
 import { number, price, text, time, universal } from "./format.js";
 
-const MOST = 20;
-const SHORT = 80;
+const SHOWN_ENTRIES = 20;
+const LINE_CHARACTERS = 80;
 
-/** Keeps the newest entries, each made once. `describe` gives what an entry shows: {at, title, note, body}. */
+/** Keeps the newest entries. `describe` gives what an entry shows: {at, title, note, body}. */
 class Entries {
   #list;
   #empty;
@@ -17,9 +17,9 @@ class Entries {
     this.#describe = describe;
   }
 
-  /** The newest first. What is shown already stays where it is, and keeps the focus. */
+  /** The newest first. An entry that is shown already keeps its element, and so the focus. */
   show(entries) {
-    const wanted = new Map(entries.slice(0, MOST).map((entry) => [String(entry._id), entry]));
+    const wanted = new Map(entries.slice(0, SHOWN_ENTRIES).map((entry) => [String(entry._id), entry]));
     for (const item of [...this.#list.children]) if (!wanted.has(item.dataset.id)) item.remove();
     const known = new Map([...this.#list.children].map((item) => [item.dataset.id, item]));
     [...wanted].forEach(([id, entry], place) => {
@@ -33,11 +33,11 @@ class Entries {
   add(entry) {
     if ([...this.#list.children].some((item) => item.dataset.id === String(entry._id))) return;
     this.#list.prepend(this.#item(entry));
-    while (this.#list.children.length > MOST) this.#list.lastElementChild.remove();
+    while (this.#list.children.length > SHOWN_ENTRIES) this.#list.lastElementChild.remove();
     this.#empty.hidden = true;
   }
 
-  /** Says what there is while there is nothing. */
+  /** The words to show while the list is empty. */
   explain(words) {
     this.#empty.textContent = words;
     this.#empty.hidden = this.#list.children.length > 0;
@@ -53,8 +53,8 @@ class Entries {
     when.dateTime = Number.isNaN(at.getTime()) ? "" : at.toISOString();
     when.textContent = time(at);
     when.title = universal(at);
-    summary.appendChild(document.createElement("strong")).textContent = text(title, SHORT);
-    summary.appendChild(document.createElement("span")).textContent = text(note, SHORT);
+    summary.appendChild(document.createElement("strong")).textContent = text(title, LINE_CHARACTERS);
+    summary.appendChild(document.createElement("span")).textContent = text(note, LINE_CHARACTERS);
     const shown = details.appendChild(document.createElement("pre"));
     shown.textContent = text(body);
     shown.tabIndex = 0; // it scrolls

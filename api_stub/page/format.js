@@ -1,4 +1,4 @@
-// How numbers, times and values of any kind are written. Pure: nothing here touches the page.
+// How numbers, times and values are written. Pure: nothing here touches the page.
 
 const UTC = { dateStyle: "medium", timeStyle: "medium", timeZone: "UTC" };
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
@@ -7,8 +7,7 @@ const utc = new Intl.DateTimeFormat(undefined, UTC);
 const plain = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 const percentage = new Intl.NumberFormat(undefined, { style: "percent", minimumFractionDigits: 2, signDisplay: "exceptZero" });
 
-// Characters of a value that somebody else has sent.
-const LONGEST = 5000;
+const VALUE_CHARACTERS = 5000;
 
 export const number = (value) => (Number.isFinite(value) ? plain.format(value) : "–");
 
@@ -21,12 +20,12 @@ export function price(value, currency, digits = digitsOf(value)) {
     const about = { style: "currency", currency, currencyDisplay: "narrowSymbol", ...digits };
     return new Intl.NumberFormat(undefined, about).format(value);
   } catch {
-    // "bits", or whatever else CoinGecko has that is no ISO 4217 code.
+    // CoinGecko also has currencies without an ISO 4217 code, "bits" for example.
     return `${new Intl.NumberFormat(undefined, digits).format(value)} ${text(currency ?? "", 10).toUpperCase()}`.trim();
   }
 }
 
-/** The prices of an axis: whole numbers where they differ by that much. */
+/** The prices of an axis, as whole numbers when the steps are that large. */
 export function priceTicks(ticks, currency) {
   const whole = ticks.length > 1 && ticks[1] - ticks[0] >= 1;
   return ticks.map((tick) => price(tick, currency, whole ? { maximumFractionDigits: 0 } : undefined));
@@ -35,7 +34,7 @@ export function priceTicks(ticks, currency) {
 /** A change in percent: 1.5 is 1.5 %. */
 export const change = (value) => (Number.isFinite(value) ? percentage.format(value / 100) : "");
 
-/** Seconds, in the unit that suits them. */
+/** A number of seconds, in the unit that suits it. */
 export function seconds(value) {
   if (!Number.isFinite(value)) return "–";
   if (value < 1) return `${Math.round(value * 1000)} ms`;
@@ -60,7 +59,7 @@ export function span(milliseconds) {
 
 const valid = (at) => !Number.isNaN(at.getTime());
 
-/** The time of day, or the day too where that is not today's. */
+/** The time of day, with the day if it is not today. */
 export function time(at) {
   if (!valid(at)) return "–";
   const today = at.toDateString() === new Date().toDateString();
@@ -73,13 +72,13 @@ const moments = [
   [Infinity, new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" })],
 ];
 
-/** An instant (seconds since 1970) on an axis whose ticks are so many seconds apart. */
+/** An instant (seconds since 1970) on an axis whose ticks are `step` seconds apart. */
 export const moment = (at, step) => moments.find(([longest]) => step < longest)[1].format(new Date(at * 1000));
 
 export const universal = (at) => (valid(at) ? `${utc.format(at)} UTC` : "");
 
-/** Any value as text, cut where it is too long. */
-export function text(value, longest = LONGEST) {
+/** Any value as text, cut if it is too long. */
+export function text(value, longest = VALUE_CHARACTERS) {
   const whole = typeof value === "string" ? value : (JSON.stringify(value, null, 2) ?? "");
   return whole.length > longest ? `${whole.slice(0, longest)} … (${number(whole.length)} characters)` : whole;
 }

@@ -1,4 +1,4 @@
-// Wires the parts: what comes from the stream and the API goes to the part that shows it.
+// Brings what comes from the stream and the API to the part of the page that shows it.
 
 import { get } from "./api.js";
 import { Chart } from "./chart.js";
@@ -8,13 +8,14 @@ import { time } from "./format.js";
 import { notice } from "./notices.js";
 import { Stations } from "./stations.js";
 import { Stream } from "./stream.js";
-import { MOST, Strip } from "./strip.js";
+import { CELLS, Strip } from "./strip.js";
+import { repeatWhileVisible, whileVisible } from "./visible.js";
 
-const HOUR = 3600000;
-// Milliseconds: before what comes together is fetched together, before another try, and without any event.
-const TOGETHER = 300;
-const AGAIN = 3000;
-const QUIET = 60000;
+const HOUR_MS = 3600000;
+const DEBOUNCE_MS = 300;
+const RETRY_MS = 3000;
+const IDLE_REFRESH_MS = 60000;
+const SHOWN_ENTRIES = 20;
 
 const chart = new Chart();
 const countdown = new Countdown();
@@ -25,96 +26,97 @@ const strip = new Strip();
 
 const coins = document.getElementById("coins");
 const range = document.getElementById("range");
-const wrong = { nats: false, mongo: false };
+const broken = { nats: false, mongo: false };
 let hours = 24;
-let labelled = -Infinity;
+let labelledAt = -Infinity;
 let deadLetters;
-// What has not shown its first data.
+// The parts that have not shown their first data.
 const waiting = new Set(["events", "slots", "prices", "letters"]);
 
-/** Runs `work` soon, once for all calls until then, and again if it fails; a failure is told at the top. */
-function together(work) {
+/** Returns a function that runs `work` soon, once for all its calls until then. A failure shows a notice and is retried. */
+function debounced(work) {
   let timer;
   let working = false;
-  const soon = (pause) => {
-    timer ??= setTimeout(run, pause);
+  const soon = (pauseMs) => {
+    timer ??= setTimeout(run, pauseMs);
   };
   const run = async () => {
     timer = undefined;
-    if (working) return soon(TOGETHER); // an older answer must not come after a newer one
+    if (document.hidden) return; // all is fetched when the page is visible again
+    if (working) return soon(DEBOUNCE_MS); // an older answer must not come after a newer one
     working = true;
     try {
       await work();
       notice("api", false);
     } catch (error) {
-      // With a status, it is the API stub that answers, and its state says what is down.
-      notice("api", error.status === 0 && navigator.onLine);
-      soon(AGAIN);
+      // An answer with a status is the API stub's own, and its state says what is down.
+      notice("api", error.status === 0 && navigator.onLine && !document.hidden);
+      soon(RETRY_MS);
     } finally {
       working = false;
     }
   };
-  return (pause = TOGETHER) => soon(pause);
+  return (pauseMs = DEBOUNCE_MS) => soon(pauseMs);
 }
 
-// Events may be of any time. Those of the far future are never the newest.
-const soonest = () => countdown.now + HOUR;
+// Anyone's event may be of any time. One of the far future does not count as the newest.
+const latestTime = () => countdown.now + HOUR_MS;
 
-const showEvents = together(async () => {
-  const page = await get("/events", { limit: 20, until: new Date(soonest()).toISOString() });
+const showEvents = debounced(async () => {
+  const page = await get("/events", { limit: SHOWN_ENTRIES, until: new Date(latestTime()).toISOString() });
   events.show(page.events);
   label(page.events[0]);
   ready("events");
 });
 
-const showSlots = together(async () => {
-  const slots = await get("/slots", { hours, limit: MOST });
+const showSlots = debounced(async () => {
+  const slots = await get("/slots", { hours, limit: CELLS });
   strip.show(slots);
   countdown.set(slots.now, slots.next);
-  // One cell a slot: of a dense schedule, only the newest slots are asked for from now on.
-  if (slots.slots.length === MOST) hours = Math.max(0.01, (Date.parse(slots.now) - Date.parse(slots.slots[0].slot)) / HOUR);
+  // A dense schedule has more slots than cells: from now on, ask only for those that are shown.
+  if (slots.slots.length === CELLS) hours = Math.max(0.01, (Date.parse(slots.now) - Date.parse(slots.slots[0].slot)) / HOUR_MS);
   if (!slots.beginning) events.explain(`None yet. The first slot is at ${time(new Date(slots.next))}.`);
   ready("slots");
 });
 
-const showPrices = together(async () => {
+const showPrices = debounced(async () => {
   const known = (await get("/coins")).coins;
   const chosen = known.includes(coins.value) ? coins.value : known[0];
   if (known.join() !== [...coins.options].map((option) => option.value).join()) {
     coins.replaceChildren(...known.map((coin) => new Option(coin, coin, false, coin === chosen)));
   }
   if (chosen !== undefined) {
-    const back = Number(range.querySelector("[aria-pressed=true]").dataset.hours) * HOUR;
+    const back = Number(range.querySelector("[aria-pressed=true]").dataset.hours) * HOUR_MS;
     const since = new Date(countdown.now - back).toISOString();
     const [series, newest] = await Promise.all([
       get("/prices", { coin: chosen, since, points: Chart.points }),
-      get("/events", { coin: chosen, limit: 1, until: new Date(soonest()).toISOString() }),
+      get("/events", { coin: chosen, limit: 1, until: new Date(latestTime()).toISOString() }),
     ]);
     chart.show(chosen, series.prices, newest.events[0] && quote(newest.events[0], chosen));
   }
   ready("prices");
 });
 
-const showLetters = together(async () => {
-  letters.show((await get("/dead-letters", { limit: 20 })).dead_letters);
+const showLetters = debounced(async () => {
+  letters.show((await get("/dead-letters", { limit: SHOWN_ENTRIES })).dead_letters);
   ready("letters");
 });
 
-function showAll(pause) {
-  for (const show of [showEvents, showSlots, showPrices, showLetters]) show(pause);
+function showAll(pauseMs) {
+  for (const show of [showEvents, showSlots, showPrices, showLetters]) show(pauseMs);
 }
 
 const quote = (event, coin) => (Array.isArray(event.data) ? event.data.find((one) => one?.coin === coin) : undefined);
 
-/** Says whether the newest event is simulated. */
+/** Shows whether the newest event is simulated. */
 function label(event) {
   const at = Date.parse(event?.timestamp);
-  if (!(at >= labelled)) return;
-  labelled = at;
+  if (!(at >= labelledAt)) return;
+  labelledAt = at;
   document.getElementById("simulated").hidden = event.source !== "simulated";
 }
 
-/** A part shows data; with the last of them, the page is ready. */
+/** The page is ready when the last of its parts shows data. */
 function ready(part) {
   waiting.delete(part);
   if (waiting.size || document.body.dataset.ready !== undefined) return;
@@ -126,23 +128,23 @@ function arrived(event) {
   events.add(event);
   stations.travel();
   showSlots();
-  if (Date.parse(event.timestamp) > soonest()) return;
+  if (Date.parse(event.timestamp) > latestTime()) return;
   label(event);
   const newest = quote(event, chart.coin);
   if (!chart.coin || (newest && !chart.add(event.timestamp, newest))) showPrices();
 }
 
 function informed(state) {
-  notice("offline", false); // the server may be on this very machine
+  notice("offline", false); // a server on this machine is reached without a network
   countdown.set(state.now, state.next);
   stations.show(state);
   const words = state.words.startsWith("every") ? `An event ${state.words}` : `Schedule ${state.words} (${state.zone})`;
   document.getElementById("schedule").textContent = words;
   for (const name of ["nats", "mongo"]) {
-    const broken = state[name].ok === false;
-    notice(name, broken, state[name].reason);
-    if (wrong[name] && !broken) showAll();
-    wrong[name] = broken;
+    const wasBroken = broken[name];
+    broken[name] = state[name].ok === false;
+    notice(name, broken[name], state[name].reason);
+    if (wasBroken && !broken[name]) showAll();
   }
   if (state.mongo.dead_letters !== deadLetters) {
     deadLetters = state.mongo.dead_letters;
@@ -161,7 +163,7 @@ function lost() {
   notice("stream", navigator.onLine);
   notice("offline", !navigator.onLine);
   stations.lose();
-  showSlots(); // which tells whether the API stub is there at all
+  showSlots(); // its failure tells that the API stub does not answer
 }
 
 coins.addEventListener("change", () => showPrices(0));
@@ -177,10 +179,11 @@ addEventListener("offline", () => {
   notice("api", false);
   stations.lose();
 });
-setInterval(() => {
+
+showAll(0);
+whileVisible(() => showAll());
+repeatWhileVisible(() => {
   showSlots();
   showPrices(); // the range moves on, and there may be a new coin
-}, QUIET);
-showAll(0);
-
+}, IDLE_REFRESH_MS);
 new Stream({ open: connected, event: arrived, state: informed, skipped: () => showAll(), lost });

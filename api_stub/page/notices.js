@@ -1,14 +1,16 @@
-// What is wrong, in plain words, at the top of the page for as long as it lasts.
+// What is wrong, at the top of the page for as long as it lasts.
+
+import { write } from "./write.js";
 
 const WORDS = {
-  offline: "Your browser is offline. What you see is as old as the last event below.",
+  offline: "Your browser is offline. You see what was known before.",
   api: "The API stub does not answer. Events wait in NATS until it is back.",
-  stream: "The live connection is interrupted; trying again. The page catches up by itself.",
+  stream: "The live connection is interrupted. The page reconnects and catches up by itself.",
   nats: "NATS does not answer. The worker keeps its events in its outbox until it is back.",
   mongo: "MongoDB does not answer. Events wait in NATS until it is back.",
 };
 
-/** Shows or hides one of the notices above; `reason` is the server's own word for it. */
+/** Shows or hides a notice. `reason` is what the server says about it. */
 export function notice(name, wrong, reason = "") {
   const list = document.getElementById("notices");
   const shown = list.querySelector(`[data-notice="${name}"]`);
@@ -18,7 +20,7 @@ export function notice(name, wrong, reason = "") {
   }
   const item = shown ?? document.createElement("li");
   const words = reason ? `${WORDS[name]} (${reason})` : WORDS[name];
-  if (item.textContent !== words) item.textContent = words;
+  write(item, words);
   if (!shown) {
     item.dataset.notice = name;
     list.append(item);

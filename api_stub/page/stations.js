@@ -1,23 +1,23 @@
-// The four stations: their states and rates, and each event that is seen travelling along them.
+// The four stations: their states and rates, and the dot that travels along them with each event.
 
 import { number, seconds, time, universal } from "./format.js";
+import { write } from "./write.js";
 
-// A rate is over so many milliseconds.
-const WINDOW = 60000;
-const TRIP = 1400;
+const MINUTE_MS = 60000;
+const TRIP_MS = 1400;
 
-const WELL = { worker: "on time", nats: "connected", api_stub: "storing", mongo: "writing" };
+const WHEN_OK = { worker: "on time", nats: "connected", api_stub: "storing", mongo: "writing" };
 const ELEMENTS = { worker: "station-worker", nats: "station-nats", api_stub: "station-api-stub", mongo: "station-mongo" };
 
 /**
- * How much a counter grows in a minute, by the samples of the last one: [[milliseconds, count], ...]. Pure.
- * It is measured from one change to another, because a few seconds that are no whole number of events mislead.
+ * How much a counter grows in a minute, from the last minute's samples: [[milliseconds, count], ...]. Pure.
+ * It measures from one change to another: a span that cuts between two events would mislead.
  */
 export function rate(samples) {
   const changes = samples.filter(([, count], place) => place > 0 && count !== samples[place - 1][1]);
   const [first, last] = [changes[0], changes.at(-1)];
-  if (changes.length > 1) return Math.max(0, (60000 * (last[1] - first[1])) / (last[0] - first[0]));
-  return samples.at(-1)[0] - samples[0][0] > 0.9 * WINDOW ? changes.length : NaN;
+  if (changes.length > 1) return Math.max(0, (MINUTE_MS * (last[1] - first[1])) / (last[0] - first[0]));
+  return samples.at(-1)[0] - samples[0][0] > 0.9 * MINUTE_MS ? changes.length : NaN;
 }
 
 export class Stations {
@@ -35,12 +35,12 @@ export class Stations {
     this.#fact("mongo", "rate", this.#rate("mongo", state.now, state.mongo.events));
   }
 
-  /** Nothing is known any more. */
+  /** Show that nothing is known any more. */
   lose() {
     for (const name of Object.keys(ELEMENTS)) this.#state(name, { ok: null, reason: "not known" });
   }
 
-  /** One event on its way; while it travels, those that follow are not shown. */
+  /** Show one event on its way. Events that come while it travels are not shown. */
   travel() {
     if (this.#trip?.playState === "running") return;
     const steps = [
@@ -51,36 +51,32 @@ export class Stations {
     ];
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     const shown = still ? [{ opacity: 0 }, { opacity: 1 }, { opacity: 0 }] : steps;
-    this.#trip = document.getElementById("traveller").animate(shown, { duration: TRIP, easing: "ease-in-out" });
+    this.#trip = document.getElementById("traveller").animate(shown, { duration: TRIP_MS, easing: "ease-in-out" });
   }
 
   #state(name, { ok, reason }) {
     const station = document.getElementById(ELEMENTS[name]);
     station.dataset.state = ok === null ? "unknown" : ok ? "ok" : "problem";
-    set(station.querySelector(".state"), ok ? WELL[name] : (reason ?? "not known yet"));
+    write(station.querySelector(".state"), ok ? WHEN_OK[name] : (reason ?? "not known yet"));
   }
 
   #slot(slot) {
     if (!slot) return;
     const at = new Date(slot);
     const shown = document.querySelector("#station-worker [data-fact=slot]");
-    set(shown, time(at));
+    write(shown, time(at));
     shown.title = universal(at);
   }
 
   #fact(name, fact, value) {
-    set(document.querySelector(`#${ELEMENTS[name]} [data-fact=${fact}]`), value);
+    write(document.querySelector(`#${ELEMENTS[name]} [data-fact=${fact}]`), value);
   }
 
   #rate(name, now, count) {
     if (!Number.isFinite(count)) return "–";
     const at = Date.parse(now);
-    const samples = [...this.#samples[name], [at, count]].filter(([then]) => at - then <= WINDOW);
+    const samples = [...this.#samples[name], [at, count]].filter(([then]) => at - then <= MINUTE_MS);
     this.#samples[name] = samples;
     return number(rate(samples));
   }
-}
-
-function set(element, value) {
-  if (element.textContent !== value) element.textContent = value;
 }

@@ -1,58 +1,69 @@
-// The event stream: one EventSource at a time, made anew when it has closed or fallen silent.
+// The event stream: one EventSource while the page is visible, made anew when it has closed or fallen silent.
+
+import { whileVisible } from "./visible.js";
 
 // The server sends its state every 2 s.
-const SILENCE = 10000;
-const FIRST_PAUSE = 1000;
-const LONGEST_PAUSE = 10000;
+const SILENCE_MS = 10000;
+const FIRST_RETRY_MS = 1000;
+const LONGEST_RETRY_MS = 10000;
 
 /** Calls `on.event`, `on.state`, `on.skipped` with what comes, `on.open` at each (re)connection, `on.lost` when it ends. */
 export class Stream {
   #on;
   #source;
-  #pause = FIRST_PAUSE;
-  #watchdog;
+  #timer;
+  #retryMs = FIRST_RETRY_MS;
 
   constructor(on) {
     this.#on = on;
-    addEventListener("online", () => this.#again(0));
-    this.#connect();
+    whileVisible(
+      () => this.#connect(),
+      () => this.#close(),
+    );
+    addEventListener("online", () => this.#source && this.#reconnect(0));
   }
 
   #connect() {
     const source = new EventSource("/events/stream");
     this.#source = source;
-    this.#listen();
+    this.#expectMore();
     source.onmessage = (message) => this.#hear(this.#on.event, message);
     source.addEventListener("state", (message) => this.#hear(this.#on.state, message));
     source.addEventListener("skipped", (message) => this.#hear(this.#on.skipped, message));
     source.onopen = () => {
-      this.#pause = FIRST_PAUSE;
+      this.#retryMs = FIRST_RETRY_MS;
       this.#on.open();
     };
     source.onerror = () => {
       this.#on.lost();
-      // It tries again by itself, unless the answer was a refusal.
-      if (source.readyState === EventSource.CLOSED) this.#again(this.#pause);
+      // EventSource tries again by itself, unless the answer was a refusal.
+      if (source.readyState === EventSource.CLOSED) this.#reconnect(this.#retryMs);
     };
   }
 
+  #close() {
+    clearTimeout(this.#timer);
+    this.#source.close();
+    this.#source = undefined;
+  }
+
   #hear(tell, message) {
-    this.#listen();
+    this.#expectMore();
     tell(JSON.parse(message.data));
   }
 
-  #listen() {
-    clearTimeout(this.#watchdog);
-    this.#watchdog = setTimeout(() => {
+  #expectMore() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
       this.#on.lost();
-      this.#again(0);
-    }, SILENCE);
+      this.#reconnect(0);
+    }, SILENCE_MS);
   }
 
-  #again(pause) {
-    clearTimeout(this.#watchdog);
+  #reconnect(pauseMs) {
+    clearTimeout(this.#timer);
     this.#source.close();
-    this.#pause = Math.min(2 * this.#pause, LONGEST_PAUSE);
-    this.#watchdog = setTimeout(() => this.#connect(), pause);
+    this.#retryMs = Math.min(2 * this.#retryMs, LONGEST_RETRY_MS);
+    this.#timer = setTimeout(() => this.#connect(), pauseMs);
   }
 }

@@ -1,18 +1,19 @@
-// The strip: one cell a slot, each of which explains itself, and the figures of the span.
+// The strip: a cell for each slot, which explains itself, and the figures of the span.
 
 import { number, seconds, span, time, universal } from "./format.js";
+import { write } from "./write.js";
 
-export const MOST = 300;
+export const CELLS = 300;
 
 const STATES = {
   stored: (cell) => `stored ${seconds(cell.lag)} after its time${cell.data ? "" : ", without market data"}`,
   late: (cell) => `stored late, ${seconds(cell.lag)} after its time`,
   missing: () => "missing: no event of this slot is stored",
-  pending: (cell) => (cell.coming ? "to come" : "its time has come, its event is on the way"),
-  before: () => "before the first event, so nothing was expected",
+  pending: (cell) => (cell.coming ? "to come" : "due, its event is on the way"),
+  before: () => "before the first event, so none was expected",
 };
 
-/** What a cell says of itself. Pure. */
+/** What a cell says about itself. Pure. */
 export const explanation = (cell) => `${time(new Date(cell.slot))}: ${STATES[cell.state]?.(cell) ?? cell.state}`;
 
 export class Strip {
@@ -33,11 +34,11 @@ export class Strip {
     for (const [slot, button] of this.#cells) if (!kept.has(slot)) this.#remove(slot, button);
     for (const cell of cells) this.#update(cell);
     for (const name of ["expected", "stored", "late", "missing"]) {
-      set(document.querySelector(`#figures [data-figure=${name}]`), number(slots[name]));
+      write(document.querySelector(`#figures [data-figure=${name}]`), number(slots[name]));
     }
     document.getElementById("figures").dataset.missing = String(slots.missing > 0);
     if (slots.slots.length) {
-      set(document.getElementById("strip-span"), span(Date.parse(slots.now) - Date.parse(slots.slots[0].slot)));
+      write(document.getElementById("strip-span"), span(Date.parse(slots.now) - Date.parse(slots.slots[0].slot)));
     }
     if (!this.#strip.querySelector("[tabindex='0']")) this.#strip.lastElementChild.firstElementChild.tabIndex = 0;
   }
@@ -63,7 +64,7 @@ export class Strip {
     }
   }
 
-  /** In the order of time; a new one is nearly always the last. */
+  /** Cells are in the order of time. A new one is nearly always the last. */
   #place(item) {
     const slot = item.firstElementChild.dataset.slot;
     let before = this.#strip.lastElementChild;
@@ -80,7 +81,7 @@ export class Strip {
   #tell(button) {
     if (!button.dataset.slot) return;
     this.#current = button;
-    set(document.getElementById("cell"), button.ariaLabel);
+    write(document.getElementById("cell"), button.ariaLabel);
   }
 
   #focus(button) {
@@ -101,8 +102,4 @@ export class Strip {
     event.preventDefault();
     goal.firstElementChild.focus();
   }
-}
-
-function set(element, value) {
-  if (element.textContent !== value) element.textContent = value;
 }
