@@ -6,14 +6,15 @@ import re
 import sys
 from pathlib import Path
 
-_SECRETS = Path("/run/secrets")
+from stack.setup.servers import SECRETS
 
 
 def run(argv: list[str]) -> int:
     argparse.ArgumentParser(prog="crypto-updates connect", description=__doc__).parse_args(argv)
     try:
         subscriber, operator, mongo = (
-            (_SECRETS / name).read_text(encoding="utf-8") for name in ("nats-subscriber", "nats-password", "mongo-url")
+            Path(SECRETS, name).read_text(encoding="utf-8")
+            for name in ("nats-subscriber", "nats-password", "mongo-url")
         )
     except OSError as error:
         print(f"{error}: start the stack in Compose first, then: make connect", file=sys.stderr)

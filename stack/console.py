@@ -18,7 +18,7 @@ _COLOURS = {"worker": 36, "api_stub": 35, "provision": 33}
 
 
 class _Stopped(BaseException):
-    """Not KeyboardInterrupt: CPython can exit by the signal even though that was caught."""
+    """Not KeyboardInterrupt: CPython may still exit by the signal after that was caught."""
 
 
 def until_stopped(run: Callable[[ExitStack], int]) -> int:

@@ -1,5 +1,3 @@
-"""The worker's settings."""
-
 from __future__ import annotations
 
 import re

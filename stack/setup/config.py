@@ -1,5 +1,3 @@
-"""The settings of the set-up."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -10,6 +8,7 @@ from pydantic import Field, SecretStr
 from api_stub.config import StoreSettings
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.service.config import ServiceSettings
+from stack.setup.servers import SECRETS
 
 
 class CredentialSettings(ServiceSettings):
@@ -20,6 +19,4 @@ class CredentialSettings(ServiceSettings):
 
 
 class ProvisionSettings(StoreSettings, BusSettings):
-    secrets_dir: Path = Field(
-        Path("/run/secrets"), description="the path of a folder with the passwords of MongoDB's users"
-    )
+    secrets_dir: Path = Field(Path(SECRETS), description="the path of a folder with the passwords of MongoDB's users")

@@ -1,5 +1,3 @@
-"""The errors of the set-up."""
-
 from crypto_updates.service.errors import CryptoUpdatesError
 
 

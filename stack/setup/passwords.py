@@ -9,11 +9,12 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from crypto_updates.service.config import ConfigError
+from stack.setup.users import ROLES
 
 log = logging.getLogger(__name__)
 
 NATS_USERS = ("provision", "operator", "worker", "api_stub", "subscriber")
-MONGO_USERS = ("writer", "reader", "operator")
+MONGO_USERS = tuple(ROLES)
 PASSWORDS = (*(f"nats-{user}" for user in NATS_USERS), *(f"mongo-{user}" for user in MONGO_USERS))
 CERTIFICATES = ("ca.pem", "nats.pem", "mongo.pem")
 
