@@ -1,7 +1,5 @@
 """Runs the API stub until SIGTERM or SIGINT."""
 
-from __future__ import annotations
-
 import gc
 import logging
 import sys

@@ -1,7 +1,5 @@
 """What the API stub counts, and what it asks NATS and MongoDB at a scrape, for Prometheus."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from bisect import bisect_left

@@ -1,7 +1,5 @@
 """Filters, pipelines and cursors for MongoDB. Pure: nothing here talks to a server."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """What the HTTP API and the stack's checks read of MongoDB, each time by an index and within a deadline."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 
 import msgspec

@@ -1,7 +1,5 @@
 """MongoDB: how to connect, and how to write to the collections `events` and `dead_letters`."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 import time

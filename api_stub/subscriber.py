@@ -1,7 +1,5 @@
 """From the bus to the store: check each event, write the batch, and acknowledge what MongoDB has confirmed."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import logging

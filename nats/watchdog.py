@@ -5,8 +5,6 @@ ends, the container ends, and Docker's restart policy starts it again. Only a re
 write: it refuses every event from then on, even when the disk has room again.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import signal

@@ -1,7 +1,5 @@
 """`crypto-updates forward PORT HOST:PORT`: opens another machine's port on this one, for tools."""
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import contextlib

@@ -1,7 +1,5 @@
 """What many tests need: the clone's folder, a condition to wait for, a market on loopback."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json

@@ -1,7 +1,5 @@
 """Runs the worker until SIGTERM or SIGINT; with --once, publishes one event."""
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import sys

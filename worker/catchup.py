@@ -1,7 +1,5 @@
 """Slots that passed without a worker: which they are, and which of them to publish by MISSED_SLOTS."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Collection, Container, Sequence
 from datetime import datetime, timedelta

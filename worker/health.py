@@ -1,7 +1,5 @@
 """The worker's /livez, /readyz and /metrics, answered by a thread, also while the event loop is busy."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import logging

@@ -1,7 +1,5 @@
 """`python -m worker --once`: one event now, and the exit status says whether the server has it."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """The outbox: events that NATS has not acknowledged yet, one file each, so that they outlive the worker."""
 
-from __future__ import annotations
-
 import errno
 import heapq
 import logging

@@ -1,7 +1,5 @@
 """How a slot passes through the worker: made at its time, kept in the outbox, delivered from there in order."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import logging

@@ -1,7 +1,5 @@
 """The thread that hands each slot over when it is due, as a job of the `schedule` library."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Callable

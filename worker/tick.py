@@ -1,7 +1,5 @@
 """What one slot takes: fetch the market, make the event, publish it."""
 
-from __future__ import annotations
-
 import logging
 from datetime import UTC, datetime
 

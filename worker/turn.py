@@ -1,7 +1,5 @@
 """Which of several workers makes a slot: the one that claims it, and the others too if its event does not come."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from datetime import datetime

@@ -1,7 +1,5 @@
 """A client of the event stream: what waits for it, and the HTTP answer that it reads."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable

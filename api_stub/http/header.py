@@ -1,7 +1,5 @@
 """The headers that every answer has: nothing is loaded from elsewhere, framed, guessed at, or kept by a cache."""
 
-from __future__ import annotations
-
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 

@@ -4,8 +4,6 @@ Storing has priority. All clients share one change stream of MongoDB and one enc
 Nothing is sent later: when the stream did not carry some events, clients are told `skipped` and read `/events`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import logging

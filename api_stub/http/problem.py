@@ -1,7 +1,5 @@
 """Errors as problem documents (RFC 9457): what is wrong, with which value, and what is accepted."""
 
-from __future__ import annotations
-
 from http import HTTPStatus
 from typing import Any
 

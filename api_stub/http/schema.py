@@ -1,7 +1,5 @@
 """The HTTP API's parameters with their bounds, and its answers."""
 
-from __future__ import annotations
-
 import re
 from datetime import datetime
 from typing import Annotated, Any, Literal

@@ -1,7 +1,5 @@
 """The HTTP server, within the service's own event loop and under its own signal handling."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import socket

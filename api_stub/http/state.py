@@ -1,7 +1,5 @@
 """How the four stations are: the worker, NATS, this API stub and MongoDB."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Awaitable

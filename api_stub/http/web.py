@@ -1,7 +1,5 @@
 """The HTTP application: the API, the live stream, whether the service works, and the page that shows it."""
 
-from __future__ import annotations
-
 import asyncio
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Claims: the first worker to claim an id gets it; the stream drops the others' claims as duplicates."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 

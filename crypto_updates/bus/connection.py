@@ -4,8 +4,6 @@ nats-py's own reconnect is off. It keeps timed-out publishes and delivers them l
 a client whose read loop is dead and which still says `is_connected`. A new client has none of these states.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import logging

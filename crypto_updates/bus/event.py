@@ -1,7 +1,5 @@
 """The CRYPTO_UPDATE event: its form on the wire, its id, and how a reader checks it. Pure."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from typing import Annotated, Any
 

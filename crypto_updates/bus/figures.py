@@ -1,7 +1,5 @@
 """What the server tells of the stream and of the durable consumer, and what its refusals mean."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import NamedTuple
 

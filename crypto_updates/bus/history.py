@@ -1,7 +1,5 @@
 """The newest events of a feed in the stream."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The JetStream stream and its durable consumer: their names and settings, and how they are made."""
 
-from __future__ import annotations
-
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError

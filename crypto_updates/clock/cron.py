@@ -1,7 +1,5 @@
 """The schedule: the instants, in UTC, that a cron expression names. Pure: time is an argument."""
 
-from __future__ import annotations
-
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """The slots of a span: which were expected, and which are stored. Pure."""
 
-from __future__ import annotations
-
 import math
 from array import array
 from collections import Counter

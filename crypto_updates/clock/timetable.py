@@ -1,7 +1,5 @@
 """The settings that say when slots are, and how long a fetch may take. Both services read them."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 from typing import Annotated
 

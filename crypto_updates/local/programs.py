@@ -3,8 +3,6 @@
 Only the processes that run them have them on their path, so a user's own `stack.py` or `worker/` is never shadowed.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """A replica set of one, as in production: the driver's retryable writes need a replica set."""
 
-from __future__ import annotations
-
 import logging
 import time
 from typing import Any

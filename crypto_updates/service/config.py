@@ -1,7 +1,5 @@
 """Settings from the environment, then from `.env`. All bad values are reported together."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ Exits 0 if none is missing, 1 if some are, 2 for bad use, and 3 if there is noth
 or has no event of the feed.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import re

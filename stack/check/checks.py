@@ -3,8 +3,6 @@
 A check that needs what an earlier one did not put into the Stack is skipped.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Awaitable, Callable

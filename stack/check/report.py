@@ -1,7 +1,5 @@
 """An audit as a table for people, and as JSON for machines."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from datetime import datetime

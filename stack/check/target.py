@@ -1,7 +1,5 @@
 """The stack that is checked: where it is, what is known of it so far, and the event that it is tried with."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import secrets

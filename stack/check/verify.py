@@ -1,7 +1,5 @@
 """`crypto-updates verify`: checks a running stack. Exits 0 if all checks hold, else 1."""
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import sys

@@ -3,8 +3,6 @@
 Exits 0 if all was done, 1 if a letter does not exist or was kept, 2 for bad use, and 3 if MongoDB does not answer.
 """
 
-from __future__ import annotations
-
 import argparse
 import functools
 import io

@@ -1,7 +1,5 @@
 """A dead letter as text. Nothing in it controls the terminal, whatever its publisher wrote. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """`crypto-updates credentials`: makes the credentials that are missing, and gives each service its own files."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 from collections.abc import Mapping

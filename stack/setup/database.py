@@ -1,7 +1,5 @@
 """The part in MongoDB: the replica set, the indexes for the API's queries, and the users."""
 
-from __future__ import annotations
-
 import logging
 import time
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Passwords and certificates in files: the user's own in `secrets/`, and those that provision gets in Compose."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Iterable

@@ -3,8 +3,6 @@
 Exits with 0 when both are ready, with 1 when one could not be reached in time.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import logging

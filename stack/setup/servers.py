@@ -1,7 +1,5 @@
 """What the servers read: nats-server its users, mongod its configuration, clients MongoDB's URL. Pure."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """The part in NATS: the streams with the settings of this version, and the durable consumer."""
 
-from __future__ import annotations
-
 import logging
 
 from crypto_updates.bus import claims

@@ -1,7 +1,5 @@
 """MongoDB's users, each with its own role, which has only the rights that the user needs."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from typing import Any

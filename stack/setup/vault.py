@@ -1,7 +1,5 @@
 """Files that hold secrets: written whole or not at all, and readable by their owner and one group."""
 
-from __future__ import annotations
-
 import os
 import secrets
 from pathlib import Path

@@ -5,8 +5,6 @@
 Of some of them, or at another scale, the figures are only printed.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -1,7 +1,5 @@
 """The events that the benchmarks store: three quotes each, and the same ones whoever asks."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta

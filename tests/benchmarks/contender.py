@@ -6,8 +6,6 @@ Prints the seconds from its first event to its last. Each has its own consumer o
 with the indexes of `events`, and whoever stores, stores the same documents.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import sys

@@ -1,7 +1,5 @@
 """How fast an API stub stores a backlog, as a ratio to limits and peers that are measured in the same run."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import statistics

@@ -1,7 +1,5 @@
 """What the services take: memory and CPU idle and under load, and the time from their start to their first event."""
 
-from __future__ import annotations
-
 import time
 from contextlib import ExitStack
 

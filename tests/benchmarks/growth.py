@@ -1,7 +1,5 @@
 """What more costs: more coins in a slot, more API stubs, more workers."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

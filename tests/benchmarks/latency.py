@@ -3,8 +3,6 @@
 The parts: one JetStream publish until it is acknowledged, and one majority insert.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import time

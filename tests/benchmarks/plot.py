@@ -1,7 +1,5 @@
 """The plots of docs/benchmarks.md."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -4,8 +4,6 @@ All three run at the same time, each in a process of its own, on a slot every se
 that keep one core busy.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import threading
 import time

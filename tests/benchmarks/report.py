@@ -1,7 +1,5 @@
 """docs/benchmarks.md: the figures as tables, each beside what it was to be. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A stack of the test's own, and its page in Chromium, which may neither complain nor ask another host."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import AsyncIterator

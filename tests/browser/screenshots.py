@@ -5,8 +5,6 @@
 Two slots of the history are missing and one is late, so that the pictures show what that looks like.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import os

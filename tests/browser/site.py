@@ -1,7 +1,5 @@
 """The site under test: a stack whose events the test publishes, or finds already stored."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import signal

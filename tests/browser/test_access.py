@@ -1,7 +1,5 @@
 """The page for everyone: keyboard, screen reader, small screens, and those whom movement disturbs."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

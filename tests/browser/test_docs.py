@@ -1,7 +1,5 @@
 """/docs: Swagger UI under the page's own policy."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.browser.visit import Visit, comes

@@ -1,7 +1,5 @@
 """What anyone publishes is data: it is shown as text, and nothing in it runs."""
 
-from __future__ import annotations
-
 import json
 from datetime import timedelta
 from typing import Any

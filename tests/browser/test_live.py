@@ -1,7 +1,5 @@
 """What the page shows of what is stored, and of what is being stored."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import time

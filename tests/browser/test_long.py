@@ -1,7 +1,5 @@
 """A page that is open for long: nothing shifts, and nothing grows."""
 
-from __future__ import annotations
-
 import asyncio
 from datetime import timedelta
 

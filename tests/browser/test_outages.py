@@ -1,7 +1,5 @@
 """What the page tells of what is down, each in its own words, and how it recovers without a hand."""
 
-from __future__ import annotations
-
 import asyncio
 from datetime import timedelta
 

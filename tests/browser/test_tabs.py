@@ -1,7 +1,5 @@
 """A page that is hidden rests, so that any number of tabs work, and catches up when it is looked at again."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -13,7 +11,7 @@ from playwright.async_api import Browser
 
 from tests.browser.site import Site, newest, quote
 from tests.browser.tabs import Tab, Window
-from tests.e2e.conftest import soon
+from tests.support import soon
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
 READY = "document.body?.dataset.ready !== undefined"

@@ -1,7 +1,5 @@
 """A visit to the site: what its pages complain of, and what they ask of other hosts."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from contextlib import AsyncExitStack

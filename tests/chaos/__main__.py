@@ -1,7 +1,5 @@
 """`python -m tests.chaos`: a run of faults drawn from a seed. Exits 1 if the check finds a violation."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging

@@ -3,8 +3,6 @@
 The names follow Jepsen: an event is lost if it was acknowledged and is nowhere, a phantom if nobody sent it.
 """
 
-from __future__ import annotations
-
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence

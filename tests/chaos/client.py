@@ -1,7 +1,5 @@
 """The rig's own connection to a NATS server: never repaired, never left open."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable

@@ -1,7 +1,5 @@
 """The named faults, each of which has ended when its function returns: what it broke is healed, or being restarted."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import random

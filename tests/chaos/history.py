@@ -1,7 +1,5 @@
 """What the rig's publishers did: one operation for each attempt, with what came of it."""
 
-from __future__ import annotations
-
 import base64
 import json
 import threading

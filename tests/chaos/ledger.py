@@ -1,7 +1,5 @@
 """What the servers hold, read past the links: the slots stored, the documents, the consumer's state."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """Publishers beside the workers: events of every kind, good and malformed, as fast as they are asked to."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json

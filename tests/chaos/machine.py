@@ -1,7 +1,5 @@
 """A machine with all of it: both servers, the services, a disk for each that keeps data, and one power supply."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack

@@ -1,7 +1,5 @@
 """A process of the stage, and the keeper that starts it again when it has ended, as Compose's restart policy does."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

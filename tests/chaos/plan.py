@@ -1,7 +1,5 @@
 """What is done to a stage, drawn from a seed before it begins, so that the same seed does the same again. Pure."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """A link between a client and a server on loopback, with faults that are switched while it runs."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import socket

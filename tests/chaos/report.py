@@ -1,7 +1,5 @@
 """What a run did and found: the table for a person, and the same as JSON."""
 
-from __future__ import annotations
-
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence

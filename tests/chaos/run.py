@@ -1,7 +1,5 @@
 """One run: a stage, a load, and either a plan of faults or rounds of killing, then the check."""
 
-from __future__ import annotations
-
 import logging
 import math
 import random

@@ -3,8 +3,6 @@
 Each prints its figures and returns the violations found.
 """
 
-from __future__ import annotations
-
 import asyncio
 import dataclasses
 import os

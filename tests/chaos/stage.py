@@ -1,7 +1,5 @@
 """The system under test as processes: servers, links, workers and API stubs, each of them kept alive."""
 
-from __future__ import annotations
-
 import shutil
 import signal
 import time

@@ -1,7 +1,5 @@
 """Of many workers that claim an id at once, one gets it; in a cluster, too."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator

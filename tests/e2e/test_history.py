@@ -1,7 +1,5 @@
 """Which slots the stream has."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 

@@ -1,7 +1,5 @@
 """What becomes of each document of a batch, in a real MongoDB."""
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """The event stream: every listener gets each event once, whoever stored it, and no client holds up another."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json

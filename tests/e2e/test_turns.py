@@ -1,7 +1,5 @@
 """Of several workers one makes a slot, so that everybody hears its event once; if that one dies, another makes it."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re

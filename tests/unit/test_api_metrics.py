@@ -1,7 +1,5 @@
 """What the API stub counts of a batch."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Slots that passed without a worker: which they are, which are published, and what is said."""
 
-from __future__ import annotations
-
 import logging
 from datetime import UTC, datetime, timedelta
 

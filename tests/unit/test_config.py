@@ -1,7 +1,5 @@
 """The settings that both services share: where values come from, and how bad values are reported."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A connection that was never opened, and calls on one that is lost."""
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest

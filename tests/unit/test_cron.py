@@ -1,7 +1,5 @@
 """The schedule against tables, a brute-force reading of the local clock, and properties."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from zoneinfo import ZoneInfo

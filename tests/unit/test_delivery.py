@@ -1,7 +1,5 @@
 """A delivery knows which event and which message it is."""
 
-from __future__ import annotations
-
 import dataclasses
 from datetime import UTC, datetime, timedelta
 

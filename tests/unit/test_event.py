@@ -1,7 +1,5 @@
 """The event as the worker publishes it: bytes, id, headers, parts."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta, timezone
 

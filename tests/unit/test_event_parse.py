@@ -1,7 +1,5 @@
 """How a reader checks an event: whatever the bytes, a document with an aware timestamp or InvalidEventError."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any

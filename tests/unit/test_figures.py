@@ -1,7 +1,5 @@
 """What the refusals of the server mean, for all who ask for the figures of stream and consumer."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import cast
 

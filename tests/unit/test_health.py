@@ -1,7 +1,5 @@
 """The worker's health server, asked over a real port."""
 
-from __future__ import annotations
-
 import http.client
 import json
 import logging

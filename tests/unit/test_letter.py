@@ -1,7 +1,5 @@
 """How a dead letter reads at a terminal."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from typing import Any
 

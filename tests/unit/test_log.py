@@ -1,7 +1,5 @@
 """What a service writes to standard output."""
 
-from __future__ import annotations
-
 import json
 import logging
 import sys

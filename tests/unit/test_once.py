@@ -1,7 +1,5 @@
 """`--once`: the slot from the command line, and what a dry run prints."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 
 import pytest

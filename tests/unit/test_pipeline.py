@@ -1,7 +1,5 @@
 """What becomes of a slot when the worker is stopped in the middle of it."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """Cursors and spans: every instant that can be written down is one that MongoDB can be asked for."""
 
-from __future__ import annotations
-
 import re
 from datetime import UTC, datetime, timedelta, timezone
 

@@ -1,7 +1,5 @@
 """How an audit reads, and what may be asked for with --since."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """The slot job under an injected clock, and the thread under the real one."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import time

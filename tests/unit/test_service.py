@@ -1,7 +1,5 @@
 """A service's process: its exit status, what signals do, and how it finishes its current work."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os

@@ -1,7 +1,5 @@
 """The settings of each service, and `.env.example`, which shows them all."""
 
-from __future__ import annotations
-
 import os
 import re
 from io import StringIO

@@ -1,7 +1,5 @@
 """The slots of a span: counted, compared with what is stored, and named where they are missing."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 

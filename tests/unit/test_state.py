@@ -1,7 +1,5 @@
 """What /state says when a server does not tell."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast

@@ -1,7 +1,5 @@
 """The store's own decisions: how to connect, what can be stored, and where a page begins."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from typing import Any
 

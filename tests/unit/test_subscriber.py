@@ -1,7 +1,5 @@
 """What of a message goes into `events` and `dead_letters`."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 
 import pytest

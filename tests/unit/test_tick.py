@@ -1,7 +1,5 @@
 """What one slot takes: the time to fetch, the event made of it, and its messages."""
 
-from __future__ import annotations
-
 import logging
 from datetime import UTC, datetime, timedelta
 

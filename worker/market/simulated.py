@@ -1,7 +1,5 @@
 """A market made of arithmetic: the same quotes for the same slot on every machine, offline."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from hashlib import blake2b
 from math import fsum

@@ -1,7 +1,5 @@
 """A database with events of every kind, and an API stub that serves it."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import sys

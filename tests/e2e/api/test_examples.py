@@ -1,7 +1,5 @@
 """The HTTP API by examples: what it gives of events that are stored, and what it says of bad parameters."""
 
-from __future__ import annotations
-
 import math
 from datetime import timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """Every query of the HTTP API finds its way by an index, and looks at no more than it gives."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
