@@ -78,8 +78,10 @@ def outbox(folder: Path, *, cuts: int = 2, fsync: str = "on") -> list[Violation]
                 # The power may have gone between the adding and the telling.
                 history.record(operation if slot in kept else operation._replace(result="unknown"))
             with Outbox(path, scribe.FEED) as found:
-                slots = sorted(map(text, found.slots()))
-            events += [_document(f"{cut}@{slot}", encode(scribe.event(slot)), n) for n, slot in enumerate(slots)]
+                while waiting := found.oldest():
+                    number = (waiting.slot - scribe.BEGIN).seconds
+                    events.append(_document(f"{cut}@{text(waiting.slot)}", waiting.body, number))
+                    found.remove(waiting.slot)
     violations = check(history.operations, events, [])
     tell(f"outbox, power cuts: {cuts} cuts", history, 0, violations, begin)
     return violations
