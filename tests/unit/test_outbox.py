@@ -45,8 +45,8 @@ def bare(minute: int) -> Waiting:
 
 
 def drained(outbox: Outbox) -> list[Waiting]:
-    found = []
-    while waiting := outbox.oldest():
+    found: list[Waiting] = []
+    while (waiting := outbox.oldest()) and len(found) < 1000:
         found.append(waiting)
         outbox.remove(waiting.slot)
     return found
