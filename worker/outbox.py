@@ -51,7 +51,7 @@ class Outbox:
         # A heap of the slots seen on the disk. Another worker may have delivered some of them, or added more.
         self._seen: list[datetime] = []
         self._held: dict[datetime, bytes] = {}
-        # Delivered, but the disk did not let us remove the file. Without this, it would be delivered for ever.
+        # Delivered, but the file cannot be removed yet. Without this, it would be delivered again and again.
         self._delivered: set[datetime] = set()
         self._problem = ""
         self._is_filling = False
@@ -83,7 +83,7 @@ class Outbox:
         self._flush()
 
     def oldest(self) -> Waiting | None:
-        """The next event to deliver."""
+        """Return the next event to deliver."""
         if not self._seen:
             self._seen = self._list()
         while slot := min([*self._seen[:1], *self._held], default=None):
@@ -110,18 +110,18 @@ class Outbox:
             self._flush()  # there is room now
 
     def slots(self) -> set[datetime]:
-        """The slots whose events wait."""
+        """Return the slots whose events wait."""
         return {*self._list(), *self._held}
 
     def __len__(self) -> int:
-        """Can be called from any thread."""
+        """Count what waits, from any thread."""
         return len(self.slots())
 
     def _path(self, slot: datetime) -> Path:
         return self._folder / f"{self._feed}@{slot.astimezone(UTC):%Y%m%dT%H%M%SZ}.json"
 
     def _list(self) -> list[datetime]:
-        """The feed's slots on the disk that are not delivered, the oldest first."""
+        """Return the feed's slots on the disk that are not delivered, the oldest first."""
         try:
             names = os.listdir(self._folder)  # noqa: PTH208 - several times as fast for 100,000 files
         except FileNotFoundError:
@@ -133,7 +133,7 @@ class Outbox:
         return sorted({datetime.fromisoformat(match[1]) for match in found if match} - self._delivered)
 
     def _read(self, slot: datetime) -> bytes:
-        """The kept bytes. A slot is never silent: if they are unusable, the event goes without data.
+        """Return the kept bytes, or an event without data if they are unusable: a slot is never silent.
 
         Raises FileNotFoundError.
         """
@@ -157,7 +157,7 @@ class Outbox:
                     path.unlink()
 
     def _write(self, path: Path, body: bytes) -> None:
-        """The file appears whole or not at all, is on the disk on return, and never replaces one that is there."""
+        """Write the file, whole or not at all, and wait for the disk. A file that is there already stays."""
         if not self._folder.is_dir():
             self._folder.mkdir(exist_ok=True)
             _sync(self._folder.absolute().parent)
@@ -175,7 +175,7 @@ class Outbox:
         _sync(self._folder)
 
     def _flush(self) -> None:
-        """Bring what is held in memory to the disk."""
+        """Write what is held in memory to the disk."""
         if not self._held:
             return
         try:
@@ -195,7 +195,7 @@ class Outbox:
         del self._held[slot]
 
     def _fail(self, error: OSError) -> None:
-        """Told once for each kind of trouble."""
+        """Tell each kind of trouble once."""
         problem = error.strerror or str(error)
         if self._problem != problem:
             self._problem = problem
@@ -206,7 +206,7 @@ class Outbox:
             )
 
     def _trim(self) -> None:
-        """Memory is no place for hours of data."""
+        """Keep what is held in memory small: data goes before slots, and the old before the new."""
         held = sorted(self._held)
         for slot in held[:-MAX_EVENTS_IN_MEMORY_WITH_DATA]:
             self._held[slot] = event.encode(Event(timestamp=slot))
@@ -228,7 +228,7 @@ class Outbox:
 
 
 def _sync(folder: Path) -> None:
-    """What was linked in the folder is there after a power cut."""
+    """Make sure that the files in the folder are still there after a power cut."""
     opened = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(opened)

@@ -125,7 +125,7 @@ async def test_a_plain_subscriber_hears_each_event_of_two_workers_once(
     stack: Stack, heard: list[str], source: str
 ) -> None:
     own = {"MARKET_SOURCE": source, "SCHEDULE": "* * * * * *"}
-    workers = [stack.worker(OUTBOX_PATH=f"{name}.db", **own) for name in ("one", "two")]
+    workers = [stack.worker(OUTBOX_DIR=f"outbox-{name}", **own) for name in ("one", "two")]
     await ready(workers)
     first = event.identity("crypto", datetime.now(UTC) + timedelta(seconds=1))
     assert await soon(lambda: len({identity for identity in heard if identity > first}) >= 14, 40)
