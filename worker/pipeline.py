@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -69,23 +68,29 @@ class Pipeline:
     async def _collect(self) -> None:
         while True:
             slot = await self._slots.get()
-            await lifecycle.finish(self._make(slot))
+            await lifecycle.finish(self._make([slot]))
             self._slots.task_done()
-
-    async def _make(self, slot: datetime) -> None:
-        made: Event | None = Event(timestamp=slot)  # what is published when the worker is stopped while it fetches
-        try:
-            if not await self._turns.claim(slot):
-                # If stopped from here on, publish nothing: an event without data would win over one with data that is
-                # on its way.
-                made = None
-                if await self._turns.comes(slot):
-                    return
-            made = await self._fetch(slot)
-        finally:
-            if made:
-                self._outbox.add(made)
             self._news.set()
+
+    async def _make(self, slots: list[datetime]) -> None:
+        """Make the slots, oldest first, and take each from the list; or leave all to another worker that makes them.
+
+        Workers deliver in order, so the newest slot speaks for all.
+        """
+        is_mine = True
+        try:
+            is_mine = await self._turns.claim(slots[-1])
+            if not is_mine and await self._turns.comes(slots[-1]):
+                slots.clear()
+            while slots:
+                self._outbox.add(await self._fetch(slots[0]))
+                slots.pop(0)
+        except asyncio.CancelledError:
+            # If another worker claimed the slot, publish nothing: an event without data would win over one with data
+            # that is on its way.
+            if is_mine:
+                self._outbox.add(Event(timestamp=slots.pop(0)))
+            raise
 
     async def _fetch(self, slot: datetime) -> Event:
         is_past = self._cron.next(slot) <= datetime.now(UTC)
@@ -120,14 +125,13 @@ class Pipeline:
             self._cron, published, self._outbox.slots(), since=gaps[0], newest=newest, policy=policy
         )
         catchup.tell(missed, policy, self._cron)
-        await lifecycle.finish(self._fill(wanted, len(gaps)))
-
-    async def _fill(self, slots: Sequence[datetime], gaps: int) -> None:
-        """Make the slots, unless another worker does. Workers deliver in order, so the newest slot speaks for all."""
-        if slots and (await self._turns.claim(slots[-1]) or not await self._turns.comes(slots[-1])):
-            for slot in slots:
-                self._outbox.add(await self._fetch(slot))
-        del self._gaps[:gaps]
+        try:
+            if wanted:
+                await lifecycle.finish(self._make(wanted))
+        finally:
+            # Also when the worker was stopped, if it was making the last one.
+            if not wanted:
+                del self._gaps[: len(gaps)]
 
     async def _history(self, newest: datetime) -> list[history.Published]:
         in_time = partial(catchup.is_in_time, cron=self._cron, now=newest)

@@ -55,7 +55,7 @@ async def test_a_worker_that_is_stopped_while_it_fetches_leaves_an_event_only_wh
     monkeypatch.setattr(Turns, "comes", comes)
     settings, market = WorkerSettings.load({}), Slow()
     slot = settings.cron.previous(datetime.now(UTC))
-    work = asyncio.create_task(Pipeline(settings, settings.cron, Bus(settings, "test"), market, outbox)._make(slot))
+    work = asyncio.create_task(Pipeline(settings, settings.cron, Bus(settings, "test"), market, outbox)._make([slot]))
     await asyncio.wait_for(market.asked.wait(), 5)
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -80,7 +80,7 @@ async def test_a_worker_that_is_stopped_while_it_waits_for_another_one_publishes
     monkeypatch.setattr(Turns, "comes", comes)
     settings = WorkerSettings.load({})
     slot = settings.cron.previous(datetime.now(UTC))
-    work = asyncio.create_task(Pipeline(settings, settings.cron, Bus(settings, "test"), None, outbox)._make(slot))
+    work = asyncio.create_task(Pipeline(settings, settings.cron, Bus(settings, "test"), None, outbox)._make([slot]))
     await asyncio.wait_for(waiting.wait(), 5)
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
