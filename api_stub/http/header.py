@@ -1,9 +1,9 @@
-"""The headers that every answer has: nothing is loaded from elsewhere, framed, guessed at, or kept by a cache."""
+"""The headers of every answer: browsers load from no other host, frame nothing, guess no type, cache nothing."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# Images of the page and of uPlot's and Swagger UI's style sheets are data: URLs.
+# Swagger UI's style sheet has images as data: URLs, and /docs has its icon so.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -15,8 +15,8 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-# Files of the page are asked for again each time, and come with an ETag.
-PAGE = "/page/"
+# Browsers may keep the page's files, and ask each time whether the ETag is still the same.
+PAGE_PATH = "/page/"
 
 
 class Headers:
@@ -28,7 +28,7 @@ class Headers:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(HEADERS)
-                headers["Cache-Control"] = "no-cache" if scope["path"].startswith(PAGE) else "no-store"
+                headers["Cache-Control"] = "no-cache" if scope["path"].startswith(PAGE_PATH) else "no-store"
             await send(message)
 
         await self._app(scope, receive, sent if scope["type"] == "http" else send)

@@ -1,4 +1,4 @@
-"""The HTTP server, within the service's own event loop and under its own signal handling."""
+"""The HTTP server, in the service's event loop and without signal handlers of its own."""
 
 import asyncio
 import contextlib
@@ -11,40 +11,46 @@ from fastapi import FastAPI
 
 from api_stub.errors import ApiError
 
-# Seconds that a client may take nothing of what it is sent, and bytes that wait for it in the kernel meanwhile.
-STALLED, BUFFER = 20.0, 128 * 1024
+# The kernel ends the connection of a client that acknowledges nothing for so long.
+STALLED_CLIENT_SECONDS = 20.0
+SEND_BUFFER_BYTES = 128 * 1024
+SHUTDOWN_SECONDS = 2
 
 
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the service: uvicorn would raise them again after its end, and the exit status be theirs."""
+        """Leave signals to the service. uvicorn would raise them again at its end, which would set the exit status."""
         yield
 
 
 def _tune(listener: socket.socket) -> None:
     """Set what accepted connections inherit (tcp(7)).
 
-    The kernel ends a connection whose other side takes nothing: neither uvicorn nor asyncio ever would. And it sends at
-    once; asyncio sees to that only for sockets that were made with the protocol's number, and otherwise the body waits
-    40 ms for the acknowledgement of the head.
+    TCP_USER_TIMEOUT ends a connection whose client reads nothing; neither uvicorn nor asyncio would. Without
+    TCP_NODELAY, which asyncio does not set for these sockets, the body waits 40 ms for the acknowledgement of the head.
     """
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     if sys.platform == "linux":
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * STALLED))
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * STALLED_CLIENT_SECONDS))
 
 
 @contextlib.asynccontextmanager
 async def serve(app: FastAPI, host: str, port: int) -> AsyncIterator[None]:
-    """Serve while the context lasts. Raises ApiError if the address cannot be had."""
+    """Serve while the context lasts. Raises ApiError if the address is not free."""
     try:
         listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         _tune(listener)
     except OSError as error:
         raise ApiError(f"HTTP_HOST={host} HTTP_PORT={port}: {error.strerror}; accepted: a free address") from error
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, lifespan="off", timeout_graceful_shutdown=2
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve([listener]), name="http")

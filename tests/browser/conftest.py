@@ -1,4 +1,4 @@
-"""A stack of the test's own, and its page in Chromium, which may neither complain nor ask another host."""
+"""Each test has its own stack, and its page in Chromium, which may neither complain nor ask another host."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ from tests.e2e.conftest import Stack, stack
 
 __all__ = ["stack"]
 BINARIES = ("chromium", "chromium-browser", "google-chrome")
-# No name resolves, so that nothing can leave this machine even where a test does not see it asked for.
+# No name resolves, so no request leaves this machine, even one that a test does not see.
 ARGUMENTS = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
 
 
@@ -42,25 +42,25 @@ async def browser(chromium: str) -> AsyncIterator[Browser]:
 
 @pytest.fixture
 def schedule() -> str:
-    """SCHEDULE of the stack; a test module may have another."""
+    """The stack's SCHEDULE. A test can parametrize it."""
     return "*/15 * * * *"
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def site(stack: Stack, mongod: Mongod, schedule: str) -> AsyncIterator[Site]:
-    """Provisioned, with an API stub, and without events."""
+    """A provisioned stack with an API stub and without events."""
     assert stack.run("stack", "provision").wait(30) == 0
     site = Site(stack, mongod, schedule)
     async with await nats.connect(stack.nats.url, max_reconnect_attempts=-1, reconnect_time_wait=0.2) as client:
         site.client = client
         await site.start()
         yield site
-        site.thaw()  # a stub that a test has frozen would not hear that it is to end
+        site.thaw()  # a frozen API stub would not get SIGTERM
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def visit(browser: Browser, site: Site) -> AsyncIterator[Visit]:
-    """Opens the site's pages; at the end of the test, nothing may have gone wrong in any of them."""
+    """Opens the site's pages. At the end of the test, none of them may have had an error."""
     async with AsyncExitStack() as closing:
         visit = Visit(browser, site.url, closing)
         yield visit

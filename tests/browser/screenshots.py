@@ -1,4 +1,4 @@
-"""The page's pictures for docs/: a stack like the demo's with a day of history, two minutes after its start.
+"""Takes the page's pictures for docs/: a stack like the demo's with a day of history, two minutes after its start.
 
     python -m tests.browser.screenshots [--folder docs] [--seconds 120]
 
@@ -29,30 +29,30 @@ from worker.market.simulated import Simulated
 
 COINS = ("bitcoin", "ethereum", "matic-network")
 STEP = timedelta(seconds=5)
-# Slots before the newest one.
-MISSING, LATE = (151, 152), 76
+# Counted back from the newest slot.
+MISSING_SLOTS, LATE_SLOT = (151, 152), 76
 SHOTS: dict[str, dict[str, Any]] = {
     "page-light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 1000}},
     "page-dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 1000}},
     "page-phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}, "device_scale_factor": 2},
 }
-LARGEST = 250_000
+MAX_PICTURE_BYTES = 250_000
 
 
 async def stored(newest: datetime, count: int) -> AsyncIterator[dict[str, Any]]:
     market = Simulated(coins=COINS, currency="usd")
     for number in range(count):
-        if number in MISSING:
+        if number in MISSING_SLOTS:
             continue
         slot = newest - number * STEP
         data = msgspec.to_builtins(await market.fetch(slot, 1))
-        lag = timedelta(seconds=4.8 if number == LATE else 0.02)
+        lag = timedelta(seconds=4.8 if number == LATE_SLOT else 0.02)
         about = {"event": "CRYPTO_UPDATE", "timestamp": slot, "source": "simulated", "data": data, "fetched_at": slot}
         yield {"_id": identity("crypto", slot)} | about | {"received_at": slot + lag, "stream_seq": count - number}
 
 
 async def fill(url: str) -> None:
-    """A day's worth, up to the newest slot."""
+    """Store a day of events, up to the newest slot."""
     now = datetime.now(UTC)
     newest = now - (now - datetime.fromtimestamp(0, UTC)) % STEP
     events = [event async for event in stored(newest, timedelta(days=1) // STEP)]
@@ -61,19 +61,19 @@ async def fill(url: str) -> None:
 
 
 def shoot(browser: Browser, url: str, folder: Path, seconds: float) -> None:
-    """All pages are open for so long, for what they show of the last minute."""
+    """Keep all pages open for so long, because they show rates of the last minute."""
     pages = {name: browser.new_page(locale="en-GB", timezone_id="UTC", **shot) for name, shot in SHOTS.items()}
     for page in pages.values():
         page.goto(url)
     time.sleep(seconds)
     for name, page in pages.items():
         latest = page.get_attribute("#events [data-id]", "data-id")
-        # The picture wants an event on its way.
+        # The picture shows an event on its way.
         page.wait_for_selector(f"#events [data-id]:first-child:not([data-id='{latest}'])", timeout=15_000)
         page.wait_for_timeout(700)
         path = folder / f"{name}.png"
         size = len(page.screenshot(path=path))
-        console.say(f"{path}: {size} bytes" + (", which is too much" if size > LARGEST else ""))
+        console.say(f"{path}: {size} bytes" + (", which is too much" if size > MAX_PICTURE_BYTES else ""))
 
 
 def run(folder: Path, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""The site under test: a stack whose events the test publishes, or finds already stored."""
+"""The site under test: a stack whose events the test publishes or stores."""
 
 import asyncio
 import json
@@ -65,7 +65,7 @@ class Site:
         self.stub.kill(signal.SIGCONT)
 
     async def reconnected(self) -> None:
-        """The test's own connection to NATS is back."""
+        """Wait until the test's own connection to NATS is back."""
         assert await soon(lambda: self.client.is_connected)
 
     async def publish(self, slot: datetime, *quotes: dict[str, Any], **more: object) -> str:
@@ -79,18 +79,18 @@ class Site:
         await self.client.jetstream().publish("crypto.updates", body, headers=headers)
 
     async def stored(self, count: int) -> None:
-        """So many events are in MongoDB."""
+        """Wait until so many events are in MongoDB."""
         assert await soon(lambda: self.stack.events.count_documents({}) >= count)
 
     def store(self, slot: datetime, *quotes: dict[str, Any], lag: float = 1.0, **more: object) -> str:
-        """Put an event where the API stub finds it, `lag` seconds after its slot; returns its id."""
+        """Insert an event into MongoDB as if stored `lag` seconds after its slot, and return its id."""
         name = identity("crypto", slot)
         times = {"timestamp": slot, "received_at": slot + lag * SECOND, "stream_seq": 1}
         self.stack.events.insert_one({"_id": name} | event(slot, *quotes) | times | more)
         return name
 
     def fill(self, slots: int, until: datetime | None = None) -> list[datetime]:
-        """Store so many quarters' events, the last one `until` (the newest slot), and return their slots."""
+        """Store the events of so many quarters, the last one `until` (the newest slot), and return their slots."""
         found = [(until or newest()) - n * QUARTER for n in range(slots)]
         for n, slot in enumerate(found):
             self.store(slot, quote("bitcoin", 50_000 + 100 * (n % 7)), quote("ethereum", 3000 + n))

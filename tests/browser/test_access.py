@@ -1,4 +1,4 @@
-"""The page for everyone: keyboard, screen reader, small screens, and those whom movement disturbs."""
+"""The page works with a keyboard, a screen reader, a small screen, and with less movement."""
 
 from typing import Any
 
@@ -10,19 +10,19 @@ from tests.browser.site import QUARTER, Site, newest, quote
 from tests.browser.visit import Visit, comes
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-# Swagger UI has violations of its own: contrast, the order of headings, controls within controls.
+# Swagger UI itself has violations: contrast, the order of headings, controls within controls.
 OURS = {"exclude": [[".swagger-ui"]]}
 PHONE = {"width": 360, "height": 740}
 
 
 async def violations(page: Page, context: dict[str, Any] | None = None) -> str:
-    """What axe finds, in words; nothing is the empty text."""
+    """What axe finds, in words, or an empty text."""
     found = await Axe().run(page, context)
     return found.generate_report() if found.violations_count else ""
 
 
 def everything(site: Site) -> None:
-    """Something of all that the page can show."""
+    """Store something of each kind that the page can show."""
     for n, slot in enumerate(site.fill(20)):
         if n in (3, 4):
             site.stack.events.delete_one({"timestamp": slot})
@@ -110,7 +110,7 @@ async def test_nothing_moves_for_those_who_ask_for_less_movement(site: Site, vis
     await page.evaluate(
         """() => {
             window.moved = [];
-            // A change of opacity or colour is no movement.
+            // A change of opacity or colour is not a movement.
             const still = ["offset", "computedOffset", "easing", "composite", "opacity", "color", "backgroundColor"];
             const look = () => {
                 for (const one of document.getAnimations())

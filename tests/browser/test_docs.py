@@ -1,4 +1,4 @@
-"""/docs: Swagger UI under the page's own policy."""
+"""/docs shows Swagger UI under the page's Content-Security-Policy."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What anyone publishes is data: it is shown as text, and nothing in it runs."""
+"""The page shows what anyone publishes as text, and nothing in it runs."""
 
 import json
 from datetime import timedelta
@@ -47,7 +47,7 @@ async def nothing_ran(page: Page) -> None:
 
 
 async def shown(page: Page, name: str, within: float = 10.0) -> bool:
-    """True if an entry of this id comes, by its exact value."""
+    """True as soon as an entry has exactly this id."""
     ids = "[...document.querySelectorAll('#events [data-id]')].map(item => item.dataset.id)"
     return await comes(page, f"{ids}.includes({json.dumps(name)})", within)
 

@@ -1,4 +1,4 @@
-"""What the page shows of what is stored, and of what is being stored."""
+"""The page shows what is stored, and what is being stored."""
 
 import asyncio
 import json
@@ -62,7 +62,7 @@ async def test_the_chart_draws_and_grows(site: Site, visit: Visit) -> None:
         return pixels.filter((value, at) => at % 4 === 3 && value > 0).length;
     })()"""
     assert await page.evaluate(inked) > 1000
-    # The first ones might still be part of what is fetched when the page opens.
+    # The page may still be fetching while the first of these are published.
     for n in range(1, 6):
         await site.publish(slots[0] + timedelta(seconds=n), quote("bitcoin", 51_000 + n))
         assert await comes(page, f"{POINTS} === {20 + n}")

@@ -14,7 +14,7 @@ MEGABYTE = 1 << 20
 
 
 async def heap(session: CDPSession) -> float:
-    """Bytes in use after a garbage collection."""
+    """The bytes in use after a garbage collection."""
     for _ in range(3):
         await session.send("HeapProfiler.collectGarbage")
     return float((await session.send("Runtime.getHeapUsage"))["usedSize"])
@@ -27,7 +27,7 @@ async def nodes(session: CDPSession) -> tuple[float, float]:
 
 
 async def follow(site: Site, page: Page, first: int, count: int) -> None:
-    """Publish so many, as fast as the stream passes them on, and wait until the last one is there."""
+    """Publish so many events, as fast as the stream carries them, and wait until the last one is shown."""
     for n in range(first, first + count):
         name = await site.publish(now() - timedelta(hours=1) + timedelta(seconds=n), quote("bitcoin", 50_000 + n % 9))
         await asyncio.sleep(0.02)
@@ -77,7 +77,7 @@ async def test_nothing_shifts_as_events_arrive(site: Site, visit: Visit) -> None
 
 
 async def test_the_observer_of_shifts_sees_one(visit: Visit) -> None:
-    """Else the test above could not fail."""
+    """Otherwise the test above could not fail."""
     page = await visit("/")
     await page.evaluate(
         """() => {
@@ -91,7 +91,7 @@ async def test_the_observer_of_shifts_sees_one(visit: Visit) -> None:
 
 
 async def test_a_burst_is_caught_up_with(site: Site, page: Page) -> None:
-    """More than the stream passes on: what was skipped is fetched."""
+    """More is stored than the stream carries: the page fetches what was skipped."""
     begin = newest() - timedelta(seconds=20 * 3000)
     js = site.client.jetstream()
     for n in range(3000):

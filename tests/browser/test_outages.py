@@ -1,4 +1,4 @@
-"""What the page tells of what is down, each in its own words, and how it recovers without a hand."""
+"""The page names what is down, each in its own words, and recovers by itself."""
 
 import asyncio
 from datetime import timedelta
@@ -10,38 +10,38 @@ from crypto_updates.local.servers import Mongod
 from tests.browser.site import Site, newest, now, quote
 from tests.browser.visit import Visit, comes
 
-# Seconds until an outage shows, and until a recovery does; the API stub's own attempts have pauses too.
-TOLD, RECOVERED = 15_000, 30_000
+# The API stub pauses between its own attempts too.
+TOLD_MS, RECOVERED_MS = 15_000, 30_000
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
 
 
 @pytest.fixture(autouse=True)
 def _outage(visit: Visit) -> None:
-    """What is down here is down on purpose."""
+    """These tests break something on purpose."""
     visit.outage = True
 
 
 async def told(page: Page, *notices: str) -> None:
     for name in notices:
-        await page.wait_for_selector(f"#notices [data-notice={name}]", state="visible", timeout=TOLD)
+        await page.wait_for_selector(f"#notices [data-notice={name}]", state="visible", timeout=TOLD_MS)
 
 
 async def recovered(page: Page) -> None:
     """No notice is left."""
-    assert await comes(page, "!document.querySelector('#notices [data-notice]')", RECOVERED / 1000), (
+    assert await comes(page, "!document.querySelector('#notices [data-notice]')", RECOVERED_MS / 1000), (
         await page.inner_text("#notices")
     )
 
 
 async def shows(page: Page, name: str) -> None:
-    await page.wait_for_selector(f"#events [data-id='{name}']", timeout=RECOVERED)
+    await page.wait_for_selector(f"#events [data-id='{name}']", timeout=RECOVERED_MS)
 
 
 async def test_a_stopped_nats_shows_and_recovers(site: Site, page: Page) -> None:
-    await page.wait_for_selector("#station-nats[data-state=ok]", timeout=TOLD)
+    await page.wait_for_selector("#station-nats[data-state=ok]", timeout=TOLD_MS)
     site.stack.nats.stop()
     await told(page, "nats")
-    await page.wait_for_selector("#station-nats[data-state=problem]", timeout=TOLD)
+    await page.wait_for_selector("#station-nats[data-state=problem]", timeout=TOLD_MS)
     assert len(await page.inner_text("#station-nats .state")) > 5
     await page.wait_for_selector("#station-mongo[data-state=ok]")
     await asyncio.to_thread(site.stack.nats.start)
@@ -52,11 +52,11 @@ async def test_a_stopped_nats_shows_and_recovers(site: Site, page: Page) -> None
 
 
 async def test_a_killed_mongod_shows_and_recovers(site: Site, page: Page, mongod: Mongod) -> None:
-    await page.wait_for_selector("#station-mongo[data-state=ok]", timeout=TOLD)
+    await page.wait_for_selector("#station-mongo[data-state=ok]", timeout=TOLD_MS)
     mongod.kill()
     try:
         await told(page, "mongo")
-        await page.wait_for_selector("#station-mongo[data-state=problem]", timeout=TOLD)
+        await page.wait_for_selector("#station-mongo[data-state=problem]", timeout=TOLD_MS)
         await page.wait_for_selector("#station-nats[data-state=ok]")
         meanwhile = await site.publish(newest(), quote("bitcoin", 1))
     finally:
@@ -100,7 +100,7 @@ async def test_a_page_that_is_offline_says_so_and_recovers(site: Site, page: Pag
 
 
 async def test_a_stream_that_has_fallen_silent_is_made_anew(site: Site, page: Page) -> None:
-    await page.wait_for_selector("#station-nats[data-state=ok]", timeout=TOLD)
+    await page.wait_for_selector("#station-nats[data-state=ok]", timeout=TOLD_MS)
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
     site.freeze()

@@ -1,4 +1,4 @@
-"""A visit to the site: what its pages complain of, and what they ask of other hosts."""
+"""Opens pages of the site, and keeps what they complain of and what they ask of other hosts."""
 
 import asyncio
 import time
@@ -8,19 +8,19 @@ from urllib.parse import urlsplit
 
 from playwright.async_api import Browser, ConsoleMessage, Error, Page, Request
 
-# What Chromium itself says of a server that is not there.
+# What Chromium itself logs when a server is not there.
 OUTAGE = ("Failed to load resource: net::", "Failed to load resource: the server responded with a status of 503")
 
 
 class Visit:
-    """Call it with a path and a browser context's options; returns the page as soon as each of its parts shows data."""
+    """Call it with a path and options for the browser context. It returns the page when each part shows data."""
 
     def __init__(self, browser: Browser, url: str, closing: AsyncExitStack) -> None:
         self._browser = browser
         self._url = url
         self._closing = closing
         self.complaints: list[str] = []
-        # True in a test that breaks something on purpose.
+        # Set to True by a test that breaks something on purpose.
         self.outage = False
 
     async def __call__(self, path: str = "/", **options: Any) -> Page:  # noqa: ANN401 - playwright's own

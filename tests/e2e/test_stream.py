@@ -101,7 +101,7 @@ def stub(stack: Stack) -> Stub:
 
 
 async def publish(publisher: Client, first: int, count: int) -> list[str]:
-    """So many events, one a minute; returns their times."""
+    """Publish so many events, one a minute, and return their times."""
     times = [text(START + timedelta(minutes=first + n)) for n in range(count)]
     for at in times:
         body = json.dumps({"event": "CRYPTO_UPDATE", "timestamp": at}).encode()
@@ -115,7 +115,7 @@ async def test_an_event_is_told_within_a_second_whoever_stored_it(stack: Stack, 
         for number in range(5):
             at = START + timedelta(minutes=number)
             begin = time.monotonic()
-            # As another API stub would, of which this one knows nothing.
+            # As another API stub would store it, unknown to this one.
             stack.events.insert_one({"_id": f"other@{number}", "timestamp": at})
             assert await listener.hears(number + 1, 3)
             assert time.monotonic() - begin < 1
@@ -189,7 +189,7 @@ async def test_after_a_restart_of_mongodb_events_are_told_or_said_to_be_skipped(
 
 @contextlib.contextmanager
 def stalled(stub: Stub) -> Iterator[socket.socket]:
-    """A client that asks for the stream, and takes nothing of it."""
+    """A client that asks for the stream and reads nothing of it."""
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", stub.port))
@@ -210,7 +210,7 @@ async def test_four_clients_that_do_not_read_hold_up_neither_a_fifth_nor_storing
             for _ in range(4):
                 stalling.enter_context(stalled(stub))
             assert await soon(lambda: stub.clients() == 5)
-            # One chunk each, and more of them than the kernel and the queue of a client hold.
+            # Each is a chunk, and together they are more than the kernel and a client's queue hold.
             for number in range(24):
                 await publish_large(publisher, number)
                 assert await fifth.hears(number + 1)
