@@ -58,11 +58,10 @@ class Window:
         await self.devtools.send("Target.disposeBrowserContext", {"browserContextId": self._context})
         await self.devtools.detach()
 
-    async def tab(self, url: str) -> Tab:
-        """Open a tab in the front."""
-        target = (await self.devtools.send("Target.createTarget", {"url": url, "browserContextId": self._context}))[
-            "targetId"
-        ]
+    async def tab(self, url: str, *, background: bool = False) -> Tab:
+        """Open a tab, in front of the others or behind them."""
+        about = {"url": url, "browserContextId": self._context, "background": background}
+        target = (await self.devtools.send("Target.createTarget", about))["targetId"]
         session = (await self.devtools.send("Target.attachToTarget", {"targetId": target}))["sessionId"]
         return Tab(self, target, session)
 

@@ -49,13 +49,10 @@ async def shows(tab: Tab, name: str) -> bool:
 
 async def test_ten_tabs_work_and_only_the_one_in_front_holds_a_connection(site: Site, window: Window) -> None:
     site.fill(3)
-    tabs = []
-    for _ in range(10):
-        tabs.append(await window.tab(site.url))
-        assert await tabs[-1].comes(READY)
+    tabs = [await window.tab(site.url, background=number % 2 == 1) for number in range(10)]
     for tab in tabs:
         await tab.front()
-        assert await tab.comes(STREAMING)
+        assert await tab.comes(f"{READY} && {STREAMING}")
         assert await streams(site, 1)
     assert await shows(tab, await site.publish(newest(), quote("bitcoin", 1)))
 
