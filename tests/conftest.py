@@ -1,6 +1,30 @@
-"""Hypothesis has no deadlines here: they are for hangs, which each test's own timeout ends."""
+"""Hypothesis has no deadlines here: they are for hangs, which each test's own timeout ends.
 
+A test that lacks something of the machine is skipped, wherever it notices that.
+"""
+
+from collections.abc import Generator
+
+import pytest
 from hypothesis import settings
+
+from tests import machine
 
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None, object, object]:
+    try:
+        return (yield)
+    except machine.LACKS as error:
+        machine.skip(error)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    try:
+        return (yield)
+    except machine.LACKS as error:
+        machine.skip(error)

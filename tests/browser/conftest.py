@@ -1,7 +1,5 @@
 """Each test has its own stack, and its page in Chromium, which may neither complain nor ask another host."""
 
-import os
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -11,25 +9,19 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright
 
 from crypto_updates.local.servers import Mongod
+from tests import machine
 from tests.browser.site import Site
 from tests.browser.visit import Visit
 from tests.e2e.conftest import Stack, stack
 
 __all__ = ["stack"]
-BINARIES = ("chromium", "chromium-browser", "google-chrome")
 # No name resolves, so no request leaves this machine, even one that a test does not see.
 ARGUMENTS = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
 
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    found = next(filter(None, map(shutil.which, BINARIES)), None)
-    if found is not None:
-        return found
-    reason = f"no Chromium: none of {', '.join(BINARIES)} is on the PATH"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
+    return machine.chromium()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -8,7 +8,6 @@ Two slots of the history are missing and one is late, so that the pictures show 
 import argparse
 import asyncio
 import os
-import shutil
 import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
@@ -24,7 +23,7 @@ from crypto_updates.bus.event import identity
 from crypto_updates.local import guard, ports
 from crypto_updates.local.servers import Mongod, NatsServer
 from stack import console, services
-from tests.browser.conftest import BINARIES
+from tests import machine
 from worker.market.simulated import Simulated
 
 COINS = ("bitcoin", "ethereum", "matic-network")
@@ -89,7 +88,7 @@ def run(folder: Path, seconds: float) -> None:
         address = f"127.0.0.1:{environ['HTTP_PORT']}"
         while not services.is_ready(address):
             time.sleep(0.1)
-        binary = next(filter(None, map(shutil.which, BINARIES)), None)
+        binary = machine.chromium()
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=binary, args=["--no-sandbox"])
             shoot(browser, f"http://{address}/", folder, seconds)

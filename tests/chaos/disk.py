@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, Self
 
-import pytest
-
+from tests import machine
+from tests.machine import LackError, Need
 from tests.support import eventually
 
 # include/uapi/linux/ext4.h: EXT4_IOC_SHUTDOWN, and EXT4_GOING_FLAGS_NOLOGFLUSH: what is not on the disk now is lost.
@@ -32,7 +32,7 @@ class Running(Protocol):
 
 
 class Disk:
-    """Mounted at `path` while entered. Where it cannot be had, the test is skipped and told why.
+    """Mounted at `path` while entered. Entering raises LackError where the machine has no such disk.
 
     It is what the kernel has written to the device that outlives a cut: a device that loses what it took, or tears a
     write, is not simulated.
@@ -45,16 +45,13 @@ class Disk:
         self._size = megabytes << 20
 
     def __enter__(self) -> Self:
-        if os.geteuid() != 0:
-            pytest.skip("a disk of its own needs root")
+        machine.disks()
         try:
             _private_mounts()
             self._make()
             self.mount()
         except (OSError, subprocess.SubprocessError) as error:
-            if os.environ.get("CI"):
-                raise  # there nothing may be skipped
-            pytest.skip(f"a disk of its own cannot be mounted here: {error} {getattr(error, 'stderr', '')}")
+            raise LackError(Need.DISKS, getattr(error, "stderr", None) or error) from error
         return self
 
     def __exit__(self, *_: object) -> None:

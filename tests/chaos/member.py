@@ -14,6 +14,7 @@ from typing import Protocol, Self
 from crypto_updates.local import programs
 from crypto_updates.local.errors import StackError
 from crypto_updates.local.process import Process
+from tests import machine
 
 # Seconds between two looks of a keeper.
 LOOK = 0.01
@@ -22,17 +23,13 @@ YOUNG = 3.0
 # What a service says of work that is done.
 # A worker whose turn it never is works, too, when it sees that another has sent the event.
 WORK = re.compile(r"\[PUBLISH\] (Sent|The stream has)|\[TURN\] Another worker|\[EVENT\] (Stored|Already stored)")
-FAKETIME = "faketime/libfaketime.so.1"
 
 
 def clock(ahead: int) -> dict[str, str]:
-    """The variables that set a Python process's clock so many seconds ahead. Raises StackError."""
+    """The variables that set a Python process's clock so many seconds ahead. Raises LackError."""
     if not ahead:
         return {}
-    found = [path for folder in (Path("/usr/lib"), Path("/usr/local/lib")) for path in folder.glob(f"**/{FAKETIME}")]
-    if not found:
-        raise StackError(f"{FAKETIME} was not found: `apt-get install libfaketime` brings it")
-    return {"LD_PRELOAD": str(found[0]), "FAKETIME": f"+{ahead}s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    return {"LD_PRELOAD": str(machine.faketime()), "FAKETIME": f"+{ahead}s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 
 
 class Restartable(Protocol):

@@ -1,24 +1,16 @@
 """The Compose project as a fixture: up for the tests of a module, and gone after them, whatever happens."""
 
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from tests.compose.project import Project, docker
+from tests import machine
+from tests.compose.project import Project
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _engine() -> None:
-    """Skip where there is nothing to test on."""
-    for command in (["info"], ["compose", "version"]):
-        try:
-            answer = docker(*command, timeout=30)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            pytest.skip(f"no Docker engine with Compose v2: docker {' '.join(command)}: {error}")
-        if answer.returncode:
-            first = (answer.stderr.strip() or "failed").splitlines()[0]
-            pytest.skip(f"no Docker engine with Compose v2: docker {' '.join(command)}: {first}")
+    machine.engine()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,79 @@
+"""What some tests need of the machine beside Python: how to find it, and how to get it.
+
+A test that lacks something is skipped (tests/conftest.py). With CI=true it fails, unless it lacks a Docker engine.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+from enum import Enum
+from pathlib import Path
+
+import pytest
+
+from crypto_updates.local.errors import BinaryBrokenError, BinaryMissingError
+
+
+class Need(Enum):
+    """The value says how to get it."""
+
+    ENGINE = "a Docker engine with Compose v2: https://docs.docker.com/engine/install/"
+    CHROMIUM = "Chromium: apt-get install chromium"
+    DISKS = "disks to fill and to break: as root, with loop devices, apt-get install e2fsprogs mount"
+    CLOCKS = "libfaketime: apt-get install libfaketime"
+
+
+class LackError(Exception):
+    def __init__(self, need: Need, found: object) -> None:
+        self.need = need
+        super().__init__(f"needs {need.value} ({found})")
+
+
+LACKS = (LackError, BinaryMissingError, BinaryBrokenError)
+
+
+def skip(error: Exception) -> None:
+    """Skip the test, or raise the error where nothing may be skipped."""
+    if os.environ.get("CI") == "true" and not (isinstance(error, LackError) and error.need == Need.ENGINE):
+        raise error
+    pytest.skip(str(error))
+
+
+def engine() -> None:
+    """Raises LackError."""
+    for command in (["docker", "info"], ["docker", "compose", "version"]):
+        try:
+            subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        except (OSError, subprocess.SubprocessError) as error:
+            told = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
+            raise LackError(Need.ENGINE, f"{' '.join(command)}: {told[0]}") from error
+
+
+def chromium() -> str:
+    """The path of the binary. Raises LackError."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    if found := next(filter(None, map(shutil.which, names)), None):
+        return found
+    raise LackError(Need.CHROMIUM, f"none of {', '.join(names)} is on the PATH")
+
+
+def disks() -> None:
+    """Raises LackError. Whether the kernel lets root mount a disk shows only when it is tried."""
+    if os.geteuid() != 0:
+        raise LackError(Need.DISKS, "not root")
+    tools = ("mount", "umount", "mkfs.ext4", "e2fsck")
+    if missing := [tool for tool in tools if shutil.which(tool) is None]:
+        raise LackError(Need.DISKS, f"{', '.join(missing)} not found")
+
+
+def faketime() -> Path:
+    """The library: the system's, or else the wheel's. Raises LackError."""
+    name = "libfaketime.so.1"
+    wheel = importlib.util.find_spec("libfaketime")
+    folders = [Path("/usr/lib"), Path("/usr/local/lib"), *map(Path, (wheel and wheel.submodule_search_locations) or ())]
+    if found := next((path for folder in folders for path in folder.glob(f"**/{name}")), None):
+        return found
+    raise LackError(Need.CLOCKS, f"{name} not found")
