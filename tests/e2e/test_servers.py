@@ -18,7 +18,7 @@ from crypto_updates.local import binaries, guard, ports
 from crypto_updates.local.errors import BinaryBrokenError, BinaryMissingError, NotReadyError, PortTakenError
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod, NatsServer, Server
-from tests.support import ROOT, eventually
+from tests.support import ROOT, eventually, processes
 
 MONGO_LOADER = "mongod: error while loading shared libraries: libcrypto.so.1.1: cannot open shared object file"
 GLIBC_LOADER = "mongod: /lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.34' not found (required by mongod)"
@@ -34,9 +34,7 @@ with NatsServer() as nats, Mongod() as mongo:
 
 
 def runs(pid: int) -> bool:
-    """A process that has ended, and that nobody has waited for yet, does not run."""
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
-    return bool(state.strip()) and not state.startswith("Z")
+    return pid in processes()
 
 
 def ended(pid: int) -> bool:
