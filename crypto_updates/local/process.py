@@ -10,6 +10,8 @@ from crypto_updates.local import guard
 from crypto_updates.local.errors import LineMissingError
 
 _KEPT_LINES = 10_000
+# For a program that hangs, not for a slow machine.
+_HANG_SECONDS = 60.0
 
 
 class Process:
@@ -41,7 +43,7 @@ class Process:
         """The exit status, or None while the process runs."""
         return self._process.poll()
 
-    def wait_for_line(self, pattern: str | re.Pattern[str], timeout: float = 10.0) -> str:
+    def wait_for_line(self, pattern: str | re.Pattern[str], timeout: float = _HANG_SECONDS) -> str:
         """The first line, past ones included, that has the text or matches the regular expression.
 
         Raises LineMissingError after `timeout` seconds, or when the output ends without it.
@@ -59,7 +61,7 @@ class Process:
         last = "\n".join(list(self.lines)[-20:])
         raise LineMissingError(f"{self} wrote no line with {pattern!r}; its last lines:\n{last}")
 
-    def wait(self, timeout: float = 10.0) -> int:
+    def wait(self, timeout: float = _HANG_SECONDS) -> int:
         """Wait until the process ends by itself, and return its exit status. Raises subprocess.TimeoutExpired."""
         status = self._process.wait(timeout)
         self._reader.join(timeout)

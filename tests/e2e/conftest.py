@@ -44,7 +44,7 @@ class Stack:
     def api_stub(self, **environ: str) -> Process:
         """An API stub that is connected to NATS."""
         process = self.run("api_stub", **environ)
-        process.wait_for_line("[NATS] Connected", 15)
+        process.wait_for_line("[NATS] Connected")
         return process
 
     def slots(self) -> list[datetime]:

@@ -114,7 +114,7 @@ def test_sigkill_leaves_nothing(demo: Starter, folder: Path) -> None:
     process = demo()
     members = at_work(process, folder)
     process.kill()
-    assert eventually(lambda: left(members, folder) == [], within=15)
+    assert eventually(lambda: left(members, folder) == [])
 
 
 def test_sigkill_of_its_parent_leaves_nothing(tmp_path: Path, folder: Path) -> None:
@@ -123,7 +123,7 @@ def test_sigkill_of_its_parent_leaves_nothing(tmp_path: Path, folder: Path) -> N
     make = Process(["/bin/sh", "-c", command], env=environ, cwd=tmp_path)
     members = at_work(make, folder)
     make.kill()
-    assert eventually(lambda: left(members, folder) == [], within=15)
+    assert eventually(lambda: left(members, folder) == [])
     make.wait_for_line("Stopping")
 
 

@@ -100,8 +100,8 @@ def started(client: MongoClient[dict[str, Any]], folder: Path, **environ: str) -
         environ |= {"HTTP_PORT": str(port), "PYTHONPATH": str(ROOT)}
         stub = Process([sys.executable, "-m", "api_stub"], env=os.environ | environ, cwd=folder)
         try:
-            stub.wait_for_line("[NATS] Consumer", 20)
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False) as http:
+            stub.wait_for_line("[NATS] Consumer")
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as http:
                 yield Api(http)
         finally:
             stub.stop()
