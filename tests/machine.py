@@ -29,7 +29,7 @@ class Need(Enum):
 class LackError(Exception):
     def __init__(self, need: Need, found: object) -> None:
         self.need = need
-        super().__init__(f"needs {need.value} ({found})")
+        super().__init__(f"needs {need.value} ({str(found).strip().splitlines()[0]})")
 
 
 LACKS = (LackError, BinaryMissingError, BinaryBrokenError)
@@ -48,8 +48,8 @@ def engine() -> None:
         try:
             subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
         except (OSError, subprocess.SubprocessError) as error:
-            told = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-            raise LackError(Need.ENGINE, f"{' '.join(command)}: {told[0]}") from error
+            told = (getattr(error, "stderr", None) or str(error)).strip()
+            raise LackError(Need.ENGINE, f"{' '.join(command)}: {told}") from error
 
 
 def chromium() -> str:

@@ -18,6 +18,8 @@ from crypto_updates.harness.plugin import Service
 from crypto_updates.local.process import Process
 from tests.support import ROOT, eventually, processes
 
+# The demo starts a mongod of its own. Where none can run, this fixture finds out, and the test is skipped.
+pytestmark = pytest.mark.usefixtures("mongod")
 Starter = Callable[..., Process]
 
 

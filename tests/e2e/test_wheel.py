@@ -42,7 +42,8 @@ def run(*command: object, cwd: Path, **environ: str) -> str:
 def clean(environ: dict[str, str]) -> dict[str, str]:
     """Without the clone on the path, and with the real servers, which stand beside the Python of this test."""
     servers = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"PATH": servers} | environ
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTEST_ADDOPTS")}
+    return kept | {"PATH": servers} | environ
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +97,7 @@ def test_the_console_script_is_the_module(python: Path, project: Path) -> None:
     assert "demo" in script
 
 
+@pytest.mark.usefixtures("mongod")
 def test_the_demo_runs(python: Path, project: Path) -> None:
     environ = clean({"HTTP_PORT": str(ports.free()), "HEALTH_PORT": str(ports.free())})
     demo = Process([str(python), "-m", "crypto_updates", "demo"], env=environ, cwd=project)
