@@ -1,7 +1,5 @@
 """`python -m tests`: all tests that this machine can run, group by group, and one summary at the end."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import tempfile

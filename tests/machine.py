@@ -3,8 +3,6 @@
 A test that lacks something is skipped (tests/conftest.py). With CI=true it fails, unless it lacks a Docker engine.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import shutil
