@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from crypto_updates.local.errors import BinaryBrokenError, BinaryMissingError
+from crypto_updates.local.errors import BinaryError
 
 
 class Need(Enum):
@@ -30,7 +30,7 @@ class LackError(Exception):
         super().__init__(f"needs {need.value} ({str(found).strip().splitlines()[0]})")
 
 
-LACKS = (LackError, BinaryMissingError, BinaryBrokenError)
+LACKS = (LackError, BinaryError)
 
 
 def skip(error: Exception) -> None:

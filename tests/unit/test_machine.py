@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from crypto_updates.local import binaries
-from crypto_updates.local.errors import BinaryBrokenError
+from crypto_updates.local.errors import BinaryError
 from tests import machine
 from tests.machine import LackError, Need
 
 
-@pytest.mark.parametrize("error", [LackError(Need.CHROMIUM, "none"), BinaryBrokenError("mongod: libcurl.so.4")])
+@pytest.mark.parametrize("error", [LackError(Need.CHROMIUM, "none"), BinaryError("mongod: libcurl.so.4")])
 def test_a_lack_skips_a_test_and_fails_it_in_the_gate(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CI", raising=False)
     with pytest.raises(pytest.skip.Exception, match=str(error).split(maxsplit=1)[0]):
