@@ -103,9 +103,9 @@ async def schedule_is_kept(stack: Stack) -> str:
     advice = WORKER if stack.delivers else DELIVERY
     newest = await stack.mongo().reader.newest(name, now)
     if newest is None:
-        upcoming = text(stack.cron.next(now))
+        upcoming = text(stack.settings.cron.next(now))
         raise FailedError(f"no event of feed {name} is stored; the next slot is {upcoming}", advice)
-    due = slots.due(stack.cron, now)
+    due = slots.due(stack.settings.cron, now)
     if newest < due:
         raise FailedError(f"the newest event of feed {name} is {text(newest)}; {text(due)} was due", advice)
     return f"newest event of feed {name}: {text(newest)}"
@@ -116,10 +116,10 @@ async def no_slot_is_missing(stack: Stack) -> str:
     first = await reader.beginning(name, now)
     if first is None:
         raise SkippedError(f"no event of feed {name} is stored")
-    start, end = max(first, now - LOOK_BACK), now - slots.grace(stack.cron, now)
+    start, end = max(first, now - LOOK_BACK), now - slots.grace(stack.settings.cron, now)
     stored = await reader.stored(name, start, end)
     # In a thread, because a day has up to 86,400 slots.
-    row = await asyncio.to_thread(slots.compare, stack.cron, start, end, stored)
+    row = await asyncio.to_thread(slots.compare, stack.settings.cron, start, end, stored)
     count, since = f"{row.expected} slot{'' if row.expected == 1 else 's'}", f"since {text(start)}"
     if row.gaps:
         raise FailedError(f"{row.missing} of {count} {since}: {slots.named(row.gaps, MAX_NAMED_GAPS)}", MISSING)

@@ -1,4 +1,4 @@
-"""The stack that is checked: where it is, what is known of it so far, and the event that it is tried with."""
+"""The stack that is checked, and the probe: the event that it is tried with."""
 
 import asyncio
 import logging
@@ -64,60 +64,12 @@ class Database(NamedTuple):
     store: Store
 
 
-class Probe:
-    """An event of its own feed. It is removed over `connection`, whoever publishes it."""
-
-    def __init__(self, connection: Connection, database: Database) -> None:
-        at = datetime.now(UTC).replace(microsecond=0)
-        # Two verifications may begin within the same second.
-        self.id = f"{event.identity(NAME, at)}#{secrets.token_hex(4)}"
-        self._event = Event(timestamp=at, source=NAME)
-        self._connection = connection
-        self._database = database
-        self._seq: int | None = None
-        self._published = 0.0
-
-    async def publish(self, publish: Publish) -> None:
-        self._published = time.perf_counter()
-        self._seq, _ = await publish(event.encode(self._event), event.headers(NAME, self._event.timestamp, self.id))
-
-    async def arrival(self) -> float | None:
-        """Seconds until it was in MongoDB, or None if it did not come in time."""
-        deadline = self._published + ARRIVAL_SECONDS
-        while time.perf_counter() < deadline:
-            with suppress(MissingError):
-                await self._database.reader.event(self.id)
-                return time.perf_counter() - self._published
-            await asyncio.sleep(POLL_SECONDS)
-        return None
-
-    async def remove(self) -> list[str]:
-        """Remove it, and what killed verifications left. Return where that failed, and why.
-
-        The stream comes first, so that no API stub stores the event again after MongoDB has removed it.
-        """
-        left = []
-        if self._seq is not None:
-            try:
-                async with asyncio.timeout(REMOVAL_SECONDS):
-                    await self._connection.delete(self._seq)
-            except LINK_ERRORS as error:
-                why = str(error) or "no answer; NATS_USER may not have the right"
-                left.append(f"{self.id} in the stream {STREAM}, sequence {self._seq}: {why}")
-        try:
-            await self._database.store.remove_probes(self.id, NAME, self._event.timestamp - ABANDONED)
-        except StoreUnavailableError as error:
-            left.append(f"{self.id} in the collection events: {error}")
-        return left
-
-
 class Stack:
     """`absent`: what publishing needs and NATS does not have. `left`: probes that could not be removed, and why."""
 
     def __init__(self, settings: CheckSettings, closing: AsyncExitStack) -> None:
         self.settings = settings
         self.closing = closing
-        self.cron = settings.cron
         self.connection: Connection | None = None
         self.database: Database | None = None
         self.absent: str | None = None
@@ -142,15 +94,43 @@ class Stack:
 
     async def send(self, publish: Publish) -> float:
         """Publish an event, wait for it in MongoDB, and remove it. Return the seconds. Raises FailedError."""
-        probe = Probe(self.publisher(), self.mongo())
+        self.mongo()
+        at = datetime.now(UTC).replace(microsecond=0)
+        # Two verifications may begin within the same second.
+        identity = f"{event.identity(NAME, at)}#{secrets.token_hex(4)}"
+        seq = None
+        begin = time.perf_counter()
         try:
-            await probe.publish(publish)
-            seconds = await probe.arrival()
+            seq, _ = await publish(event.encode(Event(timestamp=at, source=NAME)), event.headers(NAME, at, identity))
+            await self._arrival(identity, begin + ARRIVAL_SECONDS)
+            return time.perf_counter() - begin
         finally:
-            self.left += await probe.remove()
-        if seconds is None:
-            raise FailedError(
-                f"the event {probe.id} was not in MongoDB {ARRIVAL_SECONDS:.0f} s after it was published",
-                f"{API}; NATS_URL, MONGO_URL and MONGO_DB must be the API stub's",
-            )
-        return seconds
+            await self._remove(identity, seq, at)
+
+    async def _arrival(self, identity: str, deadline: float) -> None:
+        while time.perf_counter() < deadline:
+            with suppress(MissingError):
+                await self.mongo().reader.event(identity)
+                return
+            await asyncio.sleep(POLL_SECONDS)
+        raise FailedError(
+            f"the event {identity} was not in MongoDB {ARRIVAL_SECONDS:.0f} s after it was published",
+            f"{API}; NATS_URL, MONGO_URL and MONGO_DB must be the API stub's",
+        )
+
+    async def _remove(self, identity: str, seq: int | None, at: datetime) -> None:
+        """Remove the probe, and what killed verifications left.
+
+        The stream comes first, so that no API stub stores the event again after MongoDB has removed it.
+        """
+        if seq is not None:
+            try:
+                async with asyncio.timeout(REMOVAL_SECONDS):
+                    await self.nats().delete(seq)
+            except LINK_ERRORS as error:
+                why = str(error) or "no answer; NATS_USER may not have the right"
+                self.left.append(f"{identity} in the stream {STREAM}, sequence {seq}: {why}")
+        try:
+            await self.mongo().store.remove_probes(identity, NAME, at - ABANDONED)
+        except StoreUnavailableError as error:
+            self.left.append(f"{identity} in the collection events: {error}")
