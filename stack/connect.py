@@ -1,16 +1,16 @@
 """`docker compose run --rm stack connect`: how to connect a client of your own to the stack in Compose."""
 
-import argparse
 import os
 import re
 import sys
+from argparse import ArgumentParser
 from pathlib import Path
 
 from stack.setup.servers import SECRETS
 
 
-def run(argv: list[str]) -> int:
-    argparse.ArgumentParser(prog="crypto-updates connect", description=__doc__).parse_args(argv)
+def run(parser: ArgumentParser, argv: list[str]) -> int:
+    parser.parse_args(argv)
     try:
         subscriber, operator, mongo = (
             Path(SECRETS, name).read_text(encoding="utf-8")

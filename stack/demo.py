@@ -1,8 +1,8 @@
 """`crypto-updates demo`: the whole stack on this machine, at work until Ctrl-C."""
 
-import argparse
 import os
 import time
+from argparse import ArgumentParser
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,8 +15,7 @@ _NO_SECRETS = {"NATS_CREDS": "", "NATS_CA": ""}
 _WATCH_SECONDS = 0.2
 
 
-def run(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="crypto-updates demo", description=__doc__)
+def run(parser: ArgumentParser, argv: list[str]) -> int:
     parser.add_argument("--data", metavar="DIR", type=Path, help="keep the data here (default: leave nothing)")
     parser.add_argument("--every", metavar="CRON", help="the schedule (default: SCHEDULE, or '*/5 * * * * *')")
     options = parser.parse_args(argv)

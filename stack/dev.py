@@ -1,8 +1,8 @@
 """`crypto-updates dev`: the services, restarted when their files change, with your own servers or with new ones."""
 
-import argparse
 import os
 import time
+from argparse import ArgumentParser
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -51,8 +51,7 @@ class Reloaded:
         self._process.stop()
 
 
-def run(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="crypto-updates dev", description=__doc__)
+def run(parser: ArgumentParser, argv: list[str]) -> int:
     parser.add_argument("--data", metavar="DIR", type=Path, help="keep the data here (default: leave nothing)")
     options = parser.parse_args(argv)
     return console.until_stopped(lambda closing: _develop(closing, options.data))

@@ -8,8 +8,7 @@ from asyncio import StreamReader, StreamWriter
 _CHUNK_BYTES = 65_536
 
 
-def run(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="crypto-updates forward", description=__doc__)
+def run(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     parser.add_argument("port", type=int, help="the port to listen on")
     parser.add_argument("target", type=_address, metavar="HOST:PORT", help="where to connect to")
     options = parser.parse_args(argv)

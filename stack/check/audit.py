@@ -2,12 +2,13 @@
 
 Exits 0 if none is missing, 1 if some are, 2 for bad use, and 3 if there is nothing to audit: MongoDB does not answer,
 or has no event of the feed.
+It reads what the services read: NATS_URL, MONGO_URL, MONGO_DB, SCHEDULE, SCHEDULE_TZ, FEED.
 """
 
-import argparse
 import asyncio
 import re
 import sys
+from argparse import ArgumentParser
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 
@@ -29,16 +30,9 @@ QUERY_SECONDS = 60.0
 NATS_SECONDS = 8.0
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 FORMS = "90s, 90m, 24h, 7d, or an ISO 8601 time in the past, such as 2023-11-21T14:30:00Z"
-VARIABLES = "It reads what the services read: NATS_URL, MONGO_URL, MONGO_DB, SCHEDULE, SCHEDULE_TZ, FEED."
 
 
-def run(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="crypto-updates audit",
-        description=__doc__,
-        epilog=VARIABLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def run(parser: ArgumentParser, argv: list[str]) -> int:
     parser.add_argument("--since", metavar="SPAN", default="24h", help=f"{FORMS} (default: 24h)")
     parser.add_argument("--json", action="store_true", help="for machines")
     options = parser.parse_args(argv)
@@ -88,7 +82,7 @@ async def audit(settings: CheckSettings, asked: datetime, now: datetime, *, as_j
 
 async def _made(stack: Stack, asked: datetime, now: datetime) -> Audit:
     await checks.mongo_answers(stack)
-    settings, cron = stack.settings, stack.cron
+    settings, cron = stack.settings, stack.settings.cron
     reader = await stack.closing.enter_async_context(
         Reader(settings.mongo_url, settings.mongo_db, QUERY_SECONDS, settled=True)
     )

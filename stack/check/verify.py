@@ -1,11 +1,13 @@
-"""`crypto-updates verify`: checks a running stack. Exits 0 if all checks hold, else 1."""
+"""`crypto-updates verify`: checks a running stack. Exits 0 if all checks hold, else 1.
 
-import argparse
+It reads what the services read (NATS_URL, MONGO_URL, SCHEDULE, ...), and API_URL.
+"""
+
 import asyncio
 import sys
 import time
+from argparse import ArgumentParser
 from contextlib import AsyncExitStack
-from enum import Enum
 from typing import NamedTuple
 
 from crypto_updates.bus.connection import LINK_ERRORS
@@ -17,25 +19,17 @@ from stack.check.target import CheckSettings, FailedError, SkippedError, Stack
 
 ALL_CHECKS_SECONDS = 30.0
 LOGS = "see the logs (docker compose logs)"
-VARIABLES = "It reads what the services read (NATS_URL, MONGO_URL, SCHEDULE, ...), and API_URL."
-
-
-class Result(Enum):
-    """Each with its mark, and the mark for a terminal without that character."""
-
-    HOLDS = ("\N{CHECK MARK}", "+")
-    FAILS = ("\N{BALLOT X}", "x")
-    SKIPPED = ("-", "-")
+# The mark of each result, and the mark for a terminal without that character.
+HOLDS, FAILS, SKIPPED = ("\N{CHECK MARK}", "+"), ("\N{BALLOT X}", "x"), ("-", "-")
 
 
 class Outcome(NamedTuple):
-    result: Result
+    marks: tuple[str, str]
     text: str
     advice: str = ""
 
 
-def run(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="crypto-updates verify", description=__doc__, epilog=VARIABLES)
+def run(parser: ArgumentParser, argv: list[str]) -> int:
     parser.parse_args(argv)
     return lifecycle.main(CheckSettings, verify)
 
@@ -57,7 +51,7 @@ async def _all(stack: Stack) -> int:
     for check in CHECKS:
         seconds = min(check.seconds, max(deadline - time.monotonic(), 0.0))
         outcome = await _outcome(check, stack, seconds)
-        held += outcome.result is Result.HOLDS
+        held += outcome.marks is HOLDS
         _show(check.name, outcome)
     for probe in stack.left:
         console.say(f"Left behind: {probe}")
@@ -68,18 +62,18 @@ async def _all(stack: Stack) -> int:
 async def _outcome(check: Check, stack: Stack, seconds: float) -> Outcome:
     try:
         async with asyncio.timeout(seconds) as timeout:
-            return Outcome(Result.HOLDS, await check.run(stack))
+            return Outcome(HOLDS, await check.run(stack))
     except SkippedError as skipped:
-        return Outcome(Result.SKIPPED, f"skipped: {skipped}")
+        return Outcome(SKIPPED, f"skipped: {skipped}")
     except FailedError as failed:
-        return Outcome(Result.FAILS, str(failed), failed.advice)
+        return Outcome(FAILS, str(failed), failed.advice)
     except (*LINK_ERRORS, CryptoUpdatesError) as error:
         late = f"not done within {seconds:.0f} s" if timeout.expired() else ""
-        return Outcome(Result.FAILS, late or errors.text(error), LOGS)
+        return Outcome(FAILS, late or errors.text(error), LOGS)
 
 
 def _show(name: str, outcome: Outcome) -> None:
-    mark, plain = outcome.result.value
+    mark, plain = outcome.marks
     encoding = sys.stdout.encoding
     shown = mark.encode(encoding, "ignore").decode(encoding) or plain
     text = outcome.text.encode(encoding, "replace").decode(encoding)

@@ -1,6 +1,7 @@
 """`crypto-updates dead-letters`: lists, shows, replays and discards the messages that could not become events.
 
 Exits 0 if all was done, 1 if a letter does not exist or was kept, 2 for bad use, and 3 if MongoDB does not answer.
+It reads MONGO_URL and MONGO_DB, as the services do.
 """
 
 import argparse
@@ -23,21 +24,16 @@ from stack.letters.replay import identity, replay
 
 UNAVAILABLE = 3  # the exit status
 MAX_LISTED = 1_000_000
-VARIABLES = "It reads MONGO_URL and MONGO_DB, as the services do."
 
 
-def run(argv: list[str]) -> int:
-    options = _arguments(argv)
+def run(parser: argparse.ArgumentParser, argv: list[str]) -> int:
+    options = _arguments(parser, argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # the output may lack the characters that a publisher wrote
     return lifecycle.main(StoreSettings, functools.partial(_carried_out, options), lasting=False)
 
 
-def _arguments(argv: list[str]) -> argparse.Namespace:
-    form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        prog="crypto-updates dead-letters", description=__doc__, epilog=VARIABLES, formatter_class=form
-    )
+def _arguments(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser("list", help="the newest first")
     command.add_argument("--limit", type=_count, default=20, metavar="N", help="at most N (default: 20)")

@@ -1,14 +1,14 @@
 """`crypto-updates credentials`: makes the credentials that are missing, and gives each service its own files."""
 
-import argparse
 import logging
+from argparse import ArgumentParser
 from collections.abc import Mapping
 from pathlib import Path
 
 from crypto_updates.service import lifecycle
 from stack.setup import passwords, servers
 from stack.setup.config import CredentialSettings
-from stack.setup.errors import CredentialError
+from stack.setup.errors import SetupError
 from stack.setup.passwords import CERTIFICATES, MONGO_USERS, NATS_USERS, PASSWORDS
 from stack.setup.vault import Vault, put
 
@@ -18,15 +18,15 @@ log = logging.getLogger(__name__)
 MONGOD_GID = 999
 
 
-def run(argv: list[str]) -> int:
-    argparse.ArgumentParser(prog="crypto-updates credentials", description=__doc__).parse_args(argv)
+def run(parser: ArgumentParser, argv: list[str]) -> int:
+    parser.parse_args(argv)
     return lifecycle.main(CredentialSettings, make, lasting=False)
 
 
 async def make(settings: CredentialSettings) -> int:
     try:
         write(settings)
-    except CredentialError as error:
+    except SetupError as error:
         log.error("[CREDENTIALS] %s", error)
         return 1
     log.info("[CREDENTIALS] Every service has its own")
@@ -34,7 +34,7 @@ async def make(settings: CredentialSettings) -> int:
 
 
 def write(settings: CredentialSettings) -> None:
-    """Raises ConfigError for the user's own files that cannot be used, CredentialError for ours."""
+    """Raises ConfigError for the user's own files that cannot be used, SetupError for ours."""
     folder, tls = settings.credentials_dir, settings.tls == "on"
     own = _own(settings.secrets_dir, tls=tls)
     vault = Vault(folder / "home")
@@ -74,7 +74,7 @@ def _own(folder: Path, *, tls: bool) -> dict[str, str]:
 
 
 def _certify(folder: Path, pem: Mapping[str, str]) -> None:
-    """Give each service its part of the user's certificates. Raises CredentialError."""
+    """Give each service its part of the user's certificates. Raises SetupError."""
     for name in ("provision", "worker", "api_stub", "stack"):
         put(folder / name / "ca.pem", pem["ca.pem"])
     put(folder / "mongo" / "ca.pem", pem["ca.pem"], MONGOD_GID)

@@ -15,13 +15,13 @@ from crypto_updates.local.replica_set import await_primary, initiate
 from crypto_updates.service.config import redacted
 from stack.setup import passwords, users
 from stack.setup.config import ProvisionSettings
-from stack.setup.errors import ProvisionError
+from stack.setup.errors import SetupError
 
 log = logging.getLogger(__name__)
 
 
 def provision(settings: ProvisionSettings, patience: float) -> None:
-    """Wait `patience` seconds for the server at most. Raises ConfigError and ProvisionError."""
+    """Wait `patience` seconds for the server at most. Raises ConfigError and SetupError."""
     url, database, given = settings.mongo_url, settings.mongo_db, _passwords(settings.secrets_dir)
     deadline = time.monotonic() + patience
     try:
@@ -37,7 +37,7 @@ def provision(settings: ProvisionSettings, patience: float) -> None:
             client[database].dead_letters.create_index(LETTERS_FIRST)
             users.provision(client, database, given)
     except (PyMongoError, TimeoutError) as error:
-        raise ProvisionError(f"MongoDB at {redacted(url)}: {error}") from error
+        raise SetupError(f"MongoDB at {redacted(url)}: {error}") from error
     log.info("[MONGO] Database %s is ready", database)
 
 

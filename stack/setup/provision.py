@@ -3,23 +3,23 @@
 Exits with 0 when both are ready, with 1 when one could not be reached in time.
 """
 
-import argparse
 import asyncio
 import logging
+from argparse import ArgumentParser
 
 from crypto_updates.bus.errors import UnreachableError
 from crypto_updates.service import lifecycle
 from stack.setup import database, streams
 from stack.setup.config import ProvisionSettings
-from stack.setup.errors import ProvisionError
+from stack.setup.errors import SetupError
 
 log = logging.getLogger(__name__)
 
 SERVER_WAIT_SECONDS = 60.0
 
 
-def run(argv: list[str]) -> int:
-    argparse.ArgumentParser(prog="crypto-updates provision", description=__doc__).parse_args(argv)
+def run(parser: ArgumentParser, argv: list[str]) -> int:
+    parser.parse_args(argv)
     return lifecycle.main(ProvisionSettings, provision, lasting=False)
 
 
@@ -27,7 +27,7 @@ async def provision(settings: ProvisionSettings) -> int:
     try:
         await asyncio.to_thread(database.provision, settings, SERVER_WAIT_SECONDS)
         await streams.provision(settings, SERVER_WAIT_SECONDS)
-    except (ProvisionError, UnreachableError) as error:
+    except (SetupError, UnreachableError) as error:
         log.error("[PROVISION] %s", error)
         return 1
     return 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import bcrypt
 
-from stack.setup.errors import CredentialError
+from stack.setup.errors import SetupError
 
 # The cost that `nats server passwd` uses: https://github.com/nats-io/natscli
 BCRYPT_COST = 11
@@ -20,14 +20,14 @@ class Vault:
         self._folder = folder
 
     def secret(self, name: str, own: str | None = None) -> str:
-        """The user's own secret, or else the one kept, or else a new one of 256 bits. Raises CredentialError."""
+        """The user's own secret, or else the one kept, or else a new one of 256 bits. Raises SetupError."""
         path = self._folder / name
         value = own or _text(path) or secrets.token_hex(32)
         put(path, value)
         return value
 
     def bcrypted(self, name: str, password: str) -> str:
-        """The password's bcrypt hash, the same one as long as the password is the same. Raises CredentialError."""
+        """The password's bcrypt hash, the same one as long as the password is the same. Raises SetupError."""
         path = self._folder / f"{name}.bcrypt"
         kept = _text(path)
         if not kept or not bcrypt.checkpw(password.encode(), kept.encode()):
@@ -38,7 +38,7 @@ class Vault:
 
 
 def put(path: Path, text: str, group: int = -1) -> None:
-    """Write the text to the file; a process killed meanwhile leaves the old text or the new. Raises CredentialError."""
+    """Write the text to the file; a process killed meanwhile leaves the old text or the new. Raises SetupError."""
     if _text(path) == text:
         return
     fresh = path.with_name(f".{path.name}.new")
@@ -52,14 +52,14 @@ def put(path: Path, text: str, group: int = -1) -> None:
             os.fsync(file.fileno())
         fresh.replace(path)
     except OSError as error:
-        raise CredentialError(f"{path}: {error}") from error
+        raise SetupError(f"{path}: {error}") from error
 
 
 def _text(path: Path) -> str:
-    """What the file holds; nothing where there is none. Raises CredentialError."""
+    """What the file holds; nothing where there is none. Raises SetupError."""
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return ""
     except (OSError, ValueError) as error:
-        raise CredentialError(f"{path}: {error}") from error
+        raise SetupError(f"{path}: {error}") from error

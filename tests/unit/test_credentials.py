@@ -1,5 +1,6 @@
 """The one-shot that makes the credentials: what it keeps, what it takes over, what it refuses."""
 
+import argparse
 import errno
 import os
 import re
@@ -14,7 +15,7 @@ import stack.setup.credentials as one_shot
 from crypto_updates.service.config import ConfigError
 from stack.setup import vault
 from stack.setup.config import CredentialSettings
-from stack.setup.errors import CredentialError
+from stack.setup.errors import SetupError
 from stack.setup.passwords import NATS_USERS
 
 FOLDERS = ("home", "nats", "mongo", "provision", "worker", "api_stub", "stack")
@@ -180,7 +181,7 @@ def test_bad_passwords_end_the_one_shot_with_status_2(
     (own / "nats-worker").write_text("hunter2")
     monkeypatch.setenv("CREDENTIALS_DIR", str(folder))
     monkeypatch.setenv("SECRETS_DIR", str(own))
-    assert one_shot.run([]) == 2
+    assert one_shot.run(argparse.ArgumentParser(), []) == 2
     output = capsys.readouterr()
     assert f"{own}/nats-worker: 7 characters" in output.err
     assert "hunter2" not in output.err + output.out
@@ -246,11 +247,11 @@ def test_tls_gives_each_server_its_own_certificate_and_everybody_the_ca(folder: 
 
 def test_a_folder_that_cannot_be_written_is_named(folder: Path) -> None:
     (folder / "worker").rmdir()
-    with pytest.raises(CredentialError, match=re.escape(f"{folder}/worker/nats-password: ")):
+    with pytest.raises(SetupError, match=re.escape(f"{folder}/worker/nats-password: ")):
         write(folder)
 
 
 def test_what_cannot_be_read_again_is_named(folder: Path) -> None:
     (folder / "home" / "nats-worker").mkdir()
-    with pytest.raises(CredentialError, match=re.escape(f"{folder}/home/nats-worker: ")):
+    with pytest.raises(SetupError, match=re.escape(f"{folder}/home/nats-worker: ")):
         write(folder)
