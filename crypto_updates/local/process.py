@@ -48,17 +48,16 @@ class Process:
 
         Raises LineMissingError after `timeout` seconds, or when the output ends without it.
         """
-        found: list[str] = []
+        wanted = re.compile(re.escape(pattern) if isinstance(pattern, str) else pattern)
 
-        def seen() -> bool:
-            found.extend(line for line in self.lines if _matches(pattern, line))
-            return bool(found) or self._ended
+        def found() -> list[str]:
+            return [line for line in self.lines if wanted.search(line)]
 
         with self._news:
-            self._news.wait_for(seen, timeout)
-        if found:
-            return found[0]
-        last = "\n".join(list(self.lines)[-20:])
+            self._news.wait_for(lambda: found() or self._ended, timeout)
+            if lines := found():
+                return lines[0]
+            last = "\n".join(list(self.lines)[-20:])
         raise LineMissingError(f"{self} wrote no line with {pattern!r}; its last lines:\n{last}")
 
     def wait(self, timeout: float = _HANG_SECONDS) -> int:
@@ -81,23 +80,15 @@ class Process:
         return f"`{' '.join(self.args)}` ({state})"
 
     def _read(self) -> None:
-        output = self._process.stdout
-        if output is not None:
-            with output:
-                for raw in output:
-                    self._add(raw.decode(errors="replace").rstrip("\r\n"))
+        with self._process as child:
+            for raw in child.stdout or ():
+                line = raw.decode(errors="replace").rstrip("\r\n")
+                with self._news:
+                    self.lines.append(line)
+                    self._news.notify_all()
+                if self._on_line:
+                    self._on_line(line)
         guard.forget(self._process)
         with self._news:
             self._ended = True
             self._news.notify_all()
-
-    def _add(self, line: str) -> None:
-        with self._news:
-            self.lines.append(line)
-            self._news.notify_all()
-        if self._on_line:
-            self._on_line(line)
-
-
-def _matches(pattern: str | re.Pattern[str], line: str) -> bool:
-    return pattern in line if isinstance(pattern, str) else bool(pattern.search(line))

@@ -31,8 +31,8 @@ class Server(ABC):
 
     def __init__(self, data: Path | None = None, *, port: int = 0) -> None:
         self.port = port
-        self._data = data
-        self._closing = ExitStack()
+        self.data: Path
+        self._given = data
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -58,26 +58,18 @@ class Server(ABC):
     def log(self) -> Path:
         return self.data / f"{self.name}.log"
 
-    @property
-    def data(self) -> Path:
-        if self._data is None:
-            self._data = self._closing.enter_context(guard.folder())
-            self._closing.callback(setattr, self, "_data", None)
-        return self._data
-
     def __str__(self) -> str:
         return self.name + (" (still running)" if self.status is None else f" (ended with status {self.status})")
 
     def __enter__(self) -> Self:
-        try:
+        with ExitStack() as closing:
+            self.data = self._given or closing.enter_context(guard.folder())
             self.start()
-        except BaseException:
-            self._closing.close()
-            raise
+            closing.callback(self.stop)
+            self._closing = closing.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
         self._closing.close()
 
     def start(self) -> None:
