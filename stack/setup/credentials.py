@@ -2,7 +2,7 @@
 
 import logging
 from argparse import ArgumentParser
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from crypto_updates.service import lifecycle
@@ -10,7 +10,7 @@ from stack.setup import passwords, servers
 from stack.setup.config import CredentialSettings
 from stack.setup.errors import SetupError
 from stack.setup.passwords import CERTIFICATES, MONGO_USERS, NATS_USERS, PASSWORDS
-from stack.setup.vault import Vault, put
+from stack.setup.vault import bcrypted, put, secret
 
 log = logging.getLogger(__name__)
 
@@ -37,32 +37,32 @@ def write(settings: CredentialSettings) -> None:
     """Raises ConfigError for the user's own files that cannot be used, SetupError for ours."""
     folder, tls = settings.credentials_dir, settings.tls == "on"
     own = _own(settings.secrets_dir, tls=tls)
-    vault = Vault(folder / "home")
-    nats = {user: vault.secret(f"nats-{user}", own.get(f"nats-{user}")) for user in NATS_USERS}
-    mongo = {user: vault.secret(f"mongo-{user}", own.get(f"mongo-{user}")) for user in MONGO_USERS}
-    key = vault.secret("mongo-key")
-
-    def url(user: str, password: str) -> str:
-        return servers.mongo_url(user, password, tls=tls)
-
-    hashes = {user: vault.bcrypted(f"nats-{user}", password) for user, password in nats.items()}
-    put(folder / "nats" / "users.conf", servers.users(hashes, tls=tls))
-    put(folder / "mongo" / "key", key, MONGOD_GID)
-    put(folder / "mongo" / "mongod.conf", servers.mongod(tls=tls), MONGOD_GID)
-    for name in ("provision", "worker", "api_stub"):
-        put(folder / name / "nats-password", nats[name])
-    put(folder / "provision" / "mongo-url", url(servers.SYSTEM, key))
-    for user, password in mongo.items():
-        put(folder / "provision" / f"mongo-{user}", password)
-    put(folder / "api_stub" / "mongo-url", url("writer", mongo["writer"]))
-    put(folder / "api_stub" / "mongo-reader-url", url("reader", mongo["reader"]))
-    put(folder / "stack" / "nats-password", nats["operator"])
-    put(folder / "stack" / "nats-subscriber", nats["subscriber"])
-    put(folder / "stack" / "mongo-url", url("operator", mongo["operator"]))
+    home = folder / "home"
+    nats = {user: secret(home / f"nats-{user}", own.get(f"nats-{user}")) for user in NATS_USERS}
+    mongo = {user: secret(home / f"mongo-{user}", own.get(f"mongo-{user}")) for user in MONGO_USERS}
+    key = secret(home / "mongo-key")
+    url = partial(servers.mongo_url, tls=tls)
+    hashes = {user: bcrypted(home / f"nats-{user}.bcrypt", password) for user, password in nats.items()}
+    files = {
+        "nats/users.conf": servers.users(hashes, tls=tls),
+        "mongo/key": key,
+        "mongo/mongod.conf": servers.mongod(tls=tls),
+        **{f"{name}/nats-password": nats[name] for name in ("provision", "worker", "api_stub")},
+        "provision/mongo-url": url(servers.SYSTEM, key),
+        **{f"provision/mongo-{user}": password for user, password in mongo.items()},
+        "api_stub/mongo-url": url("writer", mongo["writer"]),
+        "api_stub/mongo-reader-url": url("reader", mongo["reader"]),
+        "stack/nats-password": nats["operator"],
+        "stack/nats-subscriber": nats["subscriber"],
+        "stack/mongo-url": url("operator", mongo["operator"]),
+    }
     if settings.coingecko_api_key:
-        put(folder / "worker" / "coingecko-api-key", settings.coingecko_api_key.get_secret_value())
+        files["worker/coingecko-api-key"] = settings.coingecko_api_key.get_secret_value()
     if tls:
-        _certify(folder, own)
+        files |= {f"{name}/ca.pem": own["ca.pem"] for name in ("provision", "worker", "api_stub", "stack", "mongo")}
+        files |= {"mongo/server.pem": own["mongo.pem"], "nats/server.pem": own["nats.pem"]}
+    for name, text in files.items():
+        put(folder / name, text, MONGOD_GID if name.startswith("mongo/") else -1)
 
 
 def _own(folder: Path, *, tls: bool) -> dict[str, str]:
@@ -71,12 +71,3 @@ def _own(folder: Path, *, tls: bool) -> dict[str, str]:
     passwords.warn_of_strangers(folder, given)
     wanted = [name for name in PASSWORDS if name in given]
     return passwords.read(folder, [*wanted, *(CERTIFICATES if tls else ())])
-
-
-def _certify(folder: Path, pem: Mapping[str, str]) -> None:
-    """Give each service its part of the user's certificates. Raises SetupError."""
-    for name in ("provision", "worker", "api_stub", "stack"):
-        put(folder / name / "ca.pem", pem["ca.pem"])
-    put(folder / "mongo" / "ca.pem", pem["ca.pem"], MONGOD_GID)
-    put(folder / "mongo" / "server.pem", pem["mongo.pem"], MONGOD_GID)
-    put(folder / "nats" / "server.pem", pem["nats.pem"])

@@ -13,28 +13,21 @@ BCRYPT_COST = 11
 READABLE = 0o440
 
 
-class Vault:
-    """The folder where the secrets are kept from one start to the next."""
+def secret(path: Path, own: str | None = None) -> str:
+    """The user's own secret, or else the one kept in the file, or else a new one of 256 bits. Raises SetupError."""
+    value = own or _text(path) or secrets.token_hex(32)
+    put(path, value)
+    return value
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
 
-    def secret(self, name: str, own: str | None = None) -> str:
-        """The user's own secret, or else the one kept, or else a new one of 256 bits. Raises SetupError."""
-        path = self._folder / name
-        value = own or _text(path) or secrets.token_hex(32)
-        put(path, value)
-        return value
-
-    def bcrypted(self, name: str, password: str) -> str:
-        """The password's bcrypt hash, the same one as long as the password is the same. Raises SetupError."""
-        path = self._folder / f"{name}.bcrypt"
-        kept = _text(path)
-        if not kept or not bcrypt.checkpw(password.encode(), kept.encode()):
-            # nats-server knows a hash by the prefix $2a$; the default here, $2b$, is the same algorithm.
-            kept = bcrypt.hashpw(password.encode(), bcrypt.gensalt(BCRYPT_COST, b"2a")).decode()
-            put(path, kept)
-        return kept
+def bcrypted(path: Path, password: str) -> str:
+    """The password's bcrypt hash, the same one as long as the password is the same. Raises SetupError."""
+    kept = _text(path)
+    if not kept or not bcrypt.checkpw(password.encode(), kept.encode()):
+        # nats-server knows a hash by the prefix $2a$; the default here, $2b$, is the same algorithm.
+        kept = bcrypt.hashpw(password.encode(), bcrypt.gensalt(BCRYPT_COST, b"2a")).decode()
+        put(path, kept)
+    return kept
 
 
 def put(path: Path, text: str, group: int = -1) -> None:

@@ -83,7 +83,7 @@ def test_the_level_is_that_of_our_loggers(level: str, said: int, capsys: pytest.
         "crypto_updates.bus.client",
         "worker.tick",
         "api_stub.store",
-        "stack.setup.streams",
+        "stack.setup.users",
         "stack.demo",
         "__main__",
     ):
