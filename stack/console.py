@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from types import FrameType
 from typing import NoReturn
 
 from crypto_updates.local.errors import StackError
@@ -68,7 +67,7 @@ def prefixed(name: str) -> Callable[[str], None]:
     return lambda line: say(f"{prefix} {line}")
 
 
-def _stop(_signum: int, _frame: FrameType | None) -> NoReturn:
+def _stop(*_: object) -> NoReturn:
     """Stop, and ignore further signals: each step of stopping has its own time limit."""
     for sig in _STOPPING:
         signal.signal(sig, signal.SIG_IGN)

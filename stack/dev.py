@@ -4,7 +4,7 @@ import os
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from dotenv import dotenv_values
@@ -13,7 +13,7 @@ import crypto_updates
 from crypto_updates.local import ports, programs
 from crypto_updates.local.errors import StackError
 from crypto_updates.local.process import Process
-from crypto_updates.local.servers import Mongod, NatsServer, Server
+from crypto_updates.local.servers import Mongod, NatsServer
 from stack import console, services
 
 _LIBRARY = Path(crypto_updates.__file__).parent
@@ -22,7 +22,6 @@ _SUFFIXES = {".py", ".html", ".css", ".js"}
 _CHECK_SECONDS = 0.5
 
 Environ = dict[str, str]
-State = frozenset[tuple[Path, int]]
 
 
 class Reloaded:
@@ -34,12 +33,12 @@ class Reloaded:
         self._start()
 
     def _start(self) -> None:
-        self._state = state(self._name)
+        self._state = _state(self._name)
         self._failed = False
         self._process: Process = services.start(self._name, self._environ())
 
     def check(self) -> None:
-        if state(self._name) != self._state:
+        if _state(self._name) != self._state:
             console.say(f"{self._name} has changed: restarting it")
             self.stop()
             self._start()
@@ -57,18 +56,15 @@ def run(parser: ArgumentParser, argv: list[str]) -> int:
     return console.until_stopped(lambda closing: _develop(closing, options.data))
 
 
-def state(name: str) -> State:
+def _state(name: str) -> dict[Path, int]:
     """The files of a service, and the time of their last change."""
-    files = [
-        path for folder in (programs.FOLDER / name, _LIBRARY) for path in folder.rglob("*") if path.suffix in _SUFFIXES
-    ]
-    found = set()
+    folders = (programs.FOLDER / name, _LIBRARY)
+    files = [path for folder in folders for path in folder.rglob("*") if path.suffix in _SUFFIXES]
+    found = {}
     for path in [*files, _DOTENV]:
-        try:
-            found.add((path, path.stat().st_mtime_ns))
-        except FileNotFoundError:
-            continue
-    return frozenset(found)
+        with suppress(FileNotFoundError):
+            found[path] = path.stat().st_mtime_ns
+    return found
 
 
 def _develop(closing: ExitStack, asked: Path | None) -> int:
@@ -81,7 +77,11 @@ def _develop(closing: ExitStack, asked: Path | None) -> int:
         dotenv = {name: value for name, value in dotenv_values(_DOTENV).items() if value}
         return default | dotenv | os.environ | own
 
-    for variable, server in _servers(data).items():
+    servers = {
+        "MONGO_URL": Mongod(data / "mongo", port=ports.free(27017)),
+        "NATS_URL": NatsServer(data / "nats", port=ports.free(4222)),
+    }
+    for variable, server in servers.items():
         if not environ().get(variable):
             services.start_server(closing, server)
             own[variable] = server.url
@@ -90,13 +90,6 @@ def _develop(closing: ExitStack, asked: Path | None) -> int:
     except StackError as error:  # your own servers may be provisioned already, by someone with more rights
         console.say(str(error))
     return _reload(closing, environ)
-
-
-def _servers(data: Path) -> dict[str, Server]:
-    return {
-        "MONGO_URL": Mongod(data / "mongo", port=ports.free(27017)),
-        "NATS_URL": NatsServer(data / "nats", port=ports.free(4222)),
-    }
 
 
 def _reload(closing: ExitStack, environ: Callable[[], Environ]) -> int:

@@ -33,7 +33,6 @@ HTTP_SECONDS = 11.0
 LOOK_BACK = timedelta(days=1)
 MAX_NAMED_GAPS = 3
 
-DELIVERY = "mend the event delivery first"
 MISSING = (
     "`python -m worker --once --slot TIME` publishes one; MISSED_SLOTS decides after an outage; if SCHEDULE was"
     " changed since then, these were never slots"
@@ -100,7 +99,7 @@ async def event_arrives(stack: Stack) -> str:
 
 async def schedule_is_kept(stack: Stack) -> str:
     name, now = stack.settings.feed, datetime.now(UTC)
-    advice = WORKER if stack.delivers else DELIVERY
+    advice = WORKER if stack.delivers else "mend the event delivery first"
     newest = await stack.mongo().reader.newest(name, now)
     if newest is None:
         upcoming = text(stack.settings.cron.next(now))

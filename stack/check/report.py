@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from crypto_updates.bus.event import text
 from crypto_updates.bus.figures import Figures
-from crypto_updates.clock.slots import Gap, Row, percentile
+from crypto_updates.clock.slots import Row, percentile
 
 # In the table. JSON names all.
 MAX_NAMED_GAPS = 20
@@ -58,7 +58,7 @@ def document(audit: Audit) -> str:
         "since": text(audit.total.start),
         "until": text(audit.until),
         **_fields(audit.total),
-        "gaps": [_gap(gap) for gap in audit.total.gaps],
+        "gaps": [{"from": text(gap.first), "to": text(gap.last), "slots": gap.slots} for gap in audit.total.gaps],
         "rows": [{"since": text(row.start), **_fields(row)} for row in audit.rows],
         "dead_letters": audit.letters,
         "newest_stored": _time(audit.newest_stored),
@@ -123,10 +123,6 @@ def _fields(row: Row) -> dict[str, Any]:
         "at_no_slot": row.strays,
         "lag_seconds": lags | {"max": percentile(row.lags, 100)},
     }
-
-
-def _gap(gap: Gap) -> dict[str, Any]:
-    return {"from": text(gap.first), "to": text(gap.last), "slots": gap.slots}
 
 
 def _time(slot: datetime | None) -> str | None:

@@ -1,5 +1,3 @@
-from typing import Any
-
 from api_stub.errors import BadDocumentError, TakenError
 from api_stub.store import Document, Store
 from api_stub.subscriber import stored
@@ -21,7 +19,8 @@ async def replay(store: Store, letter: Document, body: bytes | None = None) -> b
     `body` replaces the letter's own. Raises StoreUnavailableError; and InvalidEventError, BadDocumentError or
     TakenError, which keep the letter.
     """
-    event = _event(letter, letter["raw"] if body is None else body)
+    raw = letter["raw"] if body is None else body
+    event = stored(identity(letter), raw, letter["stream_seq"], letter["received_at"])
     written = await store.add_events([event])
     if written.rejected:
         raise BadDocumentError(written.rejected[0])
@@ -29,7 +28,3 @@ async def replay(store: Store, letter: Document, body: bytes | None = None) -> b
         raise TakenError(f"another event is stored as {event['_id']}")
     await store.remove_dead_letter(letter["_id"])
     return not written.duplicates
-
-
-def _event(letter: Document, body: bytes) -> dict[str, Any]:
-    return stored(identity(letter), body, letter["stream_seq"], letter["received_at"])
