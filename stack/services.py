@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from crypto_updates.local import guard, ports, programs
-from crypto_updates.local.errors import NotReadyError, StackError
+from crypto_updates.local.errors import StackError
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Server
 from stack import console
@@ -32,7 +32,6 @@ def defaults(data: Path) -> dict[str, str]:
         "SCHEDULE": "*/5 * * * * *",
         "HTTP_PORT": str(ports.free(8080)),
         "HEALTH_PORT": str(ports.free(8081)),
-        "PYTHONUNBUFFERED": "1",
     }
 
 
@@ -48,7 +47,7 @@ def provision(environ: Mapping[str, str]) -> None:
         try:
             status = process.wait(_PROVISION_SECONDS)
         except subprocess.TimeoutExpired as error:
-            raise NotReadyError(f"provision did not end within {_PROVISION_SECONDS:.0f} s") from error
+            raise StackError(f"provision did not end within {_PROVISION_SECONDS:.0f} s") from error
         finally:
             process.stop()
         if status:

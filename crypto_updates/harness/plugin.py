@@ -58,15 +58,10 @@ def service(tmp_path: Path) -> Iterator[Service]:
     with ExitStack() as closing:
 
         def start(module: str, *arguments: str, **environ: str) -> Process:
-            variables = os.environ | {"PYTHONUNBUFFERED": "1"} | environ
-            process = programs.start(module, *arguments, environ=variables, cwd=tmp_path)
-            closing.callback(_finish, process)
+            process = programs.start(module, *arguments, environ=os.environ | environ, cwd=tmp_path)
+            # Last in, first out: stop the service, then print its output, which pytest shows if the test failed.
+            closing.callback(lambda: print(process, *process.lines, sep="\n"))
+            closing.callback(process.stop)
             return process
 
         yield start
-
-
-def _finish(process: Process) -> None:
-    """Stop the service and print its output, which pytest shows if the test failed."""
-    process.stop()
-    print(process, *process.lines, sep="\n")

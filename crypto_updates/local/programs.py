@@ -22,7 +22,7 @@ def start(
     cwd: Path | None = None,
     on_line: Callable[[str], object] | None = None,
 ) -> Process:
-    """Run a program with these variables. `-P` keeps the current folder off its path."""
+    """Run a program with these variables, its output unbuffered. `-P` keeps the current folder off its path."""
     path = os.pathsep.join(filter(None, [str(FOLDER), environ.get("PYTHONPATH")]))
     args = [sys.executable, "-P", "-m", program, *arguments]
-    return Process(args, env={**environ, "PYTHONPATH": path}, cwd=cwd, on_line=on_line)
+    return Process(args, env={"PYTHONUNBUFFERED": "1", **environ, "PYTHONPATH": path}, cwd=cwd, on_line=on_line)

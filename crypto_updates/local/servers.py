@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from crypto_updates.local import binaries, guard, ports
-from crypto_updates.local.errors import NotReadyError, PortTakenError
+from crypto_updates.local.errors import PortTakenError, StackError
 
 _READY_SECONDS = 60.0
 _PORT_ATTEMPTS = 5
@@ -42,7 +42,7 @@ class Server(ABC):
     @property
     def process(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            raise NotReadyError(f"{self.name} was not started: use it in a `with` statement")
+            raise StackError(f"{self.name} was not started: use it in a `with` statement")
         return self._process
 
     @property
@@ -121,7 +121,7 @@ class Server(ABC):
             if (status := self.process.poll()) is not None:
                 raise binaries.failure(binary, status, self.log.read_bytes()[begin:].decode(errors="replace"))
             if time.monotonic() > deadline:
-                raise NotReadyError(f"{self.name} did not answer on 127.0.0.1:{port} within {_READY_SECONDS:.0f} s")
+                raise StackError(f"{self.name} did not answer on 127.0.0.1:{port} within {_READY_SECONDS:.0f} s")
             time.sleep(0.02)
 
     @abstractmethod

@@ -11,7 +11,7 @@ from functools import partial
 from nats.js.errors import NotFoundError
 
 from crypto_updates.bus.stream import ACK_WAIT_SECONDS, DURABLE, STREAM
-from crypto_updates.local.errors import NotReadyError
+from crypto_updates.local.errors import StackError
 from tests.chaos import client
 from tests.chaos.member import Member
 from tests.chaos.proxy import Proxy
@@ -77,7 +77,7 @@ def all_killed(stage: Stage, _: random.Random, __: float) -> None:
 
 def _await_end(member: Member) -> None:
     if not member.await_end(20):
-        raise NotReadyError(f"{member.name} did not end within 20 s of SIGTERM, or did not come back")
+        raise StackError(f"{member.name} did not end within 20 s of SIGTERM, or did not come back")
 
 
 def broken(stage: Stage, _: random.Random, seconds: float, *, link: str, how: Callable[[Proxy], None]) -> None:

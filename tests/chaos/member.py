@@ -49,7 +49,7 @@ class Service:
     """
 
     def __init__(self, module: str, folder: Path, environ: Mapping[str, str], *arguments: str) -> None:
-        self._environ = os.environ | {"PYTHONUNBUFFERED": "1"} | dict(environ)
+        self._environ = os.environ | dict(environ)
         self._command, self._folder = (module, *arguments), folder
         self.worked = 0.0
         folder.mkdir()

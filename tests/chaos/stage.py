@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 
 from crypto_updates.clock.cron import Cron
 from crypto_updates.local import ports
-from crypto_updates.local.errors import NotReadyError
+from crypto_updates.local.errors import StackError
 from crypto_updates.local.servers import Mongod, NatsServer, Server
 from tests.chaos.checker import Consumer, Feed, Recovery
 from tests.chaos.ledger import FEED, Ledger
@@ -141,7 +141,7 @@ class Stage:
         service = Service("stack", self.folder / "provision", environ, "provision")
         try:
             if status := service.process.wait(START):
-                raise NotReadyError(f"provision ended with status {status}: see {self.folder}/provision.log")
+                raise StackError(f"provision ended with status {status}: see {self.folder}/provision.log")
         finally:
             service.close()
 
@@ -155,7 +155,7 @@ class Stage:
         for member in self.members:
             self._keepers.enter_context(member)
         if not eventually(lambda: bool(self.ledger.slots()), START):
-            raise NotReadyError(f"no event was stored within {START:.0f} s: see the logs in {self.folder}")
+            raise StackError(f"no event was stored within {START:.0f} s: see the logs in {self.folder}")
         self.begun = datetime.now(UTC)
 
     def _add(self, closing: ExitStack, kind: str, number: int, environ: Mapping[str, str]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from crypto_updates.harness.plugin import Service
-from crypto_updates.local.errors import LineMissingError
+from crypto_updates.local.errors import StackError
 from crypto_updates.local.process import Process
 
 
@@ -48,7 +48,7 @@ def test_it_returns_the_line_that_was_waited_for() -> None:
 def test_it_says_at_once_that_a_process_ended_without_the_line() -> None:
     begin = time.monotonic()
     with Ready("echo ready; echo bad >&2; exit 7") as process:
-        with pytest.raises(LineMissingError, match=r"ended with status 7\) wrote no line with 'good'(.|\n)*bad"):
+        with pytest.raises(StackError, match=r"ended with status 7\) wrote no line with 'good'(.|\n)*bad"):
             process.wait_for_line("good", timeout=30)
         assert process.wait() == 7
     assert time.monotonic() - begin < 5

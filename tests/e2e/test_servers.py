@@ -15,7 +15,7 @@ import pytest
 from pymongo import MongoClient
 
 from crypto_updates.local import binaries, guard, ports
-from crypto_updates.local.errors import BinaryError, NotReadyError, PortTakenError
+from crypto_updates.local.errors import BinaryError, PortTakenError, StackError
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod, NatsServer, Server
 from tests.support import ROOT, eventually, processes
@@ -160,7 +160,7 @@ def test_it_names_the_missing_library_and_the_way_out(only: Path, message: str, 
 
 
 def test_it_shows_the_errors_of_a_server_that_does_not_start(tmp_path: Path) -> None:
-    with pytest.raises(NotReadyError, match="status 1 before it answered"), NatsServer(tmp_path, config="no_such: {"):
+    with pytest.raises(StackError, match="status 1 before it answered"), NatsServer(tmp_path, config="no_such: {"):
         pass
 
 
