@@ -37,13 +37,10 @@ def _show(closing: ExitStack, asked: Path | None, every: str | None) -> int:
         service = services.start(name, environ)
         closing.callback(service.stop)
         parts.append(service)
-    console.say(_verify(environ))
-    return _watch(parts, f"127.0.0.1:{environ['HTTP_PORT']}", begin)
-
-
-def _verify(environ: dict[str, str]) -> str:
-    api = f"API_URL=http://127.0.0.1:{environ['HTTP_PORT']} SCHEDULE='{environ['SCHEDULE']}'"
-    return f"To check it: NATS_URL={environ['NATS_URL']} MONGO_URL={environ['MONGO_URL']} {api} make verify"
+    address = f"127.0.0.1:{environ['HTTP_PORT']}"
+    where = f"NATS_URL={nats_server.url} MONGO_URL={mongod.url} API_URL=http://{address}"
+    console.say(f"To check it: {where} SCHEDULE='{environ['SCHEDULE']}' make verify")
+    return _watch(parts, address, begin)
 
 
 def _watch(parts: list[Server | Process], address: str, begin: float) -> int:

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -64,17 +65,17 @@ class Database(NamedTuple):
     store: Store
 
 
+@dataclass
 class Stack:
     """`absent`: what publishing needs and NATS does not have. `left`: probes that could not be removed, and why."""
 
-    def __init__(self, settings: CheckSettings, closing: AsyncExitStack) -> None:
-        self.settings = settings
-        self.closing = closing
-        self.connection: Connection | None = None
-        self.database: Database | None = None
-        self.absent: str | None = None
-        self.delivers = False
-        self.left: list[str] = []
+    settings: CheckSettings
+    closing: AsyncExitStack
+    connection: Connection | None = None
+    database: Database | None = None
+    absent: str | None = None
+    delivers: bool = False
+    left: list[str] = field(default_factory=list)
 
     def nats(self) -> Connection:
         if self.connection is None:

@@ -8,7 +8,6 @@ import sys
 import time
 from argparse import ArgumentParser
 from contextlib import AsyncExitStack
-from typing import NamedTuple
 
 from crypto_updates.bus.connection import LINK_ERRORS
 from crypto_updates.service import errors, lifecycle
@@ -21,12 +20,6 @@ ALL_CHECKS_SECONDS = 30.0
 LOGS = "see the logs (docker compose logs)"
 # The mark of each result, and the mark for a terminal without that character.
 HOLDS, FAILS, SKIPPED = ("\N{CHECK MARK}", "+"), ("\N{BALLOT X}", "x"), ("-", "-")
-
-
-class Outcome(NamedTuple):
-    marks: tuple[str, str]
-    text: str
-    advice: str = ""
 
 
 def run(parser: ArgumentParser, argv: list[str]) -> int:
@@ -50,33 +43,35 @@ async def _all(stack: Stack) -> int:
     held = 0
     for check in CHECKS:
         seconds = min(check.seconds, max(deadline - time.monotonic(), 0.0))
-        outcome = await _outcome(check, stack, seconds)
-        held += outcome.marks is HOLDS
-        _show(check.name, outcome)
+        held += await _holds(check, stack, seconds)
     for probe in stack.left:
         console.say(f"Left behind: {probe}")
     console.say(f"{held} of {len(CHECKS)} checks hold")
     return 0 if held == len(CHECKS) else 1
 
 
-async def _outcome(check: Check, stack: Stack, seconds: float) -> Outcome:
+async def _holds(check: Check, stack: Stack, seconds: float) -> bool:
+    """Run the check, and show what it found."""
     try:
         async with asyncio.timeout(seconds) as timeout:
-            return Outcome(HOLDS, await check.run(stack))
+            found = await check.run(stack)
     except SkippedError as skipped:
-        return Outcome(SKIPPED, f"skipped: {skipped}")
+        _show(SKIPPED, check.name, f"skipped: {skipped}")
     except FailedError as failed:
-        return Outcome(FAILS, str(failed), failed.advice)
+        _show(FAILS, check.name, str(failed), failed.advice)
     except (*LINK_ERRORS, CryptoUpdatesError) as error:
         late = f"not done within {seconds:.0f} s" if timeout.expired() else ""
-        return Outcome(FAILS, late or errors.text(error), LOGS)
+        _show(FAILS, check.name, late or errors.text(error), LOGS)
+    else:
+        _show(HOLDS, check.name, found)
+        return True
+    return False
 
 
-def _show(name: str, outcome: Outcome) -> None:
-    mark, plain = outcome.marks
+def _show(marks: tuple[str, str], name: str, text: str, advice: str = "") -> None:
+    mark, plain = marks
     encoding = sys.stdout.encoding
     shown = mark.encode(encoding, "ignore").decode(encoding) or plain
-    text = outcome.text.encode(encoding, "replace").decode(encoding)
-    console.say(f"{shown} {name:18} {text}")
-    if outcome.advice:
-        console.say(f"  {'':18} {outcome.advice}")
+    console.say(f"{shown} {name:18} {text.encode(encoding, 'replace').decode(encoding)}")
+    if advice:
+        console.say(f"  {'':18} {advice}")

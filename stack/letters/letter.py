@@ -18,14 +18,8 @@ def summary(letter: Letter) -> str:
 
 def fields(letter: Letter) -> dict[str, Any]:
     """The same and the headers, for JSON."""
-    return {
-        "id": letter["_id"],
-        "received_at": letter["received_at"].isoformat(),
-        "stream_seq": letter["stream_seq"],
-        "reason": letter["reason"],
-        "headers": letter["headers"],
-        "size": letter["size"],
-    }
+    others = {name: letter[name] for name in ("stream_seq", "reason", "headers", "size")}
+    return {"id": letter["_id"], "received_at": letter["received_at"].isoformat()} | others
 
 
 def whole(letter: Letter, event_id: str) -> Iterator[str]:
