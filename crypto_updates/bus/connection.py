@@ -9,8 +9,8 @@ import contextlib
 import logging
 import ssl
 import time
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Coroutine, Iterable
+from typing import Any, NamedTuple, TypeVar
 
 import nats.errors
 from nats.aio.client import Client
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5.0
 REPLY_SECONDS = 5.0
+PING_SECONDS = 2
 PROBE_EVERY_SECONDS = 2.0
 CLOSE_SECONDS = 1.0
 
@@ -55,6 +56,13 @@ class _Client(Client):
         await super()._process_info(info, initial_connection)
 
 
+class Receipt(NamedTuple):
+    """`seq` is None with core NATS; `duplicate` is True if the stream already had the event."""
+
+    seq: int | None
+    duplicate: bool
+
+
 class Connection:
     """`js` is None while events go over core NATS."""
 
@@ -66,7 +74,8 @@ class Connection:
         self._url = url
         self._api_prefix = ""
         self._error: Exception | None = None
-        self._refused = ""
+        self._refusals: set[str] = set()
+        self._refused = asyncio.Event()
         self._reason = ""
 
     async def open(self, settings: BusSettings, name: str) -> None:
@@ -113,13 +122,15 @@ class Connection:
         Raises JetStreamMissingError, JetStreamUnavailableError, or one of LINK_ERRORS.
         """
         js = self.jetstream()
+        requests = [self.api(f"STREAM.{verb}.{STREAM}") for verb in ("INFO", "CREATE")]
+        making = _unless(self._refusal(requests), nats.errors.TimeoutError, ensure_stream(js, stream_config(replicas)))
         try:
-            if await self.unless_lost(ensure_stream(js, stream_config(replicas))):
+            if await self.unless_lost(making):
                 log.info("[NATS] Stream %s created", STREAM)
         except ServiceUnavailableError as error:
             raise self.explain(error) from error
         except nats.errors.TimeoutError as error:
-            if not any(self.is_refused(self.api(f"STREAM.{verb}.{STREAM}")) for verb in ("INFO", "CREATE")):
+            if not any(map(self.is_refused, requests)):
                 raise JetStreamUnavailableError(
                     f"no reply within {REPLY_SECONDS:.0f} s: verify that a majority of the cluster's servers runs, and"
                     " NATS_INBOX_PREFIX"
@@ -142,15 +153,14 @@ class Connection:
             )
         return JetStreamUnavailableError(f"{error.description}: verify the cluster's servers and their log")
 
-    async def publish(self, body: bytes, headers: dict[str, str]) -> tuple[int | None, bool]:
-        """Return the event's sequence in the stream (None with core NATS), and True if the stream already had it."""
+    async def publish(self, body: bytes, headers: dict[str, str]) -> Receipt:
         if self.js is None:
             await self.unless_lost(self._send(body, headers))
-            return None, False
+            return Receipt(None, duplicate=False)
         ack = await self.unless_lost(
             self.js.publish(SUBJECT, body, timeout=REPLY_SECONDS, stream=STREAM, headers=dict(headers))
         )
-        return ack.seq, bool(ack.duplicate)
+        return Receipt(ack.seq, bool(ack.duplicate))
 
     async def _send(self, body: bytes, headers: dict[str, str]) -> None:
         """Publish over core NATS. A PONG to the PING behind the event proves that the server has read the event."""
@@ -181,24 +191,16 @@ class Connection:
         A cancellation ends the work as well. nats-py's requests use `asyncio.wait_for`, which in Python 3.11 forgets a
         cancellation that comes together with the reply (https://github.com/python/cpython/issues/86296).
         """
-        task, lost = asyncio.ensure_future(work), asyncio.ensure_future(self.lost.wait())
-        try:
-            await asyncio.wait([task, lost], return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                raise nats.errors.ConnectionClosedError
-            return task.result()
-        finally:
-            task.cancel()
-            lost.cancel()
+        return await _unless(self.lost.wait(), nats.errors.ConnectionClosedError, work)
 
     def use_jetstream(self) -> None:
         """Publish into the stream, and expect that it exists."""
         self.js = self.jetstream()
 
     async def ping(self) -> float:
-        """The seconds of a round trip, 2 at most. Raises one of LINK_ERRORS."""
+        """The seconds of a round trip, PING_SECONDS at most. Raises one of LINK_ERRORS."""
         begin = time.perf_counter()
-        await self.nc.flush(2)
+        await self.nc.flush(PING_SECONDS)
         return time.perf_counter() - begin
 
     async def delete(self, seq: int) -> None:
@@ -225,18 +227,38 @@ class Connection:
 
     def is_refused(self, subject: str) -> bool:
         """True if the server has said that this user may not publish there. Such a request gets no reply."""
-        return f'"{subject.lower()}"' in self._refused
+        return any(f'"{subject.lower()}"' in refusal for refusal in self._refusals)
+
+    async def _refusal(self, subjects: Iterable[str]) -> None:
+        """Wait until one of the subjects is refused."""
+        while not any(map(self.is_refused, subjects)):
+            self._refused.clear()
+            await self._refused.wait()
 
     async def _on_error(self, error: Exception) -> None:
         dropping = isinstance(error, nats.errors.SlowConsumerError) and not isinstance(self._error, type(error))
         self._error = error
-        refused = "permissions violation" in str(error)
-        self._refused += str(error).lower() if refused and str(error).lower() not in self._refused else ""
+        if refused := "permissions violation" in str(error):
+            self._refusals.add(str(error).lower())
+            self._refused.set()
         level = logging.WARNING if dropping or refused else logging.DEBUG
         log.log(level, "[NATS] %s: %s", self.url, errors.text(error))
 
     async def _on_closed(self) -> None:
         self.lost.set()
+
+
+async def _unless(end: Coroutine[Any, Any, object], error: type[Exception], work: Coroutine[Any, Any, T]) -> T:
+    """Return what the work returns. Raises the error if `end` returns first."""
+    task, ended = asyncio.ensure_future(work), asyncio.ensure_future(end)
+    try:
+        await asyncio.wait([task, ended], return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise error
+        return task.result()
+    finally:
+        task.cancel()
+        ended.cancel()
 
 
 # The first kind that fits gives the code and what to verify. None: the error's own text says it.

@@ -14,13 +14,14 @@ from nats.js.errors import ServiceUnavailableError
 
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.config import BusSettings
-from crypto_updates.bus.connection import Connection
+from crypto_updates.bus.connection import REPLY_SECONDS, Connection
 from crypto_updates.bus.errors import UnreachableError
 from crypto_updates.bus.event import parse
 from crypto_updates.harness.plugin import Service
 from crypto_updates.local import ports
 from crypto_updates.local.servers import NatsServer
-from tests.e2e.conftest import Stack, soon
+from tests.e2e.conftest import Stack
+from tests.support import soon
 
 SLOT = "2023-11-21T14:30:00Z"
 BARE = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}'
@@ -104,7 +105,8 @@ async def test_an_account_without_jetstream_is_told_as_that_and_not_served(caplo
 async def test_a_user_who_may_not_ask_for_the_stream_uses_the_one_that_is_provisioned() -> None:
     with NatsServer(config=NO_INFO) as server:
         async with Bus(login(server), "test") as bus:
-            connection = await bus.connection(20)
+            # The server's refusal ends the wait for a reply, which takes REPLY_SECONDS.
+            connection = await bus.connection(REPLY_SECONDS - 1)
             assert connection.js is not None
             await connection.js.add_stream(name="CRYPTO", subjects=["crypto.updates"])
             assert (await bus.publish(BARE, {})).seq == 1
