@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from crypto_updates.bus import event
-from crypto_updates.bus.client import Bus, Receipt
+from crypto_updates.bus.client import Bus
 from crypto_updates.bus.event import Event
 from crypto_updates.clock.cron import Cron
 from worker.market import Market, MarketError
@@ -25,15 +25,14 @@ async def make(slot: datetime, market: Market | None, seconds: float) -> Event:
     try:
         quotes = await market.fetch(slot, seconds)
     except MarketError as error:
-        FETCH_FAILURES.inc()
         log.warning("[MARKET] No data for %s: %s; the event goes without", event.text(slot), error)
     except Exception:
-        FETCH_FAILURES.inc()
         log.exception("[MARKET] No data for %s; the event goes without", event.text(slot))
     else:
         return Event(
             timestamp=slot, source=market.name, data=quotes, fetched_at=datetime.now(UTC).replace(microsecond=0)
         )
+    FETCH_FAILURES.inc()
     return Event(timestamp=slot)
 
 
@@ -60,7 +59,7 @@ def _split(slot: datetime, body: bytes, limit: int) -> list[bytes]:
     return [event.encode(Event(timestamp=slot))]
 
 
-async def publish(slot: datetime, body: bytes, feed: str, bus: Bus, cron: Cron) -> list[Receipt]:
+async def publish(slot: datetime, body: bytes, feed: str, bus: Bus, cron: Cron) -> None:
     """Publish the slot's event, in parts if need be, until the server has acknowledged it."""
     max_payload = (await bus.connection()).nc.max_payload
     receipts = [
@@ -75,4 +74,3 @@ async def publish(slot: datetime, body: bytes, feed: str, bus: Bus, cron: Cron) 
     for receipt in receipts:
         PUBLISHED.labels("duplicate" if receipt.duplicate else "sent").inc()
     LAST_SLOT.set(slot.timestamp())
-    return receipts

@@ -2,14 +2,13 @@ import asyncio
 import itertools
 import logging
 import time
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 from nats.errors import MaxPayloadError
 from nats.js.errors import NoStreamResponseError
 
 from crypto_updates.bus.config import BusSettings
-from crypto_updates.bus.connection import LINK_ERRORS, Connection, reason
+from crypto_updates.bus.connection import LINK_ERRORS, PING_SECONDS, Connection, Receipt, reason
 from crypto_updates.bus.errors import JetStreamMissingError, JetStreamUnavailableError, UnreachableError
 from crypto_updates.service import errors, lifecycle
 
@@ -17,16 +16,8 @@ log = logging.getLogger(__name__)
 
 CONNECT_AGAIN_SECONDS = 2.0
 PUBLISH_AGAIN_SECONDS = 1.0
-PING_SECONDS = 2
 # A lasting failure is retried often and logged rarely.
 TELL_AGAIN_SECONDS = 60.0
-
-
-class Receipt(NamedTuple):
-    """`seq` is None with core NATS; `duplicate` is True if the stream already had the event."""
-
-    seq: int | None
-    duplicate: bool
 
 
 class Bus:
@@ -44,9 +35,7 @@ class Bus:
         self._task = asyncio.create_task(self._supervise(), name="bus")
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await lifecycle.end(self._task)
 
     async def connection(self, wait: float | None = None) -> Connection:
@@ -61,11 +50,10 @@ class Bus:
 
     async def ping(self) -> None:
         """Make a round trip to the server. Raises UnreachableError."""
-        connection = self._connection
-        if not connection:
+        if not self._connection:
             raise UnreachableError("NATS is not connected")
         try:
-            await connection.nc.flush(PING_SECONDS)
+            await self._connection.ping()
         except LINK_ERRORS as error:
             raise UnreachableError(f"NATS did not answer a ping within {PING_SECONDS} s") from error
 
@@ -77,7 +65,7 @@ class Bus:
         while True:
             connection = await self.connection()
             try:
-                return Receipt(*await connection.publish(body, headers))
+                return await connection.publish(body, headers)
             except MaxPayloadError:
                 raise
             except LINK_ERRORS as error:
@@ -89,25 +77,24 @@ class Bus:
     async def _supervise(self) -> None:
         for url in itertools.cycle(self._settings.nats_url):
             connection = Connection(url)
+            pause = CONNECT_AGAIN_SECONDS
             try:
                 await self._open(connection)
                 log.info("[NATS] Connected to %s", connection.url)
                 self._serve(connection)
                 begin = time.monotonic()
                 lost = await connection.watch()
-                self._serve(None)  # before the pause, so that nobody gets a dead connection
                 log.warning("[NATS] Disconnected from %s: %s; reconnecting", connection.url, lost)
                 # Reconnect at once, unless the server closed a connection that it had only just accepted.
-                await asyncio.sleep(max(0.0, CONNECT_AGAIN_SECONDS - (time.monotonic() - begin)))
+                pause -= time.monotonic() - begin
             except (*LINK_ERRORS, JetStreamMissingError, JetStreamUnavailableError) as error:
-                self._tell(f"[NATS] {reason(error, connection.url)}; retrying in {CONNECT_AGAIN_SECONDS:.0f} s")
-                await asyncio.sleep(CONNECT_AGAIN_SECONDS)
+                self._tell(f"[NATS] {reason(error, connection.url)}; retrying in {pause:.0f} s")
             except Exception:
-                log.exception("[NATS] %s: unexpected; retrying in %.0f s", connection.url, CONNECT_AGAIN_SECONDS)
-                await asyncio.sleep(CONNECT_AGAIN_SECONDS)
+                log.exception("[NATS] %s: unexpected; retrying in %.0f s", connection.url, pause)
             finally:
                 self._serve(None)
                 await connection.close()
+            await asyncio.sleep(pause)
 
     async def _open(self, connection: Connection) -> None:
         await connection.open(self._settings, self._name)

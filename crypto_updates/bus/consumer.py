@@ -5,7 +5,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
 
 import nats.errors
@@ -64,9 +63,7 @@ class Consumer:
         self._task = asyncio.create_task(self._feed(), name="consumer")
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await lifecycle.end(self._task)
 
     async def stop(self) -> None:
