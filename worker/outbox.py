@@ -53,6 +53,7 @@ class Outbox:
         self._held: dict[datetime, bytes] = {}
         # Delivered, but the file cannot be removed yet. Without this, it would be delivered again and again.
         self._delivered: set[datetime] = set()
+        self._impossible: set[str] = set()
         self._problem = ""
         self._is_filling = False
 
@@ -130,7 +131,17 @@ class Outbox:
             self._fail(error)
             return []
         found = (re.fullmatch(rf"{self._feed}@(\d{{8}}T\d{{6}}Z)\.json", name) for name in names)
-        return sorted({datetime.fromisoformat(match[1]) for match in found if match} - self._delivered)
+        slots = {slot for match in found if match and (slot := self._slot(match))}
+        return sorted(slots - self._delivered)
+
+    def _slot(self, match: re.Match[str]) -> datetime | None:
+        try:
+            return datetime.fromisoformat(match[1])
+        except ValueError as error:
+            if match[0] not in self._impossible:
+                self._impossible.add(match[0])
+                log.warning("[OUTBOX] %s is no event's file: %s; leaving it there", self._folder / match[0], error)
+            return None
 
     def _read(self, slot: datetime) -> bytes:
         """Return the kept bytes, or an event without data if they are unusable: a slot is never silent.

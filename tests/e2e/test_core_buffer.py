@@ -13,8 +13,8 @@ from crypto_updates.bus.consumer import CORE_EVENTS, Consumer
 from crypto_updates.bus.event import SUBJECT
 from crypto_updates.local.servers import NatsServer
 from tests.e2e.conftest import Stack
-from tests.support import soon
 from tests.e2e.test_metrics import Scraped
+from tests.support import soon
 
 DROPPING, DROPPED = "there is no room for more", "events of core NATS were dropped"
 

@@ -135,6 +135,19 @@ def test_the_temporary_file_of_a_killed_worker_is_removed_and_that_of_a_live_one
         assert [path.name for path in folder.iterdir()] == [live.name]
 
 
+def test_a_file_named_with_an_impossible_date_is_left_there_with_one_warning(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder.mkdir()
+    (folder / "crypto@20230230T120000Z.json").write_bytes(b"{}")
+    with Outbox(folder, "crypto") as outbox:
+        outbox.add(event(0))
+        assert drained(outbox) == [whole(0)]
+        assert len(outbox) == 0
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "crypto@20230230T120000Z.json is no event's file: day is out of range for month" in caplog.text
+
+
 def test_a_worker_that_loses_its_temporary_file_writes_the_event_again(
     outbox: Outbox, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
