@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from functools import partial
 
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, StorageType, StreamConfig
@@ -48,27 +49,20 @@ async def claim(connection: Connection, identity: str, replicas: int, patience: 
         return True
     try:
         async with asyncio.timeout(patience):
-            return await _claimed(connection, connection.js, identity, replicas)
+            return await connection.unless_lost(_is_first(connection, connection.js, identity, replicas))
     except LINK_ERRORS as error:
         log.debug("[NATS] Claim of %s: %s", identity, errors.text(error))
-        return True
+        return not (isinstance(error, APIError) and error.err_code == DUPLICATE_CONFLICT)
 
 
-async def _claimed(connection: Connection, js: JetStreamContext, identity: str, replicas: int) -> bool:
-    async def publish() -> bool:
-        try:
-            ack = await js.publish(SUBJECT, stream=STREAM, headers={MSG_ID: identity})
-        except APIError as error:
-            if error.err_code == DUPLICATE_CONFLICT:
-                return False
-            raise
-        return not ack.duplicate
-
+async def _is_first(connection: Connection, js: JetStreamContext, identity: str, replicas: int) -> bool:
+    publish = partial(js.publish, SUBJECT, stream=STREAM, headers={MSG_ID: identity})
     try:
-        return await connection.unless_lost(publish())
+        ack = await publish()
     except NoStreamResponseError:
         # The stream is missing: nobody has provisioned this server.
         if connection.is_refused(connection.api(f"STREAM.CREATE.{STREAM}")):
             return True
-        await connection.unless_lost(js.add_stream(stream_config(replicas)))
-        return await connection.unless_lost(publish())
+        await js.add_stream(stream_config(replicas))
+        ack = await publish()
+    return not ack.duplicate

@@ -1,14 +1,9 @@
-import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, FilePath, SecretStr
 
 from crypto_updates.service.config import ServiceSettings, Words, redacted
-
-
-def _nats_urls(urls: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(map(_nats_url, urls))
 
 
 def _nats_url(url: str) -> str:
@@ -22,17 +17,11 @@ def _nats_url(url: str) -> str:
     return part.geturl() if part.port else f"{part.geturl()}:4222"
 
 
-def _subject(subject: str) -> str:
-    if not re.fullmatch(r"[^\s.*>]+(\.[^\s.*>]+)*", subject):
-        raise ValueError
-    return subject
-
-
-Subject = Annotated[str, AfterValidator(_subject)]
+Subject = Annotated[str, Field(pattern=r"^[^\s.*>]+(\.[^\s.*>]+)*$")]
 
 
 class BusSettings(ServiceSettings):
-    nats_url: Annotated[Words, AfterValidator(_nats_urls)] = Field(
+    nats_url: Annotated[Words, AfterValidator(lambda urls: tuple(map(_nats_url, urls)))] = Field(
         ("nats://localhost:4222",),
         repr=False,
         description="nats://host:4222 or tls://host:4222, several separated by commas",

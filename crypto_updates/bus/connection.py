@@ -80,15 +80,8 @@ class Connection:
 
     async def open(self, settings: BusSettings, name: str) -> None:
         """Raises one of LINK_ERRORS."""
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await self._connect(settings, name)
-        except nats.errors.NoServersError as error:
-            raise self._error or error from error
-
-    async def _connect(self, settings: BusSettings, name: str) -> None:
         self._api_prefix = settings.nats_api_prefix
-        await self.nc.connect(
+        connecting = self.nc.connect(
             servers=[self._url],
             name=name,
             inbox_prefix=settings.nats_inbox_prefix,
@@ -107,6 +100,11 @@ class Connection:
             user_credentials=str(settings.nats_creds) if settings.nats_creds else None,
             tls=ssl.create_default_context(cafile=settings.nats_ca) if settings.nats_ca else None,
         )
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await connecting
+        except nats.errors.NoServersError as error:
+            raise self._error or error from error
 
     def jetstream(self, timeout: float = REPLY_SECONDS) -> JetStreamContext:
         """JetStream under NATS_API_PREFIX. `timeout`: seconds for a reply."""

@@ -45,7 +45,7 @@ class ServiceSettings(BaseModel):
         try:
             settings = cls(**values)
         except ValidationError as error:
-            raise ConfigError("\n".join([*problems, *(_line(cls, e) for e in error.errors())])) from error
+            problems += (_line(cls, each) for each in error.errors())
         if problems:
             raise ConfigError("\n".join(problems))
         return settings
