@@ -19,8 +19,6 @@ LOOK_BACK = timedelta(days=7)
 # Bounds the slots that are looked at and those that are published; a week of `*/15` has fewer.
 MAX_SLOTS = 1000
 
-DECISIONS = {"latest": "publishing the latest", "all": "publishing all", "none": "publishing none"}
-
 
 def follows(slot: datetime, last: datetime, cron: Cron) -> bool:
     """True when no slot lies between the two, and when the clock was set back."""
@@ -94,7 +92,7 @@ def tell(slots: Sequence[datetime], policy: Policy, cron: Cron) -> None:
     first, newest = slots[0].astimezone(cron.zone), slots[-1].astimezone(cron.zone)
     form = "%H:%M:%S" if first.date() == newest.date() else "%Y-%m-%d %H:%M:%S"
     log.warning(
-        "[CRON] Missed schedules: %d slot%s from %s to %s; %s (MISSED_SLOTS=%s)",
+        "[CRON] Missed schedules: %d slot%s from %s to %s; publishing %s (MISSED_SLOTS=%s)",
         *(len(slots), "" if len(slots) == 1 else "s", first.strftime(form), newest.strftime(form)),
-        *(DECISIONS[policy], policy),
+        *("the latest" if policy == "latest" else policy, policy),
     )

@@ -21,10 +21,7 @@ def serve(host: str, port: int, problem: Callable[[], str | None]) -> Iterator[N
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            answer = {"/livez": _alive, "/readyz": lambda: _ready(problem()), "/metrics": _metrics}.get(
-                self.path.partition("?")[0]
-            )
-            status, kind, body = answer() if answer else (404, "application/json", b'{"status":"not found"}')
+            status, kind, body = _answer(self.path.partition("?")[0], problem)
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
@@ -49,15 +46,13 @@ def serve(host: str, port: int, problem: Callable[[], str | None]) -> Iterator[N
         server.server_close()
 
 
-def _alive() -> tuple[int, str, bytes]:
-    return 200, "application/json", b'{"status":"alive"}'
-
-
-def _ready(problem: str | None) -> tuple[int, str, bytes]:
-    if problem is None:
-        return 200, "application/json", b'{"status":"ready"}'
-    return 503, "application/json", json.dumps({"status": "not ready", "reasons": [problem]}).encode()
-
-
-def _metrics() -> tuple[int, str, bytes]:
-    return 200, CONTENT_TYPE_LATEST, generate_latest()
+def _answer(path: str, problem: Callable[[], str | None]) -> tuple[int, str, bytes]:
+    if path == "/metrics":
+        return 200, CONTENT_TYPE_LATEST, generate_latest()
+    if path == "/livez":
+        return 200, "application/json", b'{"status":"alive"}'
+    if path != "/readyz":
+        return 404, "application/json", b'{"status":"not found"}'
+    if reason := problem():
+        return 503, "application/json", json.dumps({"status": "not ready", "reasons": [reason]}).encode()
+    return 200, "application/json", b'{"status":"ready"}'

@@ -41,36 +41,27 @@ class SlotJob(schedule.Job):
         self.do(self._hand_over)
 
     @property
-    def slot(self) -> datetime:
-        """The next slot due."""
-        return self._slot
-
-    @property
     def should_run(self) -> bool:
-        return self._clock() >= self._slot
+        return self._clock() >= self.slot
 
     def aim(self, now: datetime) -> None:
-        """Make the first slot after `now` the next one.
+        """Let `slot`, the next one due, be the first after `now`.
 
         After the clock was set back, slots come a second time; they have the same ids, so the stream keeps the first.
         """
-        self._slot = self._cron.next(now)
+        self.slot = self._cron.next(now)
         self._schedule_next_run()
 
     def _schedule_next_run(self) -> None:
-        self.next_run = self._slot
+        self.next_run = self.slot
 
     def _hand_over(self) -> None:
-        now, slot = self._clock(), self._slot
+        now, due = self._clock(), self.slot
         self.aim(now)
         try:
-            self._hand(self._newest(slot, now))
+            self._hand(due if self._cron.next(due) > now else self._cron.previous(now))
         except Exception:
             log.exception("[CRON] The slot's job failed; the next slot comes at its time")
-
-    def _newest(self, due: datetime, now: datetime) -> datetime:
-        """The newest slot that is due, found without a walk through the slots before it."""
-        return due if self._cron.next(due) > now else self._cron.previous(now)
 
 
 class Scheduler(threading.Thread):
