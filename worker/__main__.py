@@ -20,16 +20,13 @@ from worker.scheduler import Scheduler
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
     parser.add_argument("--once", action="store_true", help="publish one event and exit: 0 once the server has it")
-    parser.add_argument("--slot", metavar="TIME", help="with --once: the event's slot (default: the newest slot)")
+    parser.add_argument(
+        "--slot", metavar="TIME", type=once.parse_slot, help="with --once: the event's slot (default: the newest slot)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="with --once: print the event, publish nothing")
     args = parser.parse_args()
     if (args.slot or args.dry_run) and not args.once:
         parser.error("--slot and --dry-run go with --once")
-    if args.slot:
-        try:
-            args.slot = once.parse_slot(args.slot)
-        except once.SlotError as error:
-            parser.error(str(error))
     return args
 
 

@@ -1,14 +1,15 @@
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo
 
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.clock.timetable import Timetable
 from crypto_updates.service.config import Words
+from worker import catchup
 from worker.market import SOURCES
-from worker.market.coingecko import Plan, is_http_url
+from worker.market.coingecko import Plan, http_url
 
 
 def _coins(coins: tuple[str, ...]) -> tuple[str, ...]:
@@ -22,12 +23,6 @@ def _source(name: str) -> str:
     if name not in SOURCES:
         raise ValueError
     return name
-
-
-def _http_url(url: str) -> str:
-    if not is_http_url(url):
-        raise ValueError  # without the cause, which may show a piece of a password
-    return url
 
 
 def _folder(path: Path) -> Path:
@@ -47,7 +42,7 @@ def _key(key: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
 
 
 class WorkerSettings(Timetable, BusSettings):
-    missed_slots: Literal["latest", "all", "none"] = Field("latest", description="latest, all or none")
+    missed_slots: catchup.Policy = Field("latest", description="latest, all or none")
     market_source: Annotated[str, AfterValidator(_source)] = Field(
         "coingecko", description=" or ".join(", ".join(SOURCES).rsplit(", ", 1))
     )
@@ -58,7 +53,7 @@ class WorkerSettings(Timetable, BusSettings):
     vs_currency: str = Field(
         "usd", pattern="^[a-z]{2,10}$", description="a currency in small letters, for example usd or eur"
     )
-    coingecko_url: Annotated[str, AfterValidator(_http_url)] | None = Field(
+    coingecko_url: Annotated[str, AfterValidator(http_url)] | None = Field(
         None, repr=False, description="http://host/path or https://host/path, or nothing for the plan's own"
     )
     coingecko_plan: Plan = Field("public", description="public, demo or pro")

@@ -1,6 +1,8 @@
 """`python -m worker --once`: one event now, and the exit status says whether the server has it."""
 
+import argparse
 import asyncio
+import contextlib
 import logging
 from datetime import UTC, datetime
 
@@ -19,19 +21,14 @@ NATS_SECONDS = 30.0
 FETCH_SECONDS = 30.0
 
 
-class SlotError(ValueError):
-    """The slot is not a time."""
-
-
 def parse_slot(text: str) -> datetime:
-    """An instant with its offset, in whole seconds. Raises SlotError."""
-    try:
+    """An instant with its offset, in whole seconds. Raises ArgumentTypeError."""
+    with contextlib.suppress(ValueError, OverflowError):
         slot = datetime.fromisoformat(text)
         if slot.tzinfo and not slot.microsecond:
             return slot.astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass
-    raise SlotError(f"--slot {text}: accepted: an ISO 8601 time in whole seconds with offset, 2023-11-21T14:30:00Z")
+    accepted = "an ISO 8601 time in whole seconds with offset, 2023-11-21T14:30:00Z"
+    raise argparse.ArgumentTypeError(f"{text}: accepted: {accepted}")
 
 
 async def publish(slot: datetime, settings: WorkerSettings, cron: Cron, market: Market | None) -> int:

@@ -49,14 +49,10 @@ def _coingecko(settings: WorkerSettings) -> Market:
     )
 
 
-def _simulated(settings: WorkerSettings) -> Market:
-    return Simulated(coins=settings.coins, currency=settings.vs_currency)
-
-
 # The values of MARKET_SOURCE, and what each opens. `none` means that the event goes without data.
 SOURCES: dict[str, Callable[[WorkerSettings], Market | None]] = {
     "coingecko": _coingecko,
-    "simulated": _simulated,
+    "simulated": lambda settings: Simulated(coins=settings.coins, currency=settings.vs_currency),
     "none": lambda _: None,
 }
 

@@ -79,11 +79,7 @@ class CoinGecko:
         return await self._get(coins)
 
     async def _get(self, coins: tuple[str, ...]) -> list[Quote]:
-        params: dict[str, str | int] = {
-            "vs_currency": self._currency,
-            "ids": ",".join(coins),
-            "per_page": _COINS_PER_REQUEST,
-        }
+        params = {"vs_currency": self._currency, "ids": ",".join(coins), "per_page": str(_COINS_PER_REQUEST)}
         try:
             async with self._client.stream("GET", "coins/markets", params=params) as response:
                 body = await _read(response)
@@ -116,13 +112,16 @@ class CoinGecko:
         return tuple(quotes[coin] for coin in self._coins if coin in quotes)
 
 
-def is_http_url(url: str) -> bool:
-    """True for a URL that the HTTP client can ask."""
+def http_url(url: str) -> str:
+    """Return the URL if the HTTP client can ask it. Raises ValueError."""
     try:
         part = httpx.URL(url)
+        good = part.scheme in {"http", "https"} and part.host and part.port != 0 and (part.port or 0) <= _MAX_PORT
     except httpx.InvalidURL:
-        return False
-    return bool(part.scheme in {"http", "https"} and part.host and part.port != 0 and (part.port or 0) <= _MAX_PORT)
+        good = False
+    if not good:
+        raise ValueError  # without its cause, which may show a part of a password
+    return url
 
 
 def _client(url: str, headers: dict[str, str]) -> httpx.AsyncClient:
@@ -131,13 +130,7 @@ def _client(url: str, headers: dict[str, str]) -> httpx.AsyncClient:
     auth = httpx.BasicAuth(base.username, base.password) if base.userinfo else None
     # Ask for no compression: a compressed answer could unpack to any size before its length is known.
     own = {"user-agent": f"crypto-updates/{__version__}", "accept-encoding": "identity"}
-    return httpx.AsyncClient(
-        base_url=base.copy_with(userinfo=b""),
-        headers=headers | own,
-        auth=auth,
-        timeout=_TIMEOUT,
-        follow_redirects=False,
-    )
+    return httpx.AsyncClient(base_url=base.copy_with(userinfo=b""), headers=headers | own, auth=auth, timeout=_TIMEOUT)
 
 
 def _headers(plan: Plan, key: str | None) -> dict[str, str]:

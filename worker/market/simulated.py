@@ -28,11 +28,11 @@ class _Asset(NamedTuple):
     symbol: str
     level: float
     supply: int
+    swing: float
     seed: int
-    swing: float = 1.0
 
 
-# Symbol, level, supply, swing. Currencies are here too: a price is the value of one asset in units of another.
+# All but the seeds. Currencies are here too: a price is the value of one asset in units of another.
 _KNOWN = {
     "bitcoin": ("btc", 80_000.0, 19_900_000, 1.0),
     "ethereum": ("eth", 3_000.0, 120_700_000, 1.0),
@@ -90,11 +90,10 @@ def _asset(name: str) -> _Asset:
     """A known asset, or one made from the hash of its name, with a price from $0.001 to $100."""
     seed = int.from_bytes(blake2b(name.encode(), digest_size=8).digest())
     if name in _KNOWN:
-        symbol, level, supply, swing = _KNOWN[name]
-        return _Asset(symbol, level, supply, seed, swing)
+        return _Asset(*_KNOWN[name], seed)
     level = (100 + seed % 900) * 10 ** (seed // 1000 % 5) / 100_000
     supply = (1 + seed // 5000 % 99) * 10_000_000
-    return _Asset(name.replace("-", "")[:5], level, supply, seed)
+    return _Asset(name.replace("-", "")[:5], level, supply, 1.0, seed)
 
 
 def _value(asset: _Asset, time: float) -> float:
