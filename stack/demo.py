@@ -19,10 +19,10 @@ def run(parser: ArgumentParser, argv: list[str]) -> int:
     parser.add_argument("--data", metavar="DIR", type=Path, help="keep the data here (default: leave nothing)")
     parser.add_argument("--every", metavar="CRON", help="the schedule (default: SCHEDULE, or '*/5 * * * * *')")
     options = parser.parse_args(argv)
-    return console.until_stopped(lambda closing: _show(closing, options.data, options.every))
+    return console.until_stopped(lambda closing: _run(closing, options.data, options.every))
 
 
-def _show(closing: ExitStack, asked: Path | None, every: str | None) -> int:
+def _run(closing: ExitStack, asked: Path | None, every: str | None) -> int:
     begin = time.monotonic()
     data = services.data_folder(closing, asked)
     # mongod comes first: it refuses data that another mongod uses, so two demos cannot share a folder.

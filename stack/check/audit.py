@@ -69,7 +69,7 @@ async def audit(settings: CheckSettings, asked: datetime, now: datetime, *, as_j
     settings.quiet()
     try:
         async with AsyncExitStack() as closing:
-            done = await _made(Stack(settings, closing), asked, now)
+            done = await _collect(Stack(settings, closing), asked, now)
     except FailedError as failed:
         print(f"{failed}\n{failed.advice}", file=sys.stderr)
         return NOTHING_TO_AUDIT
@@ -80,7 +80,7 @@ async def audit(settings: CheckSettings, asked: datetime, now: datetime, *, as_j
     return 1 if done.total.gaps else 0
 
 
-async def _made(stack: Stack, asked: datetime, now: datetime) -> Audit:
+async def _collect(stack: Stack, asked: datetime, now: datetime) -> Audit:
     await checks.mongo_answers(stack)
     settings, cron = stack.settings, stack.settings.cron
     reader = await stack.closing.enter_async_context(
@@ -98,11 +98,11 @@ async def _made(stack: Stack, asked: datetime, now: datetime) -> Audit:
         stored = await reader.stored(settings.feed, begin, until)
         rows.append(slots.compare(cron, begin, until, stored))
     total = slots.total(cron, rows or [slots.compare(cron, start, end, {})])
-    told = await _asked_nats(stack)
+    told = await _ask_nats(stack)
     return Audit(settings.feed, settings.schedule, asked, end, rows, total, newest, letters, *told)
 
 
-async def _asked_nats(stack: Stack) -> tuple[Figures | None, datetime | None, str | None]:
+async def _ask_nats(stack: Stack) -> tuple[Figures | None, datetime | None, str | None]:
     """The figures and the newest slot in the stream, or why NATS did not tell them."""
     try:
         async with asyncio.timeout(NATS_SECONDS):

@@ -24,7 +24,7 @@ from crypto_updates.bus.stream import DURABLE, STREAM
 from crypto_updates.clock import slots
 from crypto_updates.service import errors
 from crypto_updates.service.config import redacted
-from stack.check.target import API, Database, FailedError, SkippedError, Stack
+from stack.check.target import API_LOG, Database, FailedError, SkippedError, Stack
 
 MONGO_SECONDS = 4.0
 RECONNECTION_SECONDS = 15.0
@@ -33,11 +33,11 @@ HTTP_SECONDS = 11.0
 LOOK_BACK = timedelta(days=1)
 MAX_NAMED_GAPS = 3
 
-MISSING = (
+MISSING_ADVICE = (
     "`python -m worker --once --slot TIME` publishes one; MISSED_SLOTS decides after an outage; if SCHEDULE was"
     " changed since then, these were never slots"
 )
-WORKER = "see the worker's log (docker compose logs worker); FEED, SCHEDULE and SCHEDULE_TZ must be the worker's"
+WORKER_ADVICE = "see the worker's log (docker compose logs worker); FEED, SCHEDULE and SCHEDULE_TZ must be the worker's"
 
 
 async def nats_answers(stack: Stack) -> str:
@@ -99,7 +99,7 @@ async def event_arrives(stack: Stack) -> str:
 
 async def schedule_is_kept(stack: Stack) -> str:
     name, now = stack.settings.feed, datetime.now(UTC)
-    advice = WORKER if stack.delivers else "mend the event delivery first"
+    advice = WORKER_ADVICE if stack.delivers else "mend the event delivery first"
     newest = await stack.mongo().reader.newest(name, now)
     if newest is None:
         upcoming = text(stack.settings.cron.next(now))
@@ -121,7 +121,7 @@ async def no_slot_is_missing(stack: Stack) -> str:
     row = await asyncio.to_thread(slots.compare, stack.settings.cron, start, end, stored)
     count, since = f"{row.expected} slot{'' if row.expected == 1 else 's'}", f"since {text(start)}"
     if row.gaps:
-        raise FailedError(f"{row.missing} of {count} {since}: {slots.named(row.gaps, MAX_NAMED_GAPS)}", MISSING)
+        raise FailedError(f"{row.missing} of {count} {since}: {slots.named(row.gaps, MAX_NAMED_GAPS)}", MISSING_ADVICE)
     return f"{count} {since}, all stored"
 
 
@@ -135,7 +135,7 @@ async def api_is_ready(stack: Stack) -> str:
         problem = f"{redacted(url)}: {errors.text(error)}"
         raise FailedError(problem, "verify that the API stub is running (docker ps), and API_URL") from error
     if answer.status_code != HTTPStatus.OK:
-        raise FailedError(f"{redacted(url)} answers {answer.status_code}: {_reasons(answer)}", API)
+        raise FailedError(f"{redacted(url)} answers {answer.status_code}: {_reasons(answer)}", API_LOG)
     return f"{redacted(url)} answers in {_ms(time.perf_counter() - begin)}"
 
 

@@ -13,7 +13,7 @@ from crypto_updates.clock.slots import Row, percentile
 MAX_NAMED_GAPS = 20
 COLUMNS = ("slots from, UTC", "expected", "stored", "missing", "late", "no data", "lag p50", "p99", "max")
 WIDTHS = (17, 8, 7, 8, 6, 8, 9, 9, 9)
-# With the seconds in each. A lag is shown in the largest unit of which it has two.
+# The seconds in each unit. A lag is shown in the largest unit that it fills twice.
 UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
 
 

@@ -30,11 +30,11 @@ Publish = Callable[[bytes, dict[str, str]], Awaitable[tuple[int | None, bool]]]
 NAME = "verify"
 POLL_SECONDS = 0.005
 # A probe this old was left by a killed verification. A younger one may belong to another that runs now.
-ABANDONED = timedelta(minutes=1)
+ABANDONED_AGE = timedelta(minutes=1)
 ARRIVAL_SECONDS = 6.0
 REMOVAL_SECONDS = 2.0
 
-API = "see the API stub's log (docker compose logs api_stub)"
+API_LOG = "see the API stub's log (docker compose logs api_stub)"
 
 
 class FailedError(StackError):
@@ -116,7 +116,7 @@ class Stack:
             await asyncio.sleep(POLL_SECONDS)
         raise FailedError(
             f"the event {identity} was not in MongoDB {ARRIVAL_SECONDS:.0f} s after it was published",
-            f"{API}; NATS_URL, MONGO_URL and MONGO_DB must be the API stub's",
+            f"{API_LOG}; NATS_URL, MONGO_URL and MONGO_DB must be the API stub's",
         )
 
     async def _remove(self, identity: str, seq: int | None, at: datetime) -> None:
@@ -132,6 +132,6 @@ class Stack:
                 why = str(error) or "no answer; NATS_USER may not have the right"
                 self.left.append(f"{identity} in the stream {STREAM}, sequence {seq}: {why}")
         try:
-            await self.mongo().store.remove_probes(identity, NAME, at - ABANDONED)
+            await self.mongo().store.remove_probes(identity, NAME, at - ABANDONED_AGE)
         except StoreUnavailableError as error:
             self.left.append(f"{identity} in the collection events: {error}")

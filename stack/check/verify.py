@@ -17,7 +17,6 @@ from stack.check.checks import CHECKS, Check
 from stack.check.target import CheckSettings, FailedError, SkippedError, Stack
 
 ALL_CHECKS_SECONDS = 30.0
-LOGS = "see the logs (docker compose logs)"
 # The mark of each result, and the mark for a terminal without that character.
 HOLDS, FAILS, SKIPPED = ("\N{CHECK MARK}", "+"), ("\N{BALLOT X}", "x"), ("-", "-")
 
@@ -32,25 +31,25 @@ async def verify(settings: CheckSettings) -> int:
     settings.quiet()
     try:
         async with AsyncExitStack() as closing:
-            return await _all(Stack(settings, closing))
+            return await _run_all(Stack(settings, closing))
     except asyncio.CancelledError:
         console.say("Stopped")
         return 1
 
 
-async def _all(stack: Stack) -> int:
+async def _run_all(stack: Stack) -> int:
     deadline = time.monotonic() + ALL_CHECKS_SECONDS
     held = 0
     for check in CHECKS:
         seconds = min(check.seconds, max(deadline - time.monotonic(), 0.0))
-        held += await _holds(check, stack, seconds)
+        held += await _run_one(check, stack, seconds)
     for probe in stack.left:
         console.say(f"Left behind: {probe}")
     console.say(f"{held} of {len(CHECKS)} checks hold")
     return 0 if held == len(CHECKS) else 1
 
 
-async def _holds(check: Check, stack: Stack, seconds: float) -> bool:
+async def _run_one(check: Check, stack: Stack, seconds: float) -> bool:
     """Run the check, and show what it found."""
     try:
         async with asyncio.timeout(seconds) as timeout:
@@ -61,7 +60,7 @@ async def _holds(check: Check, stack: Stack, seconds: float) -> bool:
         _show(FAILS, check.name, str(failed), failed.advice)
     except (*LINK_ERRORS, CryptoUpdatesError) as error:
         late = f"not done within {seconds:.0f} s" if timeout.expired() else ""
-        _show(FAILS, check.name, late or errors.text(error), LOGS)
+        _show(FAILS, check.name, late or errors.text(error), "see the logs (docker compose logs)")
     else:
         _show(HOLDS, check.name, found)
         return True

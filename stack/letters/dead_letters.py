@@ -30,7 +30,7 @@ def run(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     options = _arguments(parser, argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # the output may lack the characters that a publisher wrote
-    return lifecycle.main(StoreSettings, functools.partial(_carried_out, options), lasting=False)
+    return lifecycle.main(StoreSettings, functools.partial(_carry_out, options), lasting=False)
 
 
 def _arguments(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
@@ -43,22 +43,20 @@ def _arguments(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Nam
     command.add_argument("id", metavar="ID")
     command.add_argument("--raw", action="store_true", help="only the body's bytes, to correct them in a file")
     command.set_defaults(command=_show)
-    command = _chosen(commands.add_parser("replay", help="store them as events, under the ids of the messages"))
+    several = argparse.ArgumentParser(add_help=False)
+    several.add_argument("ids", nargs="*", metavar="ID")
+    several.add_argument("--all", action="store_true", help="all of them")
+    text = "store them as events, under the ids of the messages"
+    command = commands.add_parser("replay", parents=[several], help=text)
     command.add_argument("--body", type=_file, metavar="FILE", help="with one ID: a corrected body, - for stdin")
     command.set_defaults(command=_replay)
-    command = _chosen(commands.add_parser("discard", help="remove them for good"))
+    command = commands.add_parser("discard", parents=[several], help="remove them for good")
     command.add_argument("--yes", action="store_true", help="do not ask")
     command.set_defaults(command=_discard, body=None)
     options = parser.parse_args(argv)
     if "all" in options:
         _check(parser, options)
     return options
-
-
-def _chosen(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    command.add_argument("ids", nargs="*", metavar="ID")
-    command.add_argument("--all", action="store_true", help="all of them")
-    return command
 
 
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
@@ -81,7 +79,7 @@ def _file(path: str) -> bytes:
         raise argparse.ArgumentTypeError(f"{path!r}: {error}; accepted: the path of a file, or -") from error
 
 
-async def _carried_out(options: argparse.Namespace, settings: StoreSettings) -> int:
+async def _carry_out(options: argparse.Namespace, settings: StoreSettings) -> int:
     try:
         async with Store(settings.mongo_url, settings.mongo_db) as store:
             status: int = await options.command(store, options)
@@ -120,12 +118,12 @@ async def _show(store: Store, options: argparse.Namespace) -> int:
 
 async def _replay(store: Store, options: argparse.Namespace) -> int:
     ids = list(dict.fromkeys(options.ids)) or await store.dead_letter_ids()
-    kept = [one for one in ids if not await _replayed(store, one, options)]
+    kept = [one for one in ids if not await _replay_one(store, one, options)]
     console.say(f"{_letters(len(ids) - len(kept))} replayed" + (f", {len(kept)} not" if kept else ""))
     return 1 if kept else 0
 
 
-async def _replayed(store: Store, letter_id: str, options: argparse.Namespace) -> bool:
+async def _replay_one(store: Store, letter_id: str, options: argparse.Namespace) -> bool:
     found = await store.dead_letter(letter_id)
     if found is None:
         # With --all, somebody else may have replayed it meanwhile.
@@ -142,14 +140,14 @@ async def _replayed(store: Store, letter_id: str, options: argparse.Namespace) -
 
 async def _discard(store: Store, options: argparse.Namespace) -> int:
     ids = list(dict.fromkeys(options.ids)) or await store.dead_letter_ids()
-    if ids and not options.yes and not _sure(ids):
+    if ids and not options.yes and not _confirm(ids):
         return 1
-    gone = [one for one in ids if not await store.remove_dead_letter(one)]
-    console.say(f"{_letters(len(ids) - len(gone))} discarded")
-    return max((_unknown(one) for one in gone if not options.all), default=0)
+    absent = [one for one in ids if not await store.remove_dead_letter(one)]
+    console.say(f"{_letters(len(ids) - len(absent))} discarded")
+    return max((_unknown(one) for one in absent if not options.all), default=0)
 
 
-def _sure(ids: Sequence[str]) -> bool:
+def _confirm(ids: Sequence[str]) -> bool:
     if not sys.stdin.isatty():
         print("Nothing is discarded: there is no terminal to ask; accepted: --yes", file=sys.stderr)
         return False

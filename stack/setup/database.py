@@ -1,4 +1,4 @@
-"""The part in MongoDB: the replica set, the indexes for the API's queries, and the users."""
+"""What provision makes in MongoDB: the replica set, the indexes for the API's queries, and the users."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""What the servers read: nats-server its users, mongod its configuration, clients MongoDB's URL. Pure."""
+"""The text of the servers' configuration files, and the URLs of MongoDB's clients. Pure."""
 
 import json
 from collections.abc import Mapping
