@@ -95,7 +95,7 @@ class Stack:
 
     async def send(self, publish: Publish) -> float:
         """Publish an event, wait for it in MongoDB, and remove it. Return the seconds. Raises FailedError."""
-        self.mongo()
+        self.mongo()  # nothing is published when nobody can look for it
         at = datetime.now(UTC).replace(microsecond=0)
         # Two verifications may begin within the same second.
         identity = f"{event.identity(NAME, at)}#{secrets.token_hex(4)}"

@@ -15,6 +15,7 @@ NATS_USERS = ("provision", "operator", "worker", "api_stub", "subscriber")
 MONGO_USERS = tuple(ROLES)
 PASSWORDS = (*(f"nats-{user}" for user in NATS_USERS), *(f"mongo-{user}" for user in MONGO_USERS))
 CERTIFICATES = ("ca.pem", "nats.pem", "mongo.pem")
+PEM = "with TLS=on, a PEM file; a server's holds its certificate and its key"
 
 # A shorter one can be guessed from outside: the servers do not slow a guesser down.
 MIN_CHARACTERS = 16
@@ -46,7 +47,7 @@ def read(folder: Path, names: Iterable[str]) -> dict[str, str]:
     found, problems = dict[str, str](), list[str]()
     for name in names:
         try:
-            found[name] = _certificate(folder / name) if name in CERTIFICATES else _password(folder / name)
+            found[name] = _text(folder / name, PEM) if name in CERTIFICATES else _password(folder / name)
         except ConfigError as error:
             problems.append(str(error))
     if problems:
@@ -60,10 +61,6 @@ def _password(path: Path) -> str:
     if len(text) < MIN_CHARACTERS or len(text.encode()) > MAX_BYTES or not text.isprintable():
         raise ConfigError(f"{path}: {len(text)} characters, {len(text.encode())} bytes; accepted: {accepted}")
     return text
-
-
-def _certificate(path: Path) -> str:
-    return _text(path, "with TLS=on, a PEM file; a server's holds its certificate and its key")
 
 
 def _text(path: Path, accepted: str) -> str:
