@@ -50,6 +50,8 @@ def a_binary(folder: Path, name: str, script: str) -> None:
 @pytest.fixture
 def only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The one folder where binaries are looked for."""
+    with guard.folder():
+        pass  # the guardian runs from here on, as it could not without this Python
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setattr(binaries, "_MONGOD_WHEELS", ())
