@@ -1,4 +1,4 @@
-"""`crypto-updates demo`: the whole stack on this machine, at work until Ctrl-C."""
+"""`crypto-updates demo`: the whole stack on this machine, until Ctrl-C."""
 
 import os
 import time
