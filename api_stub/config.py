@@ -1,4 +1,3 @@
-import re
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -9,34 +8,27 @@ from crypto_updates.clock.timetable import Timetable
 from crypto_updates.service.config import ServiceSettings
 
 
-def _mongo_url(url: str) -> str:
-    if not re.match(r"mongodb(\+srv)?://[^/\s]", url):
-        raise ValueError
+def _parsed(url: str) -> str:
     direct(url)
     return url
 
 
-def _reader_url(url: str | None) -> str | None:
-    return url and _mongo_url(url)
-
-
-def _database(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,63}", name):
-        raise ValueError
-    return name
+MongoUrl = Annotated[str, Field(pattern=r"^mongodb(\+srv)?://[^/\s]"), AfterValidator(_parsed)]
 
 
 class StoreSettings(ServiceSettings):
-    mongo_url: Annotated[str, AfterValidator(_mongo_url)] = Field(
+    mongo_url: MongoUrl = Field(
         "mongodb://localhost:27017", repr=False, description="mongodb://host:27017 or mongodb+srv://host"
     )
-    mongo_db: Annotated[str, AfterValidator(_database)] = Field(
-        "crypto", description="a database name of letters, digits, _ and -, 63 at most"
+    mongo_db: str = Field(
+        "crypto",
+        pattern="^[A-Za-z0-9_-]{1,63}$",
+        description="a database name of letters, digits, _ and -, 63 at most",
     )
 
 
 class ApiSettings(Timetable, StoreSettings, BusSettings):
-    mongo_reader_url: Annotated[str | None, AfterValidator(_reader_url)] = Field(
+    mongo_reader_url: MongoUrl | None = Field(
         None, repr=False, description="mongodb://host:27017 or mongodb+srv://host, or nothing for MONGO_URL"
     )
     http_host: str = Field("127.0.0.1", min_length=1, description="an address of this machine, 0.0.0.0 for all")
@@ -48,5 +40,5 @@ class ApiSettings(Timetable, StoreSettings, BusSettings):
 
     @property
     def batch(self) -> int:
-        """How many events to take at once. At most a second's worth, so that none waits longer than the ack wait."""
+        """How many events to take at once: at most a second's worth, so that none waits longer than the ack wait."""
         return min(self.batch_size, max(1, int(self.max_events_per_second or self.batch_size)))
