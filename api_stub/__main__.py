@@ -38,8 +38,8 @@ async def serve_and_store(settings: ApiSettings) -> None:
         Consumer(bus, settings.batch, metrics.dropped.inc) as consumer,
     ):
         state = State(settings, bus, reader, metrics)
-        live = Live(reader.events, state.json)
-        metrics.watch(lambda: live.clients)
+        live = Live(reader, state.recent)
+        metrics.clients.set_function(lambda: live.clients)
         app = web.application(settings, bus, store, reader=reader, metrics=metrics, live=live, state=state)
         # All objects up to here stay. Without this, the garbage collector would walk them again and again, 50 ms each.
         gc.freeze()

@@ -17,13 +17,5 @@ class TakenError(ApiError):
     """Another event is stored under this id."""
 
 
-class FullError(ApiError):
-    """The limit of clients is reached."""
-
-
 class MissingError(ApiError):
     """It does not exist."""
-
-
-class TooManyError(ApiError):
-    """The request asks for too much at once."""

@@ -1,9 +1,7 @@
-"""What the API stub counts, and what it asks NATS and MongoDB at a scrape, for Prometheus."""
+"""What the API stub counts, and what NATS and MongoDB tell at a scrape, for Prometheus."""
 
-import asyncio
-import contextlib
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import accumulate
 
@@ -14,16 +12,9 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from api_stub.errors import StoreUnavailableError
-from api_stub.reader import Reader
 from api_stub.store import Document, Written
-from crypto_updates.bus import figures
-from crypto_updates.bus.client import Bus
 from crypto_updates.bus.delivery import Delivery
-from crypto_updates.bus.errors import BusError
 
-# A scrape leaves out what MongoDB does not tell in this time.
-MONGO_REPLY_SECONDS = 2.0
 # From an event that goes straight through to one that an outage of a day held back.
 LAG_BUCKETS_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 86_400)
 # Asked for at the scrape.
@@ -34,8 +25,6 @@ ASKED = {
     "crypto_dead_letters": "Dead letters in MongoDB",
     "crypto_last_stored_slot_timestamp_seconds": "The newest slot of FEED in MongoDB, or the last known one",
 }
-CONSUMER = ("pending", "ack_pending", "redelivered")
-Values = dict[str, float]
 
 
 class Lag(Collector):
@@ -59,7 +48,7 @@ class Lag(Collector):
 
 
 class Metrics:
-    """Each has a registry of its own, so a process may have several. `stored`: events that this process stored."""
+    """Each has its own registry, so a process may have several. `stored` counts the events that it stored."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -70,6 +59,7 @@ class Metrics:
         self._dead = self._counter("crypto_dead_letters", "Messages that were moved to dead_letters")
         self.dropped = self._counter("crypto_core_dropped", "Events of core NATS that were dropped: no room")
         self._redeliveries = self._counter("crypto_redeliveries", "Deliveries of a message after its first")
+        self.clients = Gauge("crypto_stream_clients", "Open event streams", registry=self._registry)
         self._lag = Lag()
         self._registry.register(self._lag)
         self._newest: datetime | None = None
@@ -77,11 +67,6 @@ class Metrics:
 
     def _counter(self, name: str, text: str) -> Counter:
         return Counter(name, text, registry=self._registry)
-
-    def watch(self, clients: Callable[[], int]) -> None:
-        """Count the open event streams at each scrape."""
-        gauge = Gauge("crypto_stream_clients", "Open event streams", registry=self._registry)
-        gauge.set_function(clients)
 
     def count(self, batch: Sequence[Delivery], events: Sequence[Document], written: Written, dead: int) -> None:
         """Count a batch: its events, what became of them, and how many messages became dead letters."""
@@ -96,33 +81,21 @@ class Metrics:
         self._redeliveries.inc(sum(delivery.times > 1 for delivery in batch))
 
     def counted(self) -> bytes:
-        """As text, without asking the servers."""
+        """As text, without what is asked for at a scrape."""
         return generate_latest(self._registry)
 
-    async def exposition(self, bus: Bus, reader: Reader, feed: str) -> bytes:
-        """All metrics as text, without what a server does not tell in time."""
-        consumer, stored = await asyncio.gather(_of_consumer(bus), self._of_store(reader, feed))
+    def exposition(self, state: Document) -> bytes:
+        """All metrics as text, without what the state does not tell."""
+        self._newest = state["worker"]["slot"] or self._newest
+        asked = {
+            **{f"crypto_consumer_{name}": state["nats"][name] for name in ("pending", "ack_pending", "redelivered")},
+            "crypto_dead_letters": state["mongo"]["dead_letters"],
+            "crypto_last_stored_slot_timestamp_seconds": self._newest and self._newest.timestamp(),
+        }
         # In one registry, the gauge of dead letters would clash with the counter, whose name ends in _total only in
         # the text format.
         registry = CollectorRegistry()
-        for name, value in (consumer | stored).items():
-            Gauge(name, ASKED[name], registry=registry).set(value)
+        for name, value in asked.items():
+            if value is not None:
+                Gauge(name, ASKED[name], registry=registry).set(value)
         return self.counted() + generate_latest(registry)
-
-    async def _of_store(self, reader: Reader, feed: str) -> Values:
-        values: Values = {}
-        with contextlib.suppress(StoreUnavailableError, TimeoutError):
-            async with asyncio.timeout(MONGO_REPLY_SECONDS):
-                self._newest = await reader.newest(feed, datetime.now(UTC))
-                _, values["crypto_dead_letters"] = await reader.counts()
-        if self._newest:
-            values["crypto_last_stored_slot_timestamp_seconds"] = self._newest.timestamp()
-        return values
-
-
-async def _of_consumer(bus: Bus) -> Values:
-    try:
-        told = await figures.read(await bus.connection(0))
-    except BusError:
-        return {}
-    return {f"crypto_consumer_{name}": getattr(told, name) for name in CONSUMER} if told else {}

@@ -9,7 +9,7 @@ from typing import Any
 from bson.datetime_ms import DatetimeMS
 
 from crypto_updates.bus.event import identity
-from crypto_updates.clock.slots import SECOND
+from crypto_updates.clock.cron import SECOND
 from crypto_updates.clock.timetable import BY_HAND
 
 Document = dict[str, Any]

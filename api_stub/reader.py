@@ -1,9 +1,12 @@
 """What the HTTP API and the stack's checks read of MongoDB, each time by an index and within a deadline."""
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
 import msgspec
-from pymongo import timeout
+from pymongo.asynchronous.change_stream import AsyncChangeStream
 from pymongo.read_concern import ReadConcern
 
 from api_stub import query
@@ -12,8 +15,13 @@ from api_stub.store import MONGO_SECONDS, Document, Mongo, available
 from crypto_updates.clock.slots import Stored
 
 PRICES_IN_DEVIATION = 100
-# Of a dead letter's body.
+# A list shows this much of a dead letter's body.
 MAX_SHOWN_CHARS = 2000
+# How long MongoDB waits for an insert before it answers that there is none.
+INSERT_WAIT_MS = 100
+CLOSE_SECONDS = 1.0
+
+Inserts = AsyncChangeStream[Document]
 
 
 def encode(content: object) -> bytes:
@@ -28,7 +36,7 @@ class Reader(Mongo):
         """`settled`: read only what no election of the replica set can take back."""
         super().__init__(url, database, seconds)
         concern = ReadConcern("majority") if settled else None
-        self.events = self._database.get_collection("events", read_concern=concern)
+        self._events = self._database.get_collection("events", read_concern=concern)
         self._dead_letters = self._database.get_collection("dead_letters", read_concern=concern)
 
     async def page(
@@ -38,22 +46,35 @@ class Reader(Mongo):
         where: list[Document] = [query.span(since, until), query.quoting(coin) if coin else {}]
         where.append(query.after(cursor, "timestamp") if cursor else {})
         with available():
-            found = await self.events.find({"$and": where}, sort=query.NEWEST_FIRST, limit=limit + 1).to_list()
+            found = await self._events.find({"$and": where}, sort=query.NEWEST_FIRST, limit=limit + 1).to_list()
         return _cut(found, limit, "timestamp")
 
     async def event(self, identity: str) -> Document:
         """Raises MissingError."""
         with available():
-            found = await self.events.find_one({"_id": identity})
+            found = await self._events.find_one({"_id": identity})
         if found is None:
             raise MissingError(f"no event {identity[:200]!r}")
         return found
 
+    @contextlib.asynccontextmanager
+    async def inserts(self, batch: int) -> AsyncIterator[Inserts]:
+        """What any API stub stores in `events` from now on. MongoDB sends up to `batch` of them at once."""
+        stages: query.Stages = [{"$match": {"operationType": "insert"}}, {"$project": {"fullDocument": 1}}]
+        with available():
+            stream = await self._events.watch(stages, batch_size=batch, max_await_time_ms=INSERT_WAIT_MS)
+            try:
+                yield stream
+            finally:
+                with contextlib.suppress(Exception):
+                    async with asyncio.timeout(CLOSE_SECONDS):
+                        await stream.close()
+
     async def coins(self) -> list[str]:
         """Every coin that was ever quoted, in order."""
         with available():
-            # Without a condition, MongoDB reads it from the index alone, from coin to coin.
-            found = await self.events.distinct("data.coin")
+            # Without a condition, MongoDB reads the coins from the index alone, from coin to coin.
+            found = await self._events.distinct("data.coin")
         # The coin of somebody else's event may be anything.
         return sorted(coin for coin in found if isinstance(coin, str) and 0 < len(coin) <= query.MAX_COIN_CHARS)
 
@@ -61,7 +82,7 @@ class Reader(Mongo):
         """The coin's newest quote that is not in the future. Raises MissingError."""
         with available():
             where = query.quoting(coin) | {"timestamp": {"$lte": now}}
-            found = await self.events.find_one(where, {"data": 1}, sort=query.NEWEST_FIRST)
+            found = await self._events.find_one(where, {"data": 1}, sort=query.NEWEST_FIRST)
         if found is None:
             raise MissingError(f"no quote of coin {coin!r}")
         return next(quote for quote in found["data"] if isinstance(quote, dict) and quote.get("coin") == coin)
@@ -70,21 +91,20 @@ class Reader(Mongo):
         """Raises MissingError."""
         stages = query.deviation(coin, now, PRICES_IN_DEVIATION)
         with available():
-            found = await (await self.events.aggregate(stages)).to_list()
+            found = await (await self._events.aggregate(stages)).to_list()
         if not found:
             raise MissingError(f"no price of coin {coin!r}")
-        deviation: float = found[0]["deviation"]
-        return deviation
+        return float(found[0]["deviation"])
 
     async def prices(self, coin: str, since: datetime, until: datetime, step: timedelta) -> list[Document]:
         with available():
-            return await (await self.events.aggregate(query.prices(coin, since, until, step))).to_list()
+            return await (await self._events.aggregate(query.prices(coin, since, until, step))).to_list()
 
     async def count_prices(self, coin: str, since: datetime, until: datetime, most: int) -> int:
         """How many events of the span quote the coin. Stops counting at `most`."""
         where = {"data.coin": coin} | query.span(since, until)
         with available():
-            return await self.events.count_documents(where, limit=most)
+            return await self._events.count_documents(where, limit=most)
 
     async def dead_letters(self, limit: int, cursor: str | None) -> tuple[list[Document], str | None]:
         """The newest first, `raw` as text, and the cursor of the next page."""
@@ -99,17 +119,17 @@ class Reader(Mongo):
         with available():
             return await self._dead_letters.count_documents({"received_at": {"$gte": since}})
 
-    async def counts(self) -> tuple[int, int]:
-        """The number of events, estimated, and of dead letters."""
-        with available(), timeout(2):
-            events = await self.events.estimated_document_count()
-            return events, await self._dead_letters.count_documents({}, hint="_id_")
+    async def counts(self) -> Document:
+        """The number of `events`, estimated, and of `dead_letters`."""
+        with available():
+            events = await self._events.estimated_document_count()
+            return {"events": events, "dead_letters": await self._dead_letters.count_documents({}, hint="_id_")}
 
     async def newest(self, feed: str, now: datetime) -> datetime | None:
         """The feed's newest slot that is stored and not in the future."""
         with available():
             where = query.slots(feed, query.EPOCH, now)
-            found = await self.events.find_one(where, {"timestamp": 1}, sort=[("_id", -1)])
+            found = await self._events.find_one(where, {"timestamp": 1}, sort=[("_id", -1)])
         return found["timestamp"] if found else None
 
     async def beginning(self, feed: str, now: datetime) -> datetime | None:
@@ -118,7 +138,7 @@ class Reader(Mongo):
         A slot long past that somebody published by hand is no beginning, unless there is nothing else.
         """
         with available():
-            first = await self.events.find_one(query.in_time(feed, now), {"timestamp": 1}, sort=[("_id", 1)])
+            first = await self._events.find_one(query.in_time(feed, now), {"timestamp": 1}, sort=[("_id", 1)])
         return first["timestamp"] if first else await self.newest(feed, now)
 
     async def stored(self, feed: str, start: datetime, end: datetime) -> dict[datetime, Stored]:
@@ -126,7 +146,7 @@ class Reader(Mongo):
         fields = {"timestamp": 1, "lag": query.LAG_SECONDS, "data": {"$isArray": "$data"}}
         found: dict[datetime, Stored] = {}
         with available():
-            async for event in self.events.find(query.slots(feed, start, end), fields):
+            async for event in self._events.find(query.slots(feed, start, end), fields):
                 slot, lag, data = event["timestamp"], event["lag"], event["data"]
                 if before := found.get(slot):
                     lag = max((lag for lag in (lag, before.lag) if lag is not None), default=None)
@@ -136,5 +156,5 @@ class Reader(Mongo):
 
 
 def _cut(found: list[Document], limit: int, key: str) -> tuple[list[Document], str | None]:
-    """A page, and the cursor of the next one if more was found."""
+    """The page, and the cursor of the next page if more was found."""
     return found[:limit], query.cursor(found[limit - 1], key) if len(found) > limit else None

@@ -5,7 +5,6 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import bson
@@ -72,9 +71,7 @@ class Mongo:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         # The client ends its sessions first. It would wait half a minute for a server that is down.
         with pymongo.timeout(1):
             await self._client.close()

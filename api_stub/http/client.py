@@ -1,12 +1,6 @@
-"""A client of the event stream: what waits for it, and the HTTP answer that it reads."""
-
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
-
-from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
+from collections.abc import AsyncIterator
 
 from api_stub.reader import encode
 from api_stub.store import Document
@@ -20,13 +14,13 @@ MAX_EVENT_BYTES = 256 * 1024
 KEPT_FIELDS = ("_id", "event", "timestamp", "source", "received_at", "stream_seq")
 
 RECONNECT_AFTER_2_S = b"retry: 2000\n\n"
-# A comment: it shows at least that the connection lives.
+# A comment, which only shows that the connection lives.
 NO_STATE = b": the state is not known\n\n"
 SKIPPED = b"event: skipped\ndata: {}\n\n"
 
 
 def event_message(event: Document) -> bytes:
-    """The event. A very large one is told by its id and times, with its size as `omitted`."""
+    """The event. A very large one has only its id and times, with its size as `omitted`."""
     body = encode(event)
     if len(body) > MAX_EVENT_BYTES:
         kept = {key: event[key] for key in KEPT_FIELDS if key in event}
@@ -34,16 +28,15 @@ def event_message(event: Document) -> bytes:
     return b"data: %b\n\n" % body
 
 
-def state_message(state: bytes) -> bytes:
-    return b"event: state\ndata: %b\n\n" % state
+def state_message(state: Document) -> bytes:
+    return b"event: state\ndata: %b\n\n" % encode(state)
 
 
 class Client:
-    """`heartbeat` gives the state as a message, which is the first that a client gets."""
+    """What waits for a client of the event stream."""
 
-    def __init__(self, address: str, heartbeat: Callable[[], Awaitable[bytes]]) -> None:
-        self.address = address
-        self._heartbeat = heartbeat
+    def __init__(self, address: str) -> None:
+        self._address = address
         self._ended = False
         self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue(WAITING_CHUNKS)
 
@@ -54,7 +47,7 @@ class Client:
         try:
             self._chunks.put_nowait(chunk)
         except asyncio.QueueFull:
-            log.info("[STREAM] %s does not read its event stream; closing it", self.address)
+            log.info("[STREAM] %s does not read its event stream; closing it", self._address)
             self.end()
 
     def end(self) -> None:
@@ -65,21 +58,5 @@ class Client:
         self._chunks.put_nowait(None)
 
     async def messages(self) -> AsyncIterator[bytes]:
-        yield RECONNECT_AFTER_2_S
-        yield await self._heartbeat()
         while chunk := await self._chunks.get():
             yield chunk
-
-
-class EventStream(StreamingResponse):
-    """The client joins before the first byte, and leaves with its connection, however that ends."""
-
-    def __init__(self, joined: AbstractAsyncContextManager[Client]) -> None:
-        # A proxy that buffers would hold events back.
-        super().__init__((), headers={"X-Accel-Buffering": "no"}, media_type="text/event-stream")
-        self._joined = joined
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with self._joined as client:
-            self.body_iterator = client.messages()
-            await super().__call__(scope, receive, send)

@@ -1,5 +1,6 @@
 """Errors as problem documents (RFC 9457): what is wrong, with which value, and what is accepted."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -9,19 +10,12 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from api_stub.errors import ApiError, FullError, MissingError, StoreUnavailableError, TooManyError
+from api_stub.errors import ApiError, MissingError
 
 MEDIA_TYPE = "application/problem+json"
-# Of a bad value that the answer repeats.
+# An answer repeats this much of a bad value.
 MAX_VALUE_CHARS = 200
-STATUS: dict[type[Exception], HTTPStatus] = {
-    MissingError: HTTPStatus.NOT_FOUND,
-    FullError: HTTPStatus.TOO_MANY_REQUESTS,
-    TooManyError: HTTPStatus.UNPROCESSABLE_ENTITY,
-    StoreUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
-}
 RETRY_AFTER = {"Retry-After": "5"}  # seconds
-LATER = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 class Problem(BaseModel):
@@ -30,7 +24,7 @@ class Problem(BaseModel):
     type: str = "about:blank"
     title: str
     status: int
-    detail: str | None = None
+    detail: str
     errors: list[dict[str, str]] = Field(default=[], description="a wrong `parameter`, its `value`, what is `accepted`")
 
 
@@ -42,36 +36,36 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def install(app: FastAPI) -> None:
     """Answer every error with a problem document."""
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(ApiError, _api)
-    app.add_exception_handler(Exception, _unexpected)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        faults = [_fault(fault) for fault in error.errors()]
+        detail = "; ".join("{parameter}={value}: {accepted}".format(**fault) for fault in faults)
+        return _answer(Problem(title="Unprocessable Content", status=422, detail=detail, errors=faults))
+
+    @app.exception_handler(HTTPException)
+    async def refused(_: Request, error: HTTPException) -> JSONResponse:
+        return _failed(error.status_code, error.detail, error.headers)
+
+    @app.exception_handler(MissingError)
+    async def missing(_: Request, error: MissingError) -> JSONResponse:
+        return _failed(404, str(error))
+
+    @app.exception_handler(ApiError)
+    async def unavailable(_: Request, error: ApiError) -> JSONResponse:
+        return _failed(503, str(error), RETRY_AFTER)
+
+    @app.exception_handler(Exception)
+    async def unexpected(_: Request, error: Exception) -> JSONResponse:
+        return _failed(500, type(error).__name__)
 
 
-def answer(status: int, detail: str | None = None, headers: dict[str, str] | None = None) -> JSONResponse:
-    return _response(Problem(title=HTTPStatus(status).phrase, status=status, detail=detail), headers)
+def _failed(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    return _answer(Problem(title=HTTPStatus(status).phrase, status=status, detail=detail), headers)
 
 
-async def _invalid(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - what Starlette promises and its types do not say
-    faults = [_fault(fault) for fault in error.errors()]
-    detail = "; ".join("{parameter}={value}: {accepted}".format(**fault) for fault in faults)
-    status = HTTPStatus.UNPROCESSABLE_ENTITY
-    return _response(Problem(title="Unprocessable Content", status=status, detail=detail, errors=faults))
-
-
-async def _http(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)  # noqa: S101 - as above
-    return answer(error.status_code, error.detail, dict(error.headers or {}))
-
-
-async def _api(_: Request, error: Exception) -> JSONResponse:
-    status = STATUS.get(type(error), HTTPStatus.SERVICE_UNAVAILABLE)
-    return answer(status, str(error), RETRY_AFTER if status in LATER else None)
-
-
-async def _unexpected(_: Request, error: Exception) -> JSONResponse:
-    return answer(HTTPStatus.INTERNAL_SERVER_ERROR, type(error).__name__)
+def _answer(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    return JSONResponse(problem.model_dump(), problem.status, headers, MEDIA_TYPE)
 
 
 def _fault(fault: dict[str, Any]) -> dict[str, str]:
@@ -81,7 +75,3 @@ def _fault(fault: dict[str, Any]) -> dict[str, str]:
         "value": "nothing" if value is None else str(value)[:MAX_VALUE_CHARS],
         "accepted": fault["msg"].removeprefix("Value error, "),
     }
-
-
-def _response(problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse(problem.model_dump(exclude_none=True), problem.status, headers, MEDIA_TYPE)

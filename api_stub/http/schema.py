@@ -2,12 +2,13 @@
 
 import re
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import Path, Query
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from api_stub.query import CURSOR, MAX_COIN_CHARS
+from crypto_updates.clock.slots import Cell
 
 
 def _iso(value: object) -> object:
@@ -54,15 +55,11 @@ class Coins(BaseModel):
 
 
 class Stats(BaseModel):
-    """The newest quote. A value is null if its source has none."""
+    """The newest quote: the fields have a quote's names. A value is null if its source has none."""
 
     price: Any
     market_cap: Any = Field(alias="marketCap")
     change_24h: Any = Field(alias="24hChange")
-
-
-# From the names in /stats to those in a quote.
-STATS = {"price": "price", "marketCap": "market_cap", "24hChange": "change_24h"}
 
 
 class Deviation(BaseModel):
@@ -84,15 +81,6 @@ class Prices(BaseModel):
     prices: list[Price]
 
 
-class Slot(BaseModel):
-    """`pending`: may still arrive. `before`: before the first slot ever stored, so it was not expected."""
-
-    slot: datetime
-    state: Literal["stored", "late", "missing", "pending", "before"]
-    lag: float | None = Field(description="seconds from the slot to its event's arrival")
-    data: bool = Field(description="whether its event has quotes")
-
-
 class Slots(BaseModel):
     feed: str
     schedule: str
@@ -106,7 +94,7 @@ class Slots(BaseModel):
     stored: int = Field(description="late ones included")
     late: int
     missing: int
-    slots: list[Slot] = Field(description="oldest first")
+    slots: list[Cell] = Field(description="oldest first")
 
 
 class DeadLetter(BaseModel):

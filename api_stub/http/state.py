@@ -1,4 +1,4 @@
-"""How the four stations are: the worker, NATS, this API stub and MongoDB."""
+"""Whether the four stations work: the worker, NATS, this API stub and MongoDB."""
 
 import asyncio
 import time
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from api_stub.errors import StoreUnavailableError
 from api_stub.metrics import Metrics
-from api_stub.reader import Reader, encode
+from api_stub.reader import Reader
 from api_stub.store import Document
 from crypto_updates.bus import event, figures
 from crypto_updates.bus.client import Bus
@@ -15,9 +15,8 @@ from crypto_updates.bus.errors import BusError
 from crypto_updates.clock import slots
 from crypto_updates.clock.timetable import Timetable
 
-# However many ask for the state, the servers are asked for it this often.
+# However many clients ask for the state, the servers are asked for it this often.
 FRESH_SECONDS = 2.0
-# For NATS and MongoDB.
 REPLY_SECONDS = 2.0
 
 
@@ -29,31 +28,29 @@ class State:
         self._reader = reader
         self._metrics = metrics
         self._lock = asyncio.Lock()
-        self._answer = b""
+        self._recent: Document = {}
         self._asked = -FRESH_SECONDS
 
-    async def json(self) -> bytes:
+    async def recent(self) -> Document:
         """The state, two seconds old at most."""
         async with self._lock:
             if time.monotonic() - self._asked >= FRESH_SECONDS:
-                self._answer = encode(await self._ask())
+                self._recent = await self.read()
                 self._asked = time.monotonic()
-        return self._answer
+        return self._recent
 
-    async def _ask(self) -> Document:
+    async def read(self) -> Document:
+        """The state now. What a server does not tell within REPLY_SECONDS is None."""
         now = datetime.now(UTC)
         worker, nats, mongo = await asyncio.gather(
-            # Only MongoDB tells about the worker, so without it nothing is known.
+            # Only MongoDB tells about the worker. Without it, nothing is known.
             _answered(self._worker(now), otherwise=None),
             _answered(self._nats()),
-            _answered(self._mongo()),
+            _answered(self._reader.counts()),
         )
         return {
             "now": now,
-            "feed": self._timetable.feed,
-            "schedule": self._timetable.schedule,
-            "zone": self._timetable.schedule_tz,
-            "words": self._cron.words,
+            **self._timetable.names,
             "last": slots.due(self._cron, now),
             "next": self._cron.next(now),
             "worker": {"slot": None, "lag": None} | worker,
@@ -63,7 +60,7 @@ class State:
         }
 
     async def _worker(self, now: datetime) -> Document:
-        """What its stored events tell about it."""
+        """What the worker's stored events tell about it."""
         feed = self._timetable.feed
         slot = await self._reader.newest(feed, now)
         if slot is None:
@@ -78,13 +75,9 @@ class State:
         told = await figures.read(await self._bus.connection(0))
         return told._asdict() if told else {}
 
-    async def _mongo(self) -> Document:
-        events, dead_letters = await self._reader.counts()
-        return {"events": events, "dead_letters": dead_letters}
-
 
 async def _answered(part: Awaitable[Document], *, otherwise: bool | None = False) -> Document:
-    """The part, or `otherwise` and the reason why a server did not tell it."""
+    """The part with `ok`; or `otherwise` as `ok`, and the reason why no server told it."""
     try:
         async with asyncio.timeout(REPLY_SECONDS):
             return {"ok": True, "reason": None} | await part

@@ -2,16 +2,17 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Response
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api_stub.http import problem, routes
-from api_stub.http.client import EventStream
-from api_stub.http.header import Headers
+from api_stub.http.client import Client
 from api_stub.http.live import Live
 from api_stub.http.problem import documented
 from api_stub.http.state import State
@@ -26,51 +27,71 @@ PAGE = Path(__file__).parents[1] / "page"
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {}}, "description": "events as they are stored, and the state every 2 s"}
 }
+# Browsers load nothing from another host, show the page in no frame, and guess no type.
+HEADERS = {
+    # Swagger UI's style sheet has images as data: URLs, and /docs has its icon so.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
+    " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
 
 
 def application(
-    timetable: Timetable,
-    bus: Bus,
-    store: Store,
-    *,
-    reader: Reader,
-    metrics: Metrics,
-    live: Live,
-    state: State,
+    timetable: Timetable, bus: Bus, store: Store, *, reader: Reader, metrics: Metrics, live: Live, state: State
 ) -> FastAPI:
-    app = FastAPI(title="Crypto Updates", docs_url=None, redoc_url=None, responses={})
+    app = FastAPI(title="Crypto Updates", docs_url=None, redoc_url=None)
     problem.install(app)
-    app.add_middleware(Headers)
+    app.add_middleware(_with_headers)
     app.include_router(_live(live, state))
     app.include_router(routes.events(reader))
     app.include_router(routes.quotes(reader))
     app.include_router(routes.expected(reader, timetable))
-    app.include_router(_health(bus, store, reader, metrics, timetable.feed))
+    app.include_router(_health(bus, store, metrics, state))
     app.include_router(_page())
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
     return app
+
+
+def _with_headers(app: ASGIApp) -> ASGIApp:
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(HEADERS)
+                # Browsers may keep the page's files, and ask each time whether the ETag is still the same.
+                headers["Cache-Control"] = "no-cache" if scope["path"].startswith("/page/") else "no-store"
+            await send(message)
+
+        await app(scope, receive, sent)
+
+    return answer
 
 
 def _live(live: Live, state: State) -> APIRouter:
     router = APIRouter(tags=["live"])
 
     @router.get("/events/stream", response_class=StreamingResponse, responses=STREAM | documented(429))
-    async def stream(request: Request) -> StreamingResponse:
+    async def stream(client: Annotated[Client, Depends(live.client)]) -> StreamingResponse:
         """Server-Sent Events: each event as it is stored, by whichever API stub. It is live only.
 
         After a reconnection, and after `event: skipped`, read `/events` for what this stream did not carry.
         """
-        return EventStream(live.client(request.client.host if request.client else ""))
+        # A proxy that buffers would hold events back.
+        headers = {"X-Accel-Buffering": "no"}
+        return StreamingResponse(client.messages(), headers=headers, media_type="text/event-stream")
 
-    @router.get("/state", responses=documented(503))
+    @router.get("/state")
     async def stations() -> Response:
         """What worker, NATS, API stub and MongoDB are doing."""
-        return Response(await state.json(), media_type=routes.JSON)
+        return routes.answer(await state.recent())
 
     return router
 
 
-def _health(bus: Bus, store: Store, reader: Reader, metrics: Metrics, feed: str) -> APIRouter:
+def _health(bus: Bus, store: Store, metrics: Metrics, state: State) -> APIRouter:
     router = APIRouter(tags=["health"])
 
     @router.get("/livez")
@@ -90,7 +111,7 @@ def _health(bus: Bus, store: Store, reader: Reader, metrics: Metrics, feed: str)
     @router.get("/metrics", response_class=PlainTextResponse)
     async def measured() -> Response:
         """For Prometheus. What NATS or MongoDB does not tell within 2 s is left out."""
-        return Response(await metrics.exposition(bus, reader, feed), media_type=CONTENT_TYPE_LATEST)
+        return Response(metrics.exposition(await state.read()), media_type=CONTENT_TYPE_LATEST)
 
     return router
 

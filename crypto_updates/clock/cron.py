@@ -31,7 +31,7 @@ ACCEPTED = {
     "day-of-week": "0-7 or SUN-SAT, 2#1 or 5L",
 }
 _UNITS = (("second", 60), ("minute", 60), ("hour", 24))
-_SECOND = timedelta(seconds=1)
+SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
 # How far cronsim looks ahead. The rarest dates, Sundays on 29 February, are up to 40 years apart.
 _HORIZON_SECONDS = 50 * 365 * 24 * 3600
@@ -88,8 +88,8 @@ class Cron:
         its forward iteration, and a slot that `next` never returns would be published a second time.
         """
         at = _instant(at)
-        back = _first(_HORIZON_SECONDS, lambda seconds: self.next(at - seconds * _SECOND) <= at)
-        return self.next(at - back * _SECOND)
+        back = _first(_HORIZON_SECONDS, lambda seconds: self.next(at - seconds * SECOND) <= at)
+        return self.next(at - back * SECOND)
 
     def between(self, start: datetime, end: datetime) -> Iterator[datetime]:
         """The slots after `start`, up to and including `end`."""
@@ -123,7 +123,7 @@ class Cron:
             if change is None:
                 return slot
             # The change itself may be a slot.
-            after, start, offset = change, change - _SECOND, self._offset(change)
+            after, start, offset = change, change - SECOND, self._offset(change)
 
     def _change(self, start: datetime, end: datetime) -> datetime | None:
         """The first instant after `start`, up to `end`, with another UTC offset, at most a second late."""
@@ -132,7 +132,7 @@ class Cron:
             if stop == end:
                 return None
             start = stop
-        return start + _first(_DAY // _SECOND, lambda n: self._offset(start + n * _SECOND) != offset) * _SECOND
+        return start + _first(_DAY // SECOND, lambda n: self._offset(start + n * SECOND) != offset) * SECOND
 
     def _offset(self, at: datetime) -> timedelta:
         return at.astimezone(self.zone).utcoffset() or timedelta()

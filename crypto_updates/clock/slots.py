@@ -4,18 +4,20 @@ import math
 from array import array
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import Field
 
 from crypto_updates.bus.event import text
-from crypto_updates.clock.cron import Cron
+from crypto_updates.clock.cron import SECOND, Cron
 from crypto_updates.clock.timetable import budget
 
-SECOND = timedelta(seconds=1)
 # Publishing and storing may take this long before an event counts as missing.
 DELIVERY_SECONDS = 2.0
-# What a row of a table may span. With more than MAX_ROWS rows, each spans more.
+# What a row of a table may span: the shortest with which there are at most MAX_ROWS rows.
 ROW_SPANS = (timedelta(minutes=10), timedelta(hours=1), timedelta(days=1), timedelta(weeks=1))
 MAX_ROWS = 36
 MONDAY = datetime(1970, 1, 5, tzinfo=UTC)
@@ -28,13 +30,14 @@ class Stored(NamedTuple):
     data: bool
 
 
-class Cell(NamedTuple):
-    """A slot and its state, with the lag and the data of its event."""
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """`pending`: may still arrive. `before`: before the first slot ever stored, so it was not expected."""
 
     slot: datetime
     state: Literal["stored", "late", "missing", "pending", "before"]
-    lag: float | None = None
-    data: bool = False
+    lag: Annotated[float | None, Field(description="seconds from the slot to its event's arrival")] = None
+    data: Annotated[bool, Field(description="whether its event has quotes")] = False
 
 
 class Gap(NamedTuple):
@@ -82,15 +85,14 @@ def compare(cron: Cron, start: datetime, end: datetime, stored: Mapping[datetime
     """Compare the slots from `start` to `end`, both included, with what is stored."""
     slots = list(cron.between(start - SECOND, end))
     found = [(slot, stored[slot]) for slot in slots if slot in stored]
-    timed = [(slot, event.lag) for slot, event in found if event.lag is not None]
     return Row(
         start,
         expected=len(slots),
-        late=sum(_is_late(cron, slot, lag) for slot, lag in timed),
+        late=sum(_is_late(cron, slot, event.lag) for slot, event in found),
         bare=sum(not event.data for _, event in found),
         strays=len(stored) - len(found),
         gaps=_gaps(slots, stored),
-        lags=array("d", sorted(lag for _, lag in timed)),
+        lags=array("d", sorted(event.lag for _, event in found if event.lag is not None)),
     )
 
 
@@ -99,28 +101,33 @@ def cells(
 ) -> list[Cell]:
     """The slots after `start`, up to now, each with its state. No slot was expected before the `beginning`."""
     newest = due(cron, now)
-    return [_cell(cron, slot, stored.get(slot), slot <= newest, beginning) for slot in cron.between(start, now)]
+    found = []
+    for slot in cron.between(start, now):
+        if event := stored.get(slot):
+            late = _is_late(cron, slot, event.lag)
+            found.append(Cell(slot, "late" if late else "stored", event.lag, event.data))
+        elif beginning is None or slot < beginning:
+            found.append(Cell(slot, "before"))
+        else:
+            found.append(Cell(slot, "missing" if slot <= newest else "pending"))
+    return found
 
 
 def about(cron: Cron, start: datetime, end: datetime) -> int:
-    """About how many slots there are between, judged by the distance of the newest two."""
+    """About how many slots the span has, judged by the distance of the newest two."""
     return int((end - start) / (cron.next(end) - cron.previous(end)))
 
 
 def figures(cells: Sequence[Cell]) -> dict[str, int]:
-    """How many are expected, stored (late ones included), late and missing. A pending slot counts for none of them."""
+    """How many are expected, stored (late ones included), late and missing. A pending slot is none of them."""
     states = Counter(cell.state for cell in cells)
     stored = states["stored"] + states["late"]
-    return {
-        "expected": stored + states["missing"],
-        "stored": stored,
-        "late": states["late"],
-        "missing": states["missing"],
-    }
+    missing = states["missing"]
+    return {"expected": stored + missing, "stored": stored, "late": states["late"], "missing": missing}
 
 
 def total(cron: Cron, rows: Sequence[Row]) -> Row:
-    """The figures of one row or more that follow each other."""
+    """The sum of one row or more that follow each other."""
     return Row(
         rows[0].start,
         expected=sum(row.expected for row in rows),
@@ -147,7 +154,7 @@ def pieces(cron: Cron, start: datetime, end: datetime) -> Iterator[tuple[datetim
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float | None:
-    """By the nearest rank, or None if there is no value."""
+    """The percentile by the nearest rank, or None if there is no value."""
     return ordered[max(math.ceil(len(ordered) * percent / 100) - 1, 0)] if ordered else None
 
 
@@ -157,21 +164,13 @@ def named(gaps: Sequence[Gap], most: int) -> str:
     return ", ".join(map(str, gaps[:most])) + (f" and {more} more" if more else "")
 
 
-def _cell(cron: Cron, slot: datetime, event: Stored | None, due: bool, beginning: datetime | None) -> Cell:  # noqa: FBT001 - of the module
-    if event is None:
-        early = beginning is None or slot < beginning
-        return Cell(slot, "before" if early else "missing" if due else "pending")
-    late = event.lag is not None and _is_late(cron, slot, event.lag)
-    return Cell(slot, "late" if late else "stored", event.lag, event.data)
-
-
 def _limit(cron: Cron, slot: datetime) -> float:
     return budget(cron, slot) + DELIVERY_SECONDS
 
 
-def _is_late(cron: Cron, slot: datetime, lag: float) -> bool:
-    # Most events are far from late, so the costly look at the schedule comes second.
-    return lag > DELIVERY_SECONDS and lag > _limit(cron, slot)
+def _is_late(cron: Cron, slot: datetime, lag: float | None) -> bool:
+    # Most events are far from late, so the costly look at the schedule comes last.
+    return lag is not None and lag > DELIVERY_SECONDS and lag > _limit(cron, slot)
 
 
 def _gaps(slots: Sequence[datetime], stored: Container[datetime]) -> list[Gap]:

@@ -38,6 +38,11 @@ class Timetable(ServiceSettings):
     def cron(self) -> Cron:
         return Cron(self.schedule, self.schedule_tz)
 
+    @property
+    def names(self) -> dict[str, str]:
+        """The feed and the schedule as the HTTP API names them."""
+        return {"feed": self.feed, "schedule": self.schedule, "zone": self.schedule_tz, "words": self.cron.words}
+
 
 def budget(cron: Cron, slot: datetime) -> float:
     """Seconds that the fetch for a slot may take."""

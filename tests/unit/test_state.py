@@ -7,7 +7,7 @@ from typing import Any, cast
 from api_stub.errors import StoreUnavailableError
 from api_stub.http.state import State
 from api_stub.metrics import Metrics
-from api_stub.reader import Reader
+from api_stub.reader import Reader, encode
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.connection import Connection
 from crypto_updates.bus.errors import UnreachableError
@@ -31,7 +31,7 @@ class NoMongo:
     async def newest(self, _feed: str, _now: datetime) -> datetime | None:
         raise StoreUnavailableError("MongoDB: refused")
 
-    async def counts(self) -> tuple[int, int]:
+    async def counts(self) -> dict[str, int]:
         raise StoreUnavailableError("MongoDB: refused")
 
 
@@ -47,7 +47,7 @@ class OldMongo(NoMongo):
 
 async def told(bus: object, reader: object) -> dict[str, Any]:
     state = State(Timetable.load({}), cast(Bus, bus), cast(Reader, reader), Metrics())
-    answer: dict[str, Any] = json.loads(await state.json())
+    answer: dict[str, Any] = json.loads(encode(await state.recent()))
     return answer
 
 
