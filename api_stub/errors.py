@@ -18,4 +18,4 @@ class TakenError(ApiError):
 
 
 class MissingError(ApiError):
-    """It does not exist."""
+    """The event, the quote or the price does not exist."""

@@ -17,13 +17,13 @@ from crypto_updates.bus.delivery import Delivery
 
 # From an event that goes straight through to one that an outage of a day held back.
 LAG_BUCKETS_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 86_400)
-# Asked for at the scrape.
+# What a scrape takes from the state: the place there, and the name and the help of the metric.
 ASKED = {
-    "crypto_consumer_pending": "Events in the stream that were not delivered yet",
-    "crypto_consumer_ack_pending": "Events that were delivered and are not acknowledged yet",
-    "crypto_consumer_redelivered": "Events that were delivered more than once and are not acknowledged yet",
-    "crypto_dead_letters": "Dead letters in MongoDB",
-    "crypto_last_stored_slot_timestamp_seconds": "The newest slot of FEED in MongoDB, or the last known one",
+    ("nats", "pending"): ("consumer_pending", "Events in the stream that were not delivered yet"),
+    ("nats", "ack_pending"): ("consumer_ack_pending", "Events that were delivered and are not acknowledged yet"),
+    ("nats", "redelivered"): ("consumer_redelivered", "Unacknowledged events that were delivered more than once"),
+    ("mongo", "dead_letters"): ("dead_letters", "Dead letters in MongoDB"),
+    ("worker", "slot"): ("last_stored_slot_timestamp_seconds", "The newest slot of FEED in MongoDB, or the last known"),
 }
 
 
@@ -87,15 +87,11 @@ class Metrics:
     def exposition(self, state: Document) -> bytes:
         """All metrics as text, without what the state does not tell."""
         self._newest = state["worker"]["slot"] or self._newest
-        asked = {
-            **{f"crypto_consumer_{name}": state["nats"][name] for name in ("pending", "ack_pending", "redelivered")},
-            "crypto_dead_letters": state["mongo"]["dead_letters"],
-            "crypto_last_stored_slot_timestamp_seconds": self._newest and self._newest.timestamp(),
-        }
+        told = state | {"worker": {"slot": self._newest and self._newest.timestamp()}}
         # In one registry, the gauge of dead letters would clash with the counter, whose name ends in _total only in
         # the text format.
         registry = CollectorRegistry()
-        for name, value in asked.items():
-            if value is not None:
-                Gauge(name, ASKED[name], registry=registry).set(value)
+        for (station, figure), (name, text) in ASKED.items():
+            if (value := told[station][figure]) is not None:
+                Gauge(f"crypto_{name}", text, registry=registry).set(value)
         return self.counted() + generate_latest(registry)

@@ -15,8 +15,8 @@ from crypto_updates.clock.timetable import BY_HAND
 Document = dict[str, Any]
 Stages = list[Document]
 
-NEWEST_FIRST = [("timestamp", -1), ("_id", -1)]
 # The indexes that these queries use. Anyone may have sent `data`, so `data.coin` may be anything.
+NEWEST_FIRST = [("timestamp", -1), ("_id", -1)]
 BY_COIN = [("data.coin", 1), *NEWEST_FIRST]
 LETTERS_FIRST = [("received_at", -1), ("_id", -1)]
 
@@ -33,12 +33,12 @@ LAG_SECONDS = {"$divide": [{"$subtract": ["$received_at", "$timestamp"]}, 1000]}
 
 
 def cursor(document: Mapping[str, Any], key: str) -> str:
-    """Name the place of a document among those sorted by a time and the id."""
+    """The place of a document among those sorted by a time and the id."""
     return f"{(document[key] - EPOCH) // MILLISECOND}-{document['_id'].encode().hex()}"
 
 
 def after(cursor: str, key: str) -> Document:
-    """The documents behind the cursor, sorted newest first. Raises ValueError if it is not a cursor."""
+    """The documents after the cursor, sorted newest first. Raises ValueError if it is not a cursor."""
     if not re.fullmatch(CURSOR, cursor):
         raise ValueError(f"{cursor[:60]!r}: not a cursor")
     sign = cursor.index("-", 1)
@@ -49,7 +49,8 @@ def after(cursor: str, key: str) -> Document:
 def span(since: datetime | None, until: datetime | None) -> Document:
     """The events of the slots from `since`, included, to `until`, not included."""
     bounds = {"$gte": since, "$lt": until}
-    asked = {name: _instant(at) for name, at in bounds.items() if at}
+    # Not astimezone(UTC): a time in the year 1 with an offset may have no datetime in UTC.
+    asked = {name: DatetimeMS((at - EPOCH) // MILLISECOND) for name, at in bounds.items() if at}
     return {"timestamp": asked} if asked else {}
 
 
@@ -60,7 +61,7 @@ def slots(feed: str, start: datetime, end: datetime) -> Document:
 
 
 def in_time(feed: str, end: datetime) -> Document:
-    """The feed's events up to `end` that nobody published by hand for a slot long past."""
+    """The feed's events up to `end`, without those that somebody published by hand for a slot long past."""
     return slots(feed, EPOCH, end) | {"$expr": {"$lt": [LAG_SECONDS, BY_HAND / SECOND]}}
 
 
@@ -81,13 +82,10 @@ def deviation(coin: str, now: datetime, count: int) -> Stages:
 
 def prices(coin: str, since: datetime, until: datetime, step: timedelta) -> Stages:
     """The prices of a span, oldest first: the newest one of each `step`, or all if `step` is 0."""
+    place = {"$floor": {"$divide": [{"$toLong": "$timestamp"}, step // MILLISECOND]}}
+    newest = {"$max": {"timestamp": "$timestamp", "price": "$price"}}
     thinned: Stages = [
-        {
-            "$group": {
-                "_id": _place(step // MILLISECOND),
-                "newest": {"$max": {"timestamp": "$timestamp", "price": "$price"}},
-            }
-        },
+        {"$group": {"_id": place, "newest": newest}},
         {"$replaceRoot": {"newRoot": "$newest"}},
         {"$sort": {"timestamp": 1}},
     ]
@@ -101,7 +99,7 @@ def prices(coin: str, since: datetime, until: datetime, step: timedelta) -> Stag
 
 def step(span: timedelta, points: int) -> timedelta:
     """How much of the span each of `points` stands for. Whole seconds, so that points stay where they are."""
-    return timedelta(seconds=math.ceil(span / timedelta(seconds=1) / points))
+    return math.ceil(span / SECOND / points) * SECOND
 
 
 def letters(where: Document, limit: int) -> Stages:
@@ -113,11 +111,6 @@ def letters(where: Document, limit: int) -> Stages:
         {"$limit": limit},
         {"$set": {"size": size, "raw": {"$cond": [{"$lte": [size, MAX_LISTED_BODY_BYTES]}, "$raw", None]}}},
     ]
-
-
-def _instant(at: datetime) -> DatetimeMS:
-    # Not astimezone(UTC): a time in the year 1 with an offset may have no datetime in UTC.
-    return DatetimeMS((at - EPOCH) // MILLISECOND)
 
 
 def _name(coin: str) -> Document:
@@ -133,7 +126,3 @@ def _price(coin: str) -> Document:
     """The first price of the coin in an event that has one. $literal, because a coin's name may begin with a `$`."""
     wanted = {"$and": [{"$eq": ["$$this.coin", {"$literal": coin}]}, {"$isNumber": "$$this.price"}]}
     return {"$first": {"$map": {"input": {"$filter": {"input": "$data", "cond": wanted}}, "in": "$$this.price"}}}
-
-
-def _place(step: int) -> Document:
-    return {"$floor": {"$divide": [{"$toLong": "$timestamp"}, step]}}

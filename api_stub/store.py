@@ -58,7 +58,7 @@ def direct(url: str) -> bool:
 
 
 class Mongo:
-    """A client of one database, to be used as a context. `seconds`: the longest that an operation may take."""
+    """A client of one database, to be used as a context. An operation may take `seconds`."""
 
     def __init__(self, url: str, database: str, seconds: float = MONGO_SECONDS) -> None:
         """Raises StoreUnavailableError."""
@@ -72,7 +72,7 @@ class Mongo:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        # The client ends its sessions first. It would wait half a minute for a server that is down.
+        # The client ends its sessions first. For that it would wait half a minute if the server is down.
         with pymongo.timeout(1):
             await self._client.close()
 
@@ -105,7 +105,7 @@ class Store(Mongo):
         return await _insert(self._dead_letters, documents)
 
     async def holds(self, event: Document) -> bool:
-        """True if `events` has this event under its id. Time of arrival and place in the stream may differ."""
+        """True if `events` has this event under its id. The RESERVED keys may differ."""
         with available():
             found = await self._events.find_one({"_id": event["_id"]}, dict.fromkeys(RESERVED, 0))
         content = {key: value for key, value in event.items() if key not in RESERVED}
@@ -121,8 +121,7 @@ class Store(Mongo):
         """The newest first, with the `size` of each body in place of its bytes."""
         fields = {"headers": 1, "reason": 1, "stream_seq": 1, "received_at": 1, "size": {"$binarySize": "$raw"}}
         # Drop the bodies, up to 15 MB each, before the sort.
-        stages: query.Stages = [{"$project": fields}, {"$sort": {"received_at": -1, "_id": -1}}]
-        stages.append({"$limit": limit})
+        stages: query.Stages = [{"$project": fields}, {"$sort": dict(query.LETTERS_FIRST)}, {"$limit": limit}]
         with available():
             return await (await self._dead_letters.aggregate(stages)).to_list()
 
@@ -131,7 +130,7 @@ class Store(Mongo):
             return await self._dead_letters.find_one({"_id": identity})
 
     async def dead_letter_ids(self) -> list[str]:
-        """Of all dead letters, the oldest first."""
+        """The ids of all dead letters, the oldest first."""
         with available():
             letters = await self._dead_letters.find({}, {"received_at": 1}, sort=[("received_at", 1)]).to_list()
         return [letter["_id"] for letter in letters]
@@ -156,7 +155,7 @@ def available() -> Iterator[None]:
 
 
 async def _insert(collection: Events, documents: Sequence[Document]) -> Written:
-    """Store what can be stored. Raises StoreUnavailableError; then all of it may be tried again."""
+    """Store what can be stored. Raises StoreUnavailableError; then the whole batch may be tried again."""
     try:
         return await _write(collection, documents)
     except UNENCODABLE:
@@ -216,5 +215,5 @@ def _sort_out(details: Mapping[str, Any]) -> Written:
 
 
 def brief(error: Exception) -> str:
-    """What happened, without the driver's view of the topology behind it."""
+    """The driver's message, without its description of the topology."""
     return re.split(r" \(configured timeouts|, Timeout: |, full error", str(error))[0]

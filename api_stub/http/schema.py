@@ -55,8 +55,9 @@ class Coins(BaseModel):
 
 
 class Stats(BaseModel):
-    """The newest quote: the fields have a quote's names. A value is null if its source has none."""
+    """The newest quote. A value is null if its source has none."""
 
+    # The field has the name in the quote, the alias the one in the answer.
     price: Any
     market_cap: Any = Field(alias="marketCap")
     change_24h: Any = Field(alias="24hChange")

@@ -29,7 +29,7 @@ STREAM: dict[int | str, dict[str, Any]] = {
 }
 # Browsers load nothing from another host, show the page in no frame, and guess no type.
 HEADERS = {
-    # Swagger UI's style sheet has images as data: URLs, and /docs has its icon so.
+    # Swagger UI's images and the icon of /docs are data: URLs.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
     " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",

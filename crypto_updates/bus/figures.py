@@ -1,4 +1,4 @@
-"""What the server tells of the stream and of the durable consumer, and what its refusals mean."""
+"""The figures and the settings of stream and consumer, as the server tells them, and what its refusals mean."""
 
 import asyncio
 from typing import NamedTuple
@@ -13,7 +13,8 @@ from crypto_updates.bus.stream import DAY, DURABLE, STREAM, consumer_config, str
 from crypto_updates.service import errors
 
 NATS_REPLY_SECONDS = 2.0
-# Codes of a 503 from a server or an account without JetStream (nats-server/server/errors.json). Others pass.
+# Codes of a 503 from a server or an account without JetStream (nats-server/server/errors.json). A 503 with another
+# code is a passing lack.
 NOT_ENABLED = {None, 10039, 10076}
 PROVISION = "run `crypto-updates provision` (docker compose up provision)"
 NATS_LOG = "see the NATS server's log (docker compose logs nats)"
@@ -30,8 +31,6 @@ class Figures(NamedTuple):
 
 
 class FiguresError(BusError):
-    """The server did not tell about the stream and its consumer."""
-
     def __init__(self, problem: str, advice: str) -> None:
         super().__init__(f"{problem}: {advice}")
         self.problem = problem
@@ -43,7 +42,7 @@ class AbsentError(FiguresError):
 
 
 async def read(connection: Connection) -> Figures | None:
-    """None with core NATS, which has no stream. Raises FiguresError."""
+    """Return None with core NATS, which has no stream. Raises FiguresError."""
     if connection.js is None:
         return None
     stream, consumer = await _infos(connection, connection.js)

@@ -11,7 +11,7 @@ from cronsim.cronsim import FIELD_NAMES, Field
 
 from crypto_updates.service.errors import CryptoUpdatesError
 
-# The names of Vixie cron, crontab(5), without @reboot, which names no time.
+# The names in crontab(5), without @reboot, which names no time.
 ALIASES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
@@ -46,7 +46,8 @@ class Cron:
 
     A job at fixed times (`30 2 * * *`) runs once a day: in the skipped hour at the end of the gap, in the repeated
     hour at the first pass. A job with a star for the minute or the hour runs whenever the local clock matches.
-    Debian knows no six fields, so these match the clock too. If the seconds are 0, they mean the other five fields.
+    Debian has no sixth field. An expression with seconds matches the clock too, but with 0 seconds it means the other
+    five fields.
 
     Raises CronError for an expression or a time zone that is not valid, and for an expression that never fires.
     """
@@ -103,7 +104,7 @@ class Cron:
         try:
             return next(CronSim(self._cron, wall))
         except (CronSimError, StopIteration) as error:
-            raise CronError(f"{self.expression!r}: never fires: no month of those named has such a day") from error
+            raise CronError(f"{self.expression!r}: never fires: none of its months has such a day") from error
 
     def _next_fixed(self, after: datetime) -> datetime:
         # In the second pass of a repeated hour, cronsim starts with slots of the first pass.
