@@ -4,12 +4,12 @@ import logging
 import time
 from typing import Self
 
-from nats.errors import MaxPayloadError
+import nats.errors
 from nats.js.errors import NoStreamResponseError
 
 from crypto_updates.bus.config import BusSettings
-from crypto_updates.bus.connection import LINK_ERRORS, PING_SECONDS, Connection, Receipt, reason
-from crypto_updates.bus.errors import JetStreamMissingError, JetStreamUnavailableError, UnreachableError
+from crypto_updates.bus.connection import LINK_ERRORS, PING_SECONDS, Connection, Receipt
+from crypto_updates.bus.errors import JetStreamMissingError, JetStreamUnavailableError, UnreachableError, reason
 from crypto_updates.service import errors, lifecycle
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class Bus:
             connection = await self.connection()
             try:
                 return await connection.publish(body, headers)
-            except MaxPayloadError:
+            except nats.errors.MaxPayloadError:
                 raise
             except LINK_ERRORS as error:
                 self._tell(f"[PUBLISH] NATS did not acknowledge the event ({errors.text(error)}); retrying")

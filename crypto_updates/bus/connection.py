@@ -257,30 +257,3 @@ async def _unless(end: Coroutine[Any, Any, object], error: type[Exception], work
     finally:
         task.cancel()
         ended.cancel()
-
-
-# The first kind that fits gives the code and what to verify. None: the error's own text says it.
-REASONS: tuple[tuple[type[Exception], str, str | None], ...] = (
-    (JetStreamMissingError, "JETSTREAM_MISSING", None),
-    (JetStreamUnavailableError, "JETSTREAM_UNAVAILABLE", None),
-    (nats.errors.SecureConnRequiredError, "TLS_MISSING", "the server has no TLS, which tls:// or NATS_CA asks for"),
-    (ssl.SSLError, "TLS_FAILED", "verify NATS_CA and the server's certificate"),
-    (TimeoutError, "TIMEOUT", "verify that it is a NATS server that listens there"),
-    (
-        nats.errors.AuthorizationError,
-        "AUTHORIZATION_VIOLATION",
-        "verify NATS_USER and NATS_PASSWORD, NATS_TOKEN or NATS_CREDS",
-    ),
-    (OSError, "CONNECTION_REFUSED", "verify that the NATS server is running (docker ps)"),
-)
-
-
-def reason(error: Exception, url: str) -> str:
-    """A code, the URL, and what to verify, for the log line of a failed connection."""
-    log.debug("[NATS] %s: %r", url, error)
-    if "authorization" in str(error).lower():
-        error = nats.errors.AuthorizationError()
-    for kind, code, advice in REASONS:
-        if isinstance(error, kind):
-            return f"{code} {url}: {advice or errors.text(error).rstrip('.')}"
-    return f"CONNECTION_FAILED {url}: {errors.text(error)}"

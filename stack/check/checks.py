@@ -17,7 +17,8 @@ from api_stub.reader import Reader
 from api_stub.store import Store
 from crypto_updates.bus import figures
 from crypto_updates.bus.client import Bus
-from crypto_updates.bus.connection import LINK_ERRORS, Connection, reason
+from crypto_updates.bus.connection import LINK_ERRORS, Connection
+from crypto_updates.bus.errors import reason
 from crypto_updates.bus.event import text
 from crypto_updates.bus.figures import NATS_LOG, PROVISION, AbsentError, FiguresError
 from crypto_updates.bus.stream import DURABLE, STREAM

@@ -9,7 +9,8 @@ import pytest
 import trustme
 
 from crypto_updates.bus.config import BusSettings
-from crypto_updates.bus.connection import Connection, reason
+from crypto_updates.bus.connection import Connection
+from crypto_updates.bus.errors import reason
 from crypto_updates.local.servers import NatsServer
 
 CA = trustme.CA()
