@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.errors import UnreachableError
-from crypto_updates.clock.cron import Cron
 from crypto_updates.service import lifecycle
 from worker import health, once
 from worker.config import WorkerSettings
@@ -31,19 +30,18 @@ def arguments() -> argparse.Namespace:
 
 
 async def run(settings: WorkerSettings, args: argparse.Namespace) -> int:
-    cron = settings.cron
     async with open_market(settings) as market:
         if args.once:
-            slot = args.slot or cron.previous(datetime.now(UTC))
+            slot = args.slot or settings.cron.previous(datetime.now(UTC))
             if args.dry_run:
                 return await once.show(slot, settings.feed, market)
-            return await once.publish(slot, settings, cron, market)
+            return await once.publish(slot, settings, market)
         with Outbox(settings.outbox_dir, settings.feed) as outbox:
-            await forever(settings, cron, market, outbox)
+            await forever(settings, market, outbox)
     return 0
 
 
-async def forever(settings: WorkerSettings, cron: Cron, market: Market | None, outbox: Outbox) -> None:
+async def forever(settings: WorkerSettings, market: Market | None, outbox: Outbox) -> None:
     loop = asyncio.get_running_loop()
     async with Bus(settings, "worker") as bus:
 
@@ -54,8 +52,8 @@ async def forever(settings: WorkerSettings, cron: Cron, market: Market | None, o
                 return str(error) or "the worker's event loop does not answer"
             return None
 
-        pipeline = Pipeline(settings, cron, bus, market, outbox)
-        scheduler = Scheduler(cron, pipeline.hand)
+        pipeline = Pipeline(settings, bus, market, outbox)
+        scheduler = Scheduler(settings.cron, pipeline.hand)
         with health.serve(settings.health_host, settings.health_port, problem):
             scheduler.start()
             try:

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from crypto_updates.bus import event
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.errors import BusError
-from crypto_updates.clock.cron import Cron
 from worker import tick
 from worker.config import WorkerSettings
 from worker.market import Market
@@ -31,8 +30,9 @@ def parse_slot(text: str) -> datetime:
     raise argparse.ArgumentTypeError(f"{text}: accepted: {accepted}")
 
 
-async def publish(slot: datetime, settings: WorkerSettings, cron: Cron, market: Market | None) -> int:
+async def publish(slot: datetime, settings: WorkerSettings, market: Market | None) -> int:
     """Publish the slot's event. Return 0 after the server's acknowledgement, 1 without it."""
+    cron = settings.cron
     if cron.previous(slot) != slot:
         log.warning("[CRON] %s is no slot of SCHEDULE=%s", event.text(slot), settings.schedule)
     made = await tick.make(slot, market, FETCH_SECONDS)

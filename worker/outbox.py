@@ -29,7 +29,6 @@ MAX_EVENTS_IN_MEMORY_WITH_DATA = 100
 LEFTOVER_AFTER_SECONDS = 3600.0
 # The disk may have room again later. Any other error at the start is a bad OUTBOX_DIR.
 PASSING_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
-PROBE = ".probe"
 
 
 class Waiting(NamedTuple):
@@ -160,8 +159,9 @@ class Outbox:
 
     def _probe(self) -> None:
         """Do once what `add` and `remove` do, and remove the temporary files of killed workers."""
-        self._write(self._folder / PROBE, b"")
-        (self._folder / PROBE).unlink(missing_ok=True)
+        probe = self._folder / ".probe"
+        self._write(probe, b"")
+        probe.unlink(missing_ok=True)
         for path in self._folder.glob(".*.tmp"):
             with suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime > LEFTOVER_AFTER_SECONDS:

@@ -10,7 +10,6 @@ from crypto_updates.bus import event, history
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.connection import LINK_ERRORS
 from crypto_updates.bus.event import Event
-from crypto_updates.clock.cron import Cron
 from crypto_updates.clock.timetable import budget
 from crypto_updates.service import errors, lifecycle
 from worker import catchup, tick
@@ -27,15 +26,15 @@ HISTORY_RETRY_SECONDS = 1.0
 class Pipeline:
     """Fetching does not wait for publishing: with NATS down, each event still has the data of its own time."""
 
-    def __init__(self, settings: WorkerSettings, cron: Cron, bus: Bus, market: Market | None, outbox: Outbox) -> None:
+    def __init__(self, settings: WorkerSettings, bus: Bus, market: Market | None, outbox: Outbox) -> None:
         self._settings = settings
-        self._cron = cron
+        self._cron = settings.cron
         self._bus = bus
         self._market = market
         self._outbox = outbox
-        self._turns = Turns(settings, cron, bus)
+        self._turns = Turns(settings, bus)
         self._slots: asyncio.Queue[datetime] = asyncio.Queue()
-        self._last = cron.previous(datetime.now(UTC))
+        self._last = self._cron.previous(datetime.now(UTC))
         # Gaps not yet looked into: the slots after which others may have passed. None stands for the start.
         self._gaps: list[datetime | None] = [None]
         self._news = asyncio.Event()

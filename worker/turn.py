@@ -8,7 +8,6 @@ from crypto_updates.bus import claims, event, history
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.connection import LINK_ERRORS
 from crypto_updates.bus.errors import UnreachableError
-from crypto_updates.clock.cron import Cron
 from crypto_updates.clock.timetable import budget
 from worker.config import WorkerSettings
 from worker.metrics import LAST_SLOT
@@ -24,9 +23,9 @@ MAX_CLAIM_SECONDS = 2.0
 class Turns:
     """Asks NATS. When NATS cannot tell, each worker makes the slot, and the stream keeps one event of each id."""
 
-    def __init__(self, settings: WorkerSettings, cron: Cron, bus: Bus) -> None:
+    def __init__(self, settings: WorkerSettings, bus: Bus) -> None:
         self._settings = settings
-        self._cron = cron
+        self._cron = settings.cron
         self._bus = bus
 
     async def claim(self, slot: datetime) -> bool:

@@ -55,7 +55,7 @@ async def test_a_worker_that_is_stopped_while_it_fetches_leaves_an_event_only_wh
     monkeypatch.setattr(Turns, "comes", comes)
     settings, market = WorkerSettings.load({}), Slow()
     slot = settings.cron.previous(datetime.now(UTC))
-    work = asyncio.create_task(Pipeline(settings, settings.cron, Bus(settings, "test"), market, outbox)._make([slot]))
+    work = asyncio.create_task(Pipeline(settings, Bus(settings, "test"), market, outbox)._make([slot]))
     await asyncio.wait_for(market.asked.wait(), 5)
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -80,7 +80,7 @@ async def test_a_worker_that_is_stopped_while_it_waits_for_another_one_publishes
     monkeypatch.setattr(Turns, "comes", comes)
     settings = WorkerSettings.load({})
     slot = settings.cron.previous(datetime.now(UTC))
-    work = asyncio.create_task(Pipeline(settings, settings.cron, Bus(settings, "test"), None, outbox)._make([slot]))
+    work = asyncio.create_task(Pipeline(settings, Bus(settings, "test"), None, outbox)._make([slot]))
     await asyncio.wait_for(waiting.wait(), 5)
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -90,7 +90,7 @@ async def test_a_worker_that_is_stopped_while_it_waits_for_another_one_publishes
 
 async def test_a_slot_that_does_not_follow_the_last_one_is_a_gap_to_look_into(outbox: Outbox) -> None:
     settings = WorkerSettings.load({"SCHEDULE": "* * * * * *"})
-    pipeline = Pipeline(settings, settings.cron, Bus(settings, "test"), None, outbox)
+    pipeline = Pipeline(settings, Bus(settings, "test"), None, outbox)
     noon, second = datetime(2023, 11, 21, 12, tzinfo=UTC), timedelta(seconds=1)
     pipeline._last, pipeline._gaps = noon, []
     # In turn, after a suspend of a day, in turn, and again after the clock was set back.

@@ -52,7 +52,7 @@ class CoinGecko:
         self._key = api_key
         self._waits = waits
         self._unknown: tuple[str, ...] = ()
-        self._client = _client(url or (_PRO if plan == "pro" else _PUBLIC), _headers(plan, api_key))
+        self._client = _client(url or (_PRO if plan == "pro" else _PUBLIC), plan, api_key)
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -124,19 +124,17 @@ def http_url(url: str) -> str:
     return url
 
 
-def _client(url: str, headers: dict[str, str]) -> httpx.AsyncClient:
+def _client(url: str, plan: Plan, key: str | None) -> httpx.AsyncClient:
     """The client. httpx logs each URL, so user and password are taken out of it and sent as a header."""
     base = httpx.URL(url)
     auth = httpx.BasicAuth(base.username, base.password) if base.userinfo else None
     # Ask for no compression: a compressed answer could unpack to any size before its length is known.
-    own = {"user-agent": f"crypto-updates/{__version__}", "accept-encoding": "identity"}
-    return httpx.AsyncClient(base_url=base.copy_with(userinfo=b""), headers=headers | own, auth=auth, timeout=_TIMEOUT)
-
-
-def _headers(plan: Plan, key: str | None) -> dict[str, str]:
+    headers = {"user-agent": f"crypto-updates/{__version__}", "accept-encoding": "identity"}
     if key and plan == "public":
         log.warning("[MARKET] COINGECKO_API_KEY is not used: COINGECKO_PLAN is public, not demo or pro")
-    return {_KEY_HEADERS[plan]: key} if key and plan in _KEY_HEADERS else {}
+    elif key:
+        headers[_KEY_HEADERS[plan]] = key
+    return httpx.AsyncClient(base_url=base.copy_with(userinfo=b""), headers=headers, auth=auth, timeout=_TIMEOUT)
 
 
 async def _read(response: httpx.Response) -> bytes:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from crypto_updates.bus.event import Quote
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_SECONDS = 86_400.0
 _MASK = 2**64 - 1
 # (period in seconds, share of the level): from the swing of a month to the small moves between two events of a demo.
@@ -67,12 +66,12 @@ class Simulated:
         pass
 
     async def fetch(self, slot: datetime, budget: float) -> tuple[Quote, ...]:  # noqa: ARG002 - it takes no time
-        now = (slot - _EPOCH).total_seconds()
+        now = slot.timestamp()
         units = _value(self._unit, now), _value(self._unit, now - _DAY_SECONDS)
         return tuple(self._quote(coin, asset, slot, units) for coin, asset in self._assets.items())
 
     def _quote(self, coin: str, asset: _Asset, slot: datetime, units: tuple[float, float]) -> Quote:
-        now = (slot - _EPOCH).total_seconds()
+        now = slot.timestamp()
         price = _rounded(_value(asset, now) / units[0], digits=7)
         before = _rounded(_value(asset, now - _DAY_SECONDS) / units[1], digits=7)
         return Quote(
