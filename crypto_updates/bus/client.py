@@ -9,7 +9,7 @@ from nats.js.errors import NoStreamResponseError
 
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.connection import LINK_ERRORS, PING_SECONDS, Connection, Receipt
-from crypto_updates.bus.errors import JetStreamMissingError, JetStreamUnavailableError, UnreachableError, reason
+from crypto_updates.bus.errors import BusError, UnreachableError, reason
 from crypto_updates.service import errors, lifecycle
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class Bus:
                 log.warning("[NATS] Disconnected from %s: %s; reconnecting", connection.url, lost)
                 # Reconnect at once, unless the server closed a connection that it had only just accepted.
                 pause -= time.monotonic() - begin
-            except (*LINK_ERRORS, JetStreamMissingError, JetStreamUnavailableError) as error:
+            except (*LINK_ERRORS, BusError) as error:
                 self._tell(f"[NATS] {reason(error, connection.url)}; retrying in {pause:.0f} s")
             except Exception:
                 log.exception("[NATS] %s: unexpected; retrying in %.0f s", connection.url, pause)

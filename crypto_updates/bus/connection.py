@@ -18,7 +18,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import ServiceUnavailableError
 
 from crypto_updates.bus.config import BusSettings
-from crypto_updates.bus.errors import BusError, JetStreamMissingError, JetStreamUnavailableError
+from crypto_updates.bus.errors import JetStreamUnavailableError, jetstream_error
 from crypto_updates.bus.event import SUBJECT
 from crypto_updates.bus.stream import STREAM, ensure_stream, stream_config
 from crypto_updates.service import errors
@@ -33,9 +33,6 @@ REPLY_SECONDS = 5.0
 PING_SECONDS = 2
 PROBE_EVERY_SECONDS = 2.0
 CLOSE_SECONDS = 1.0
-
-# "JetStream not enabled" and "JetStream not enabled for account" (nats-server/server/errors.json).
-NOT_ENABLED, NOT_ENABLED_FOR_ACCOUNT = 10076, 10039
 
 # What an operation may raise because of the link or the server. ValueError: another subscriber replied to a publish
 # with something that is not a PubAck.
@@ -126,7 +123,7 @@ class Connection:
             if await self.unless_lost(making):
                 log.info("[NATS] Stream %s created", STREAM)
         except ServiceUnavailableError as error:
-            raise self.explain(error) from error
+            raise jetstream_error(error, self._api_prefix, has_jetstream=self.nc.has_jetstream) from error
         except nats.errors.TimeoutError as error:
             if not any(map(self.is_refused, requests)):
                 raise JetStreamUnavailableError(
@@ -135,21 +132,6 @@ class Connection:
                 ) from error
             log.debug("[NATS] This user may not manage stream %s; the provisioner does", STREAM)
         self.js = js
-
-    def explain(self, error: ServiceUnavailableError) -> BusError:
-        """Why JetStream gave no answer, and what to do."""
-        if error.err_code == NOT_ENABLED_FOR_ACCOUNT:
-            return JetStreamMissingError(
-                "the NATS account has no JetStream: enable it for the account, verify NATS_USER and NATS_API_PREFIX,"
-                " or set DELIVERY=core"
-            )
-        if error.err_code == NOT_ENABLED or not self.nc.has_jetstream:
-            return JetStreamMissingError()
-        if error.err_code is None:  # the server has no responder on the subject
-            return JetStreamUnavailableError(
-                f"nobody answers at {self._api_prefix}: verify NATS_API_PREFIX and the rights of the account"
-            )
-        return JetStreamUnavailableError(f"{error.description}: verify the cluster's servers and their log")
 
     async def publish(self, body: bytes, headers: dict[str, str]) -> Receipt:
         if self.js is None:
@@ -190,10 +172,6 @@ class Connection:
         cancellation that comes together with the reply (https://github.com/python/cpython/issues/86296).
         """
         return await _unless(self.lost.wait(), nats.errors.ConnectionClosedError, work)
-
-    def use_jetstream(self) -> None:
-        """Publish into the stream, and expect that it exists."""
-        self.js = self.jetstream()
 
     async def ping(self) -> float:
         """The seconds of a round trip, PING_SECONDS at most. Raises one of LINK_ERRORS."""

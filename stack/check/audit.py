@@ -108,7 +108,7 @@ async def _ask_nats(stack: Stack) -> tuple[Figures | None, datetime | None, str 
         async with asyncio.timeout(NATS_SECONDS):
             await checks.nats_answers(stack)
             connection = stack.nats()
-            connection.use_jetstream()
+            connection.js = connection.jetstream()
             found = await figures.read(connection)
             published = await history.newest(connection, stack.settings.feed, lambda _: True)
     except FailedError as failed:

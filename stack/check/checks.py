@@ -62,7 +62,7 @@ async def stream_is_right(stack: Stack) -> str:
     connection = stack.nats()
     if stack.settings.delivery == "core":
         return "not used with DELIVERY=core"
-    connection.use_jetstream()
+    connection.js = connection.jetstream()
     try:
         found = await figures.read(connection)
         differing = await figures.differences(connection)
