@@ -15,9 +15,8 @@ from typing import Self
 from fastapi import HTTPException, Request
 
 from api_stub.errors import StoreUnavailableError
-from api_stub.http.client import NO_STATE, RECONNECT_AFTER_2_S, SKIPPED, Client, event_message, state_message
 from api_stub.http.problem import RETRY_AFTER
-from api_stub.reader import Inserts, Reader
+from api_stub.reader import Inserts, Reader, encode
 from api_stub.store import Document
 from crypto_updates.service import lifecycle
 
@@ -31,6 +30,46 @@ CHUNK_EVENTS = 25
 # After so many full chunks in a row, more is stored than is sent.
 FULL_CHUNKS = 8
 OPEN_SECONDS, RETRY_SECONDS = 2.0, 1.0
+# A client that has more chunks waiting does not read.
+WAITING_CHUNKS = 16
+# A larger event is sent without its content.
+MAX_EVENT_BYTES = 256 * 1024
+KEPT_FIELDS = ("_id", "event", "timestamp", "source", "received_at", "stream_seq")
+
+RECONNECT_AFTER_2_S = b"retry: 2000\n\n"
+# A comment, which only shows that the connection lives.
+NO_STATE = b": the state is not known\n\n"
+SKIPPED = b"event: skipped\ndata: {}\n\n"
+
+
+class Client:
+    """What waits for a client of the event stream."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._ended = False
+        self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue(WAITING_CHUNKS)
+
+    def offer(self, chunk: bytes) -> None:
+        """Queue the chunk, or end a client that does not read. Never wait: the others come next."""
+        if self._ended:
+            return
+        try:
+            self._chunks.put_nowait(chunk)
+        except asyncio.QueueFull:
+            log.info("[STREAM] %s does not read its event stream; closing it", self._address)
+            self.end()
+
+    def end(self) -> None:
+        """Drop what waits, and send nothing more."""
+        self._ended = True
+        while not self._chunks.empty():
+            self._chunks.get_nowait()
+        self._chunks.put_nowait(None)
+
+    async def messages(self) -> AsyncIterator[bytes]:
+        while chunk := await self._chunks.get():
+            yield chunk
 
 
 class Live:
@@ -106,7 +145,7 @@ class Live:
 
     async def _heartbeat(self) -> bytes:
         try:
-            return state_message(await self._state())
+            return b"event: state\ndata: %b\n\n" % encode(await self._state())
         except Exception:
             log.exception("[STREAM] Cannot tell the state")
             return NO_STATE
@@ -152,5 +191,14 @@ async def _chunk(inserts: Inserts) -> list[bytes]:
     messages: list[bytes] = []
     end = time.monotonic() + CHUNK_SECONDS
     while len(messages) < CHUNK_EVENTS and time.monotonic() < end and (insert := await inserts.try_next()):
-        messages.append(event_message(insert["fullDocument"]))
+        messages.append(_message(insert["fullDocument"]))
     return messages
+
+
+def _message(event: Document) -> bytes:
+    """The event. A very large one has only its id and times, with its size as `omitted`."""
+    body = encode(event)
+    if len(body) > MAX_EVENT_BYTES:
+        kept = {key: event[key] for key in KEPT_FIELDS if key in event}
+        body = encode(kept | {"omitted": len(body)})
+    return b"data: %b\n\n" % body

@@ -12,8 +12,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api_stub.http import problem, routes
-from api_stub.http.client import Client
-from api_stub.http.live import Live
+from api_stub.http.live import Client, Live
 from api_stub.http.problem import documented
 from api_stub.http.state import State
 from api_stub.metrics import Metrics
