@@ -43,7 +43,7 @@ async def serve_and_store(settings: ApiSettings) -> None:
         app = web.application(settings, bus, store, reader=reader, metrics=metrics, live=live, state=state)
         # All objects up to here stay. Without this, the garbage collector would walk them again and again, 50 ms each.
         gc.freeze()
-        # The objects of a batch live until it is stored. To look for garbage every 700 of them was a tenth of a drain.
+        # The objects of a batch live until it is stored. Looking for garbage after every 700 was a tenth of a drain.
         gc.set_threshold(100_000)
         async with serve(app, settings.http_host, settings.http_port), live:
             log.info("[HTTP] Listening on http://%s:%d", settings.http_host, settings.http_port)

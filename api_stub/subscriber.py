@@ -20,7 +20,7 @@ from crypto_updates.service import lifecycle
 log = logging.getLogger(__name__)
 
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 5.0
-# One is prepared while MongoDB writes the other.
+# One batch is prepared while MongoDB writes the other.
 BATCHES_AT_ONCE = 2
 # A larger batch gets one log line for all of its events.
 LINES_PER_BATCH = 20
@@ -31,7 +31,7 @@ MAX_RAW_BYTES = 15 * 1024**2
 
 class Subscriber:
     def __init__(self, consumer: Consumer, store: Store, metrics: Metrics, rate: float | None = None) -> None:
-        """`rate`: the most events a second; None for no limit."""
+        """`rate` is the limit of events a second."""
         self._consumer = consumer
         self._store = store
         self._metrics = metrics
@@ -39,7 +39,7 @@ class Subscriber:
         self._down_since: float | None = None
 
     async def run(self) -> None:
-        """Store until cancelled; then spend up to GRACE_SECONDS on what has been received."""
+        """Store until cancelled. Then store what has been received, for up to GRACE_SECONDS."""
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(1 if self._rate else BATCHES_AT_ONCE):
@@ -115,7 +115,7 @@ class Subscriber:
 
 
 def document(delivery: Delivery, received: datetime) -> dict[str, Any]:
-    """Return the event as `events` keeps it. Raises InvalidEventError."""
+    """Raises InvalidEventError."""
     return stored(delivery.identity, delivery.body, delivery.seq, received)
 
 

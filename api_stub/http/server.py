@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from api_stub.errors import ApiError
 
-# The kernel ends the connection of a client that acknowledges nothing for so long.
+# The kernel ends the connection of a client that acknowledges nothing for this long.
 STALLED_CLIENT_SECONDS = 20.0
 SEND_BUFFER_BYTES = 128 * 1024
 SHUTDOWN_SECONDS = 2
@@ -20,15 +20,16 @@ SHUTDOWN_SECONDS = 2
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the service. uvicorn would raise them again at its end, which would set the exit status."""
+        """Leave signals to the service. uvicorn would raise them again when it ends, and so set the exit status."""
         yield
 
 
 def _tune(listener: socket.socket) -> None:
     """Set what accepted connections inherit (tcp(7)).
 
-    TCP_USER_TIMEOUT ends a connection whose client reads nothing; neither uvicorn nor asyncio would. Without
-    TCP_NODELAY, which asyncio does not set for these sockets, the body waits 40 ms for the acknowledgement of the head.
+    TCP_USER_TIMEOUT ends a connection whose client reads nothing. Neither uvicorn nor asyncio does that. Without
+    TCP_NODELAY, which asyncio does not set for these sockets, the body waits 40 ms until the client has acknowledged
+    the head.
     """
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)

@@ -15,7 +15,7 @@ from crypto_updates.bus.event import text
 from crypto_updates.clock.cron import SECOND, Cron
 from crypto_updates.clock.timetable import budget
 
-# Publishing and storing may take this long before an event counts as missing.
+# Publishing and storing may take this long before an event counts as late or missing.
 DELIVERY_SECONDS = 2.0
 # What a row of a table may span: the shortest with which there are at most MAX_ROWS rows.
 ROW_SPANS = (timedelta(minutes=10), timedelta(hours=1), timedelta(days=1), timedelta(weeks=1))
@@ -52,7 +52,7 @@ class Gap(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A span's figures. `bare`: events without data. `strays`: events at no slot. `lags`: seconds, in order."""
+    """A span's figures. `bare`: events without data. `strays`: events at no slot. `lags`: seconds, ascending."""
 
     start: datetime
     expected: int
@@ -140,7 +140,7 @@ def total(cron: Cron, rows: Sequence[Row]) -> Row:
 
 
 def pieces(cron: Cron, start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """The span in pieces for a row each, both ends included: ten minutes, hours, days or weeks of the clock in UTC.
+    """Split the span, both ends included, into a piece for each row: ten minutes, an hour, a day or a week in UTC.
 
     A piece is as short as MAX_ROWS allows, and has room for two slots. The ends are whole seconds.
     """
@@ -179,7 +179,7 @@ def _gaps(slots: Sequence[datetime], stored: Container[datetime]) -> list[Gap]:
 
 
 def _joined(cron: Cron, gaps: Iterable[Gap]) -> list[Gap]:
-    """The gaps. Two that have no slot between them become one."""
+    """The gaps. If no slot is between two of them, they become one."""
     joined: list[Gap] = []
     for gap in gaps:
         if joined and cron.next(joined[-1].last) == gap.first:

@@ -1,4 +1,4 @@
-"""The settings that say when slots are, and how long a fetch may take. Both services read them."""
+"""When slots are, and how long a fetch may take: settings of both services."""
 
 from datetime import datetime, timedelta
 from typing import Annotated
@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 from crypto_updates.clock.cron import Cron
 from crypto_updates.service.config import ServiceSettings
 
-# Of the time to the next slot, so that slots never queue up behind a slow market.
+# The share of the time to the next slot. So slots never queue up behind a slow market.
 FETCH_SHARE = 0.5
 MAX_FETCH_SECONDS = 240.0
 # An event that comes this long after its slot was published by hand.
