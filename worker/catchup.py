@@ -39,7 +39,7 @@ def plan(
     `published` is what the stream has, and `made` what waits in the outbox. No slot up to `since` was missed, as far as
     this worker knows; None at the start. When neither tells, the oldest event in the outbox does.
     """
-    known = [slot for slot in (last(published, cron, newest), since) if slot]
+    known = [event.slot for event in published if is_in_time(event, cron, newest)] + ([since] if since else [])
     before = max(known, default=min(made, default=None))
     due = missed(cron, before, newest)
     # Without any event, this is the first start ever, and nothing was missed.
@@ -54,11 +54,6 @@ def is_in_time(published: Published, cron: Cron, now: datetime) -> bool:
     """
     slot, stored = published
     return slot <= now and (stored - slot < BY_HAND or cron.next(slot) > stored)
-
-
-def last(published: Sequence[Published], cron: Cron, now: datetime) -> datetime | None:
-    """The newest slot that was published at its time, or None."""
-    return max((event.slot for event in published if is_in_time(event, cron, now)), default=None)
 
 
 def missed(cron: Cron, last: datetime | None, now: datetime) -> list[datetime]:

@@ -37,8 +37,7 @@ def serve(host: str, port: int, problem: Callable[[], str | None]) -> Iterator[N
         log.warning("[HEALTH] HEALTH_PORT=%d: %s; running without /livez, /readyz and /metrics", port, error.strerror)
         yield
         return
-    thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)
-    thread.start()
+    threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
     try:
         yield
     finally:

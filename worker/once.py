@@ -15,7 +15,7 @@ from worker.market import Market
 
 log = logging.getLogger(__name__)
 
-# For the connection, and as long for the acknowledgement.
+# The connection may take so long, and the acknowledgement as long again.
 NATS_SECONDS = 30.0
 FETCH_SECONDS = 30.0
 

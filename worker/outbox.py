@@ -100,7 +100,7 @@ class Outbox:
         if self._seen[:1] == [slot]:
             heapq.heappop(self._seen)
         try:
-            # The newest first: one file that never goes must not keep the others.
+            # The newest first, so that an old file that cannot be removed does not keep the others.
             for delivered in sorted(self._delivered, reverse=True):
                 self._path(delivered).unlink(missing_ok=True)
                 self._delivered.discard(delivered)
@@ -206,7 +206,7 @@ class Outbox:
         del self._held[slot]
 
     def _fail(self, error: OSError) -> None:
-        """Tell each kind of trouble once."""
+        """Log an error once, until the disk takes events again or another error comes."""
         problem = error.strerror or str(error)
         if self._problem != problem:
             self._problem = problem

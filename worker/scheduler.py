@@ -29,11 +29,11 @@ class SlotJob(schedule.Job):
     """A job on the slots of a cron expression: aware instants, whatever TZ and DST the process lives in.
 
     `schedule.Job` counts from the end of the last run, in naive local time. Here each slot follows from the schedule.
-    When several slots are due at once, the newest is handed over; whoever gets it sees that others lie before it.
+    When several slots are due at once, the newest is handed over, and the pipeline looks for those before it.
     When `hand` raises, the error is logged and the job moves on.
     """
 
-    def __init__(self, cron: Cron, hand: Hand, *, scheduler: schedule.Scheduler, clock: Clock = utc_now) -> None:
+    def __init__(self, cron: Cron, hand: Hand, *, scheduler: schedule.Scheduler, clock: Clock) -> None:
         super().__init__(1, scheduler)
         self.unit = "slots"  # for repr()
         self._cron, self._hand, self._clock = cron, hand, clock

@@ -30,10 +30,10 @@ HEARTBEAT_SECONDS = 2
 SILENCE_SECONDS = 5.0
 # Core NATS sends whatever is published, also while MongoDB is down. What does not fit is dropped.
 CORE_EVENTS, CORE_BYTES = 20_000, 2 * PULL_BYTES
-AGAIN_SECONDS = 1.0
-LOOK_SECONDS = 1.0
+RETRY_SECONDS = 1.0
+CHECK_EVERY_SECONDS = 1.0
 DRAIN_SECONDS = 1.0
-# A status message about a pull request: it stands and there is nothing new; or it ended, and how many did not come.
+# What a status message says of a pull request: it waits for events, or it ended and so many events did not come.
 IDLE, UNDELIVERED = "100", "Nats-Pending-Messages"
 NEXT = f"CONSUMER.MSG.NEXT.{STREAM}.{DURABLE}"
 
@@ -97,10 +97,10 @@ class Consumer:
                 await (self._pull(connection) if connection.js else self._listen(connection))
             except LINK_ERRORS as error:
                 log.warning("[NATS] Consumer interrupted: %s", errors.text(error))
-                await asyncio.sleep(AGAIN_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
             except Exception:
                 log.exception("[NATS] Consumer interrupted")
-                await asyncio.sleep(AGAIN_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def _listen(self, connection: Connection) -> None:
         self._subscription = await connection.nc.subscribe(SUBJECT, queue=DURABLE, cb=self._receive_core)
@@ -148,7 +148,7 @@ class Consumer:
                     await self._ask(connection, inbox)
                 self._changed.clear()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), LOOK_SECONDS)
+                    await asyncio.wait_for(self._changed.wait(), CHECK_EVERY_SECONDS)
         finally:
             self._heard = 0.0
             with contextlib.suppress(*LINK_ERRORS):
