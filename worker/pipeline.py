@@ -12,11 +12,10 @@ from crypto_updates.bus.connection import LINK_ERRORS
 from crypto_updates.bus.event import Event
 from crypto_updates.clock.timetable import budget
 from crypto_updates.service import errors, lifecycle
-from worker import catchup, tick
+from worker import catchup, tick, turn
 from worker.config import WorkerSettings
 from worker.market import Market
 from worker.outbox import Outbox, Waiting
-from worker.turn import Turns
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +31,6 @@ class Pipeline:
         self._bus = bus
         self._market = market
         self._outbox = outbox
-        self._turns = Turns(settings, bus)
         self._slots: asyncio.Queue[datetime] = asyncio.Queue()
         self._last = self._cron.previous(datetime.now(UTC))
         # Gaps not yet looked into: the slots after which others may have passed. None stands for the start.
@@ -78,8 +76,8 @@ class Pipeline:
         """
         is_mine = True
         try:
-            is_mine = await self._turns.claim(slots[-1])
-            if not is_mine and await self._turns.comes(slots[-1]):
+            is_mine = await turn.claim(self._bus, self._settings, slots[-1])
+            if not is_mine and await turn.comes(self._bus, self._settings, slots[-1]):
                 slots.clear()
             while slots:
                 self._outbox.add(await self._fetch(slots[0]))
@@ -94,7 +92,7 @@ class Pipeline:
     async def _fetch(self, slot: datetime) -> Event:
         is_past = self._cron.next(slot) <= datetime.now(UTC)
         if is_past and self._market and not self._market.knows_past:
-            log.info("[MARKET] %s is past, and its quotes with it: the event goes without data", event.text(slot))
+            log.info("[MARKET] %s is past, and the market knows only the present: no data", event.text(slot))
             return Event(timestamp=slot)
         return await tick.make(slot, self._market, budget(self._cron, slot))
 

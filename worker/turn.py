@@ -1,6 +1,7 @@
 """Which of several workers makes a slot: the one that claims it, and the others too if its event does not come."""
 
 import asyncio
+import contextlib
 import logging
 from datetime import datetime
 
@@ -20,46 +21,36 @@ WAIT_SHARE, MAX_WAIT_SECONDS = 1 / 3, 10.0
 MAX_CLAIM_SECONDS = 2.0
 
 
-class Turns:
-    """Asks NATS. When NATS cannot tell, each worker makes the slot, and the stream keeps one event of each id."""
+async def claim(bus: Bus, settings: WorkerSettings, slot: datetime) -> bool:
+    """True when this worker is the first to claim the slot, and when NATS cannot tell.
 
-    def __init__(self, settings: WorkerSettings, bus: Bus) -> None:
-        self._settings = settings
-        self._cron = settings.cron
-        self._bus = bus
+    Then each worker makes the slot, and the stream keeps one event of each id.
+    """
+    patience = min(_wait_seconds(settings, slot), MAX_CLAIM_SECONDS)
+    try:
+        connection = await bus.connection(patience)
+    except UnreachableError:
+        return True
+    return await claims.claim(connection, event.identity(settings.feed, slot), settings.stream_replicas, patience)
 
-    async def claim(self, slot: datetime) -> bool:
-        """True when this worker is the first to claim the slot, and when NATS cannot tell."""
-        identity = event.identity(self._settings.feed, slot)
-        patience = min(self._wait_seconds(slot), MAX_CLAIM_SECONDS)
-        try:
-            connection = await self._bus.connection(patience)
-        except UnreachableError:
-            return True
-        return await claims.claim(connection, identity, self._settings.stream_replicas, patience)
 
-    async def comes(self, slot: datetime) -> bool:
-        """Wait for the event of the worker that claimed the slot. True when it is in the stream."""
-        seconds = self._wait_seconds(slot)
-        await asyncio.sleep(seconds)
-        if await self._is_published(slot):
+async def comes(bus: Bus, settings: WorkerSettings, slot: datetime) -> bool:
+    """Wait for the event of the worker that claimed the slot. True when it is in the stream."""
+    seconds = _wait_seconds(settings, slot)
+    await asyncio.sleep(seconds)
+    with contextlib.suppress(*LINK_ERRORS, UnreachableError):
+        connection = await bus.connection(0)
+        if await connection.unless_lost(history.holds(connection, settings.feed, slot)):
             log.info("[TURN] Another worker has sent the crypto.update event of %s", event.text(slot))
             LAST_SLOT.set(slot.timestamp())
             return True
-        log.warning(
-            "[TURN] No event of %s after %.1f s from the worker that claimed it (another one, or this one before a"
-            " restart): making it here",
-            *(event.text(slot), seconds),
-        )
-        return False
+    log.warning(
+        "[TURN] No event of %s after %.1f s from the worker that claimed it (another one, or this one before a"
+        " restart): making it here",
+        *(event.text(slot), seconds),
+    )
+    return False
 
-    def _wait_seconds(self, slot: datetime) -> float:
-        return min(WAIT_SHARE * budget(self._cron, slot), MAX_WAIT_SECONDS)
 
-    async def _is_published(self, slot: datetime) -> bool:
-        """False, too, when the server cannot tell."""
-        try:
-            connection = await self._bus.connection(0)
-            return await connection.unless_lost(history.holds(connection, self._settings.feed, slot))
-        except (*LINK_ERRORS, UnreachableError):
-            return False
+def _wait_seconds(settings: WorkerSettings, slot: datetime) -> float:
+    return min(WAIT_SHARE * budget(settings.cron, slot), MAX_WAIT_SECONDS)

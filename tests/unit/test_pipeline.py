@@ -9,10 +9,10 @@ import pytest
 
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.event import Event, Quote, encode
+from worker import turn
 from worker.config import WorkerSettings
 from worker.outbox import Outbox, Waiting
 from worker.pipeline import Pipeline
-from worker.turn import Turns
 
 DAY = timedelta(days=1)
 
@@ -45,14 +45,14 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
 async def test_a_worker_that_is_stopped_while_it_fetches_leaves_an_event_only_when_it_claimed_the_slot(
     outbox: Outbox, monkeypatch: pytest.MonkeyPatch, *, is_first: bool
 ) -> None:
-    async def claim(_: Turns, __: datetime) -> bool:
+    async def claim(*_: object) -> bool:
         return is_first
 
-    async def comes(_: Turns, __: datetime) -> bool:
+    async def comes(*_: object) -> bool:
         return False
 
-    monkeypatch.setattr(Turns, "claim", claim)
-    monkeypatch.setattr(Turns, "comes", comes)
+    monkeypatch.setattr(turn, "claim", claim)
+    monkeypatch.setattr(turn, "comes", comes)
     settings, market = WorkerSettings.load({}), Slow()
     slot = settings.cron.previous(datetime.now(UTC))
     work = asyncio.create_task(Pipeline(settings, Bus(settings, "test"), market, outbox)._make([slot]))
@@ -68,16 +68,16 @@ async def test_a_worker_that_is_stopped_while_it_waits_for_another_one_publishes
 ) -> None:
     waiting = asyncio.Event()
 
-    async def claim(_: Turns, __: datetime) -> bool:
+    async def claim(*_: object) -> bool:
         return False
 
-    async def comes(_: Turns, __: datetime) -> bool:
+    async def comes(*_: object) -> bool:
         waiting.set()
         await asyncio.sleep(60)
         return False
 
-    monkeypatch.setattr(Turns, "claim", claim)
-    monkeypatch.setattr(Turns, "comes", comes)
+    monkeypatch.setattr(turn, "claim", claim)
+    monkeypatch.setattr(turn, "comes", comes)
     settings = WorkerSettings.load({})
     slot = settings.cron.previous(datetime.now(UTC))
     work = asyncio.create_task(Pipeline(settings, Bus(settings, "test"), None, outbox)._make([slot]))
