@@ -34,11 +34,13 @@ async def listening(bus: Bus, taking: Consumer, client: Client) -> None:
         return
 
 
-async def publish(bus: Bus, client: Client, count: int, body: bytes = b"{}") -> None:
+async def publish(bus: Bus, taking: Consumer, client: Client, count: int, body: bytes = b"{}") -> None:
     for _ in range(count):
         await client.publish(SUBJECT, body)
     await client.flush()
     await bus.ping()  # what the server has sent before the answer has been received
+    if taking._subscription:
+        await taking._subscription._pending_queue.join()  # and has reached the consumer
 
 
 @pytest.mark.parametrize(
@@ -57,13 +59,13 @@ async def test_what_is_dropped_is_counted_and_told_once_when_it_begins_and_once_
             Consumer(bus, 4, lambda: dropped.append(None)) as taking,
         ):
             await listening(bus, taking, client)
-            await publish(bus, client, 15, body)
+            await publish(bus, taking, client, 15, body)
             assert len(dropped) == 5
             assert len(await taking.take()) == 4
-            await publish(bus, client, 1, body)  # more than half of the buffer is still in use
+            await publish(bus, taking, client, 1, body)  # more than half of the buffer is still in use
             assert (len(dropped), caplog.text.count(DROPPING), caplog.text.count(DROPPED)) == (6, 1, 0)
             assert len(taking.rest(100)) == 6
-            await publish(bus, client, 1, body)
+            await publish(bus, taking, client, 1, body)
             assert len(taking.rest(100)) == 1
             assert (caplog.text.count(DROPPING), f"6 {DROPPED}" in caplog.text) == (1, True)
         await client.close()
