@@ -90,7 +90,7 @@ screenshots: $(VENV)/.installed ## the page's pictures in docs/, in about three 
 $(VENV)/.local: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
-	$(call install,local,the services and their servers (about 160 MB, once))
+	$(call install,local,the services and their servers (60 MB to download, once))
 
 $(VENV)/.installed: $(VENV)/.local
 	$(call install,test,the test tools)

@@ -31,7 +31,7 @@ def main(settings_class: type[S], run: Callable[[S], Coroutine[Any, Any, int | N
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         return asyncio.run(run(settings)) or 0
     except ConfigError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - the log may not be set up yet
+        print(error, file=sys.stderr)  # the log may not be set up yet
         return BAD_CONFIG
 
 

@@ -9,10 +9,11 @@ import pytest
 from dotenv import dotenv_values
 
 import api_stub.config
-import stack.setup.config
 import worker.config
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.service.config import ConfigError
+from stack.check.target import CheckSettings
+from stack.setup.config import CredentialSettings
 from tests.support import ROOT
 
 EXAMPLE = ROOT / ".env.example"
@@ -191,7 +192,7 @@ def test_a_batch_is_at_most_what_may_be_stored_in_a_second(rate: str, batch: int
 
 
 @pytest.mark.parametrize(
-    "service", [worker.config.WorkerSettings, api_stub.config.ApiSettings, stack.setup.config.CredentialSettings]
+    "service", [worker.config.WorkerSettings, api_stub.config.ApiSettings, CredentialSettings, CheckSettings]
 )
 def test_the_example_shows_every_variable_with_its_default(service: type[BusSettings]) -> None:
     uncommented = re.sub(r"^# ?(?=[A-Z0-9_]+=)", "", EXAMPLE.read_text(), flags=re.MULTILINE)
