@@ -61,6 +61,15 @@ def test_a_library_is_imported_only_in_its_place(library: str) -> None:
     assert [user for user in sorted(users) if not user.startswith(PLACES[library])] == []
 
 
+def test_no_modules_of_the_worker_import_each_other() -> None:
+    files = {".".join(file.with_suffix("").parts).removesuffix(".__init__"): file for file in FILES}
+    graph: dict[str, set[str]] = {}
+    for own in (module for module in files if module.startswith("worker.")):
+        found = {name if name in files else name.rpartition(".")[0] for name in imports(files[own])}
+        graph[own] = found & files.keys()
+    TopologicalSorter(graph).prepare()
+
+
 def test_no_rooms_import_each_other() -> None:
     graph: dict[str, set[str]] = {}
     for file in FILES:

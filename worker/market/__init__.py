@@ -1,21 +1,29 @@
 """Where quotes come from: the sources behind MARKET_SOURCE. Nothing else in the worker makes HTTP calls out."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
+
+from pydantic import SecretStr
 
 from crypto_updates.bus.event import Quote
-from worker.market.coingecko import CoinGecko
+from worker.market.coingecko import CoinGecko, Plan
 from worker.market.errors import MarketError, TemporaryMarketError
 from worker.market.simulated import Simulated
 
-if TYPE_CHECKING:  # the settings import the names of the sources from here
-    from worker.config import WorkerSettings
+__all__ = ["SOURCES", "Market", "MarketError", "MarketSettings", "TemporaryMarketError", "open_market"]
 
-__all__ = ["SOURCES", "Market", "MarketError", "TemporaryMarketError", "open_market"]
+
+class MarketSettings(Protocol):
+    """What a source is opened with. The worker's settings have it; they import the sources' names from here."""
+
+    market_source: str
+    coins: tuple[str, ...]
+    vs_currency: str
+    coingecko_url: str | None
+    coingecko_plan: Plan
+    coingecko_api_key: SecretStr | None
 
 
 class Market(Protocol):
@@ -39,7 +47,7 @@ class Market(Protocol):
     async def close(self) -> None: ...
 
 
-def _coingecko(settings: WorkerSettings) -> Market:
+def _coingecko(settings: MarketSettings) -> Market:
     return CoinGecko(
         coins=settings.coins,
         currency=settings.vs_currency,
@@ -50,7 +58,7 @@ def _coingecko(settings: WorkerSettings) -> Market:
 
 
 # The values of MARKET_SOURCE, and what each opens. `none` means that the event goes without data.
-SOURCES: dict[str, Callable[[WorkerSettings], Market | None]] = {
+SOURCES: dict[str, Callable[[MarketSettings], Market | None]] = {
     "coingecko": _coingecko,
     "simulated": lambda settings: Simulated(coins=settings.coins, currency=settings.vs_currency),
     "none": lambda _: None,
@@ -58,7 +66,7 @@ SOURCES: dict[str, Callable[[WorkerSettings], Market | None]] = {
 
 
 @contextlib.asynccontextmanager
-async def open_market(settings: WorkerSettings) -> AsyncIterator[Market | None]:
+async def open_market(settings: MarketSettings) -> AsyncIterator[Market | None]:
     """The market that MARKET_SOURCE names, closed at the end; None for `none`."""
     market = SOURCES[settings.market_source](settings)
     try:
