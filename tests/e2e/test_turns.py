@@ -22,6 +22,7 @@ from tests.support import FakeMarket, soon
 
 # Of the six seconds: three for the market, one of them until it is another worker's turn.
 EVERY = "*/6 * * * * *"
+MAX_STALLED = 3
 RIGHTS = '{publish: {deny: ["crypto.claims"]}}'
 
 
@@ -141,6 +142,8 @@ async def test_a_plain_subscriber_hears_each_event_of_two_workers_once(
         return Counter(identity for identity in heard if identity > first and identity not in late)
 
     assert await soon(lambda: len(counted()) >= 14, 45)
+    # Whoever publishes a second copy logs such a line first, so more than a few are the failure itself.
+    assert len([identity for identity in stalled(workers) if identity > first]) <= MAX_STALLED
     assert [identity for identity, count in counted().items() if count > 1] == []
 
 
