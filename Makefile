@@ -20,7 +20,10 @@ UPLOT := 1.6.32
 SWAGGER_UI := 5.35.0
 LIBRARIES := api_stub/page/vendor
 
-.PHONY: demo dev test check e2e chaos bench verify audit connect vulnerabilities sbom lock vendor screenshots
+.PHONY: help demo dev test check e2e chaos bench verify audit connect vulnerabilities sbom lock vendor screenshots
+
+help: ## what there is to make
+	@sed -n 's/^\([a-z0-9]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
 
 demo: $(VENV)/.local ## the whole sequence without Docker; DATA=dir keeps the data
 	@$(RUN) stack demo $(if $(DATA),--data $(DATA))

@@ -20,7 +20,8 @@ def run(parser: ArgumentParser, argv: list[str]) -> int:
         print(f"{error}: start the stack in Compose first, then: make connect", file=sys.stderr)
         return 1
     nats_url = f"nats://localhost:{os.environ.get('NATS_PORT') or 4222}"
-    print(_text(nats_url, subscriber, operator, _from_outside(mongo, os.environ.get("MONGO_PORT") or "27017")))
+    api_url = f"http://localhost:{os.environ.get('HTTP_PORT') or 8080}"
+    print(_text(nats_url, api_url, subscriber, operator, _from_outside(mongo, os.environ.get("MONGO_PORT") or "27017")))
     return 0
 
 
@@ -29,9 +30,11 @@ def _from_outside(url: str, port: str) -> str:
     return re.sub(r"tlsCAFile=[^&]*", "tlsCAFile=secrets/ca.pem", url.replace("@mongo:27017/", f"@localhost:{port}/"))
 
 
-def _text(nats_url: str, subscriber: str, operator: str, mongo_url: str) -> str:
+def _text(nats_url: str, api_url: str, subscriber: str, operator: str, mongo_url: str) -> str:
     ca = "\nNATS_CA=secrets/ca.pem" if "tls=true" in mongo_url else ""
     return f"""\
+# Save one of the two parts as FILE, then: set -a; . ./FILE; set +a
+#
 # A subscriber or an API server of your own: it may read crypto.updates, and nothing else.
 NATS_URL={nats_url}
 NATS_USER=subscriber
@@ -44,4 +47,5 @@ NATS_URL={nats_url}
 NATS_USER=operator
 NATS_PASSWORD={operator}{ca}
 NATS_INBOX_PREFIX=_INBOX_operator
-MONGO_URL='{mongo_url}'"""
+MONGO_URL='{mongo_url}'
+API_URL={api_url}"""
