@@ -52,6 +52,7 @@ class Outbox:
         self._held: dict[datetime, bytes] = {}
         # Delivered, but the file cannot be removed yet. Without this, it would be delivered again and again.
         self._delivered: set[datetime] = set()
+        self._is_removing = True
         self._impossible: set[str] = set()
         self._problem = ""
         self._is_filling = False
@@ -104,10 +105,12 @@ class Outbox:
             for delivered in sorted(self._delivered, reverse=True):
                 self._path(delivered).unlink(missing_ok=True)
                 self._delivered.discard(delivered)
+            self._is_removing = True
         except OSError as error:
-            self._fail(error)
-        else:
-            self._flush()  # there is room now
+            if self._is_removing:
+                log.warning("[OUTBOX] Cannot remove %s: %s; NATS has the event", self._path(delivered), error.strerror)
+            self._is_removing = False
+        self._flush()  # there may be room now
 
     def slots(self) -> set[datetime]:
         """Return the slots whose events wait."""

@@ -314,13 +314,18 @@ def test_what_cannot_be_removed_is_not_delivered_again(
     assert not list(folder.iterdir())
 
 
-def test_one_file_that_never_goes_does_not_keep_the_others(outbox: Outbox, folder: Path) -> None:
+def test_one_file_that_never_goes_does_not_keep_the_others_and_is_told_once(
+    outbox: Outbox, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (folder / FIRST_FILE).mkdir()
+    outbox.remove(NOON)
     for minute in (1, 2):
         outbox.add(event(minute))
-    outbox.remove(NOON)
-    assert drained(outbox) == [whole(1), whole(2)]
+        assert drained(outbox) == [whole(minute)]
     assert [path.name for path in folder.iterdir()] == [FIRST_FILE]
+    (told,) = caplog.messages
+    assert told.startswith(f"[OUTBOX] Cannot remove {folder / FIRST_FILE}: ")
+    assert told.endswith("; NATS has the event")
 
 
 @pytest.mark.parametrize("body", [b"", bytes(4096), b'{"event":"CRYPTO_UPD', b"[]", b'{"event":"CRYPTO_UPDATE"}'])
