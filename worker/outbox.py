@@ -29,6 +29,10 @@ MAX_EVENTS_IN_MEMORY_WITH_DATA = 100
 LEFTOVER_AFTER_SECONDS = 3600.0
 # The disk may have room again later. Any other error at the start is a bad OUTBOX_DIR.
 PASSING_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
+ACCEPTED = (
+    "accepted: a folder, or a new one in an existing folder, that the worker may write to,"
+    " on a file system with hard links"
+)
 
 
 class Waiting(NamedTuple):
@@ -62,8 +66,7 @@ class Outbox:
             self._probe()
         except OSError as error:
             if error.errno not in PASSING_ERRORS:
-                accepted = "accepted: a folder, or a new one in an existing folder, that the worker may write to"
-                raise ConfigError(f"OUTBOX_DIR={self._folder}: {error.strerror}; {accepted}") from error
+                raise ConfigError(f"OUTBOX_DIR={self._folder}: {error.strerror}; {ACCEPTED}") from error
             self._fail(error)
         self._seen = self._list()
         OUTBOX.set_function(lambda: float(len(self)))
