@@ -1,7 +1,5 @@
 """What CoinGecko's answers mean: the quotes, what went wrong, how long to wait. Pure."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Annotated
@@ -44,7 +42,7 @@ class _Failure(_Status):
     """CoinGecko's errors in all their forms: flat, under `status`, under `error`, or `error` as text."""
 
     status: _Status | None = None
-    error: str | _Failure | None = None
+    error: "str | _Failure | None" = None
 
 
 _coins = msgspec.json.Decoder(list[_Coin])
