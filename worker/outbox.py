@@ -20,8 +20,7 @@ from worker.metrics import MISSED, OUTBOX
 
 log = logging.getLogger(__name__)
 
-# More than two years of `*/15`, or a day of one event a second. With 3 coins that is 400 MB, with 100 coins 1.6 GB: an
-# event has about 160 bytes a coin, and a file takes whole blocks of the disk, mostly of 4 KiB.
+# More than two years of `*/15`, or a day of one event a second: 400 MB of disk with 3 coins, 1.6 GB with 100.
 MAX_EVENTS_ON_DISK = 100_000
 WARN_AT_SHARE = 0.8
 MAX_EVENTS_IN_MEMORY = 10_000
@@ -30,10 +29,7 @@ MAX_EVENTS_IN_MEMORY_WITH_DATA = 100
 LEFTOVER_AFTER_SECONDS = 3600.0
 # The disk may have room again later. Any other error at the start is a bad OUTBOX_DIR.
 PASSING_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
-ACCEPTED = (
-    "accepted: a folder, or a new one in an existing folder, that the worker may write to,"
-    " on a file system with hard links"
-)
+ACCEPTED = "a folder, or a new one in an existing one, that the worker may write to, on a file system with hard links"
 
 
 class Waiting(NamedTuple):
@@ -67,7 +63,7 @@ class Outbox:
             self._probe()
         except OSError as error:
             if error.errno not in PASSING_ERRORS:
-                raise ConfigError(f"OUTBOX_DIR={self._folder}: {error.strerror}; {ACCEPTED}") from error
+                raise ConfigError(f"OUTBOX_DIR={self._folder}: {error.strerror}; accepted: {ACCEPTED}") from error
             self._fail(error)
         self._seen = self._list()
         OUTBOX.set_function(lambda: float(len(self)))

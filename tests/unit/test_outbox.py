@@ -403,7 +403,7 @@ def test_a_folder_that_takes_no_events_is_a_bad_value(
     with pytest.raises(ConfigError) as raised:
         Outbox(folder, "crypto").__enter__()
     accepted = (
-        "a folder, or a new one in an existing folder, that the worker may write to, on a file system with hard links"
+        "a folder, or a new one in an existing one, that the worker may write to, on a file system with hard links"
     )
     assert str(raised.value) == f"OUTBOX_DIR={folder}: {os.strerror(code)}; accepted: {accepted}"
     assert not list(folder.iterdir())
