@@ -28,7 +28,8 @@ async def claim(bus: Bus, settings: WorkerSettings, slot: datetime) -> bool:
     """
     patience = min(_wait_seconds(settings, slot), MAX_CLAIM_SECONDS)
     try:
-        connection = await bus.connection(patience)
+        # A worker that has just started can claim, too. Later, an outage must not delay the fetch.
+        connection = await bus.connection(patience if bus.is_starting else 0)
     except UnreachableError:
         return True
     return await claims.claim(connection, event.identity(settings.feed, slot), settings.stream_replicas, patience)

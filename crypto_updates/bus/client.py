@@ -26,6 +26,7 @@ class Bus:
     def __init__(self, settings: BusSettings, name: str) -> None:
         self._settings = settings
         self._name = name
+        self.is_starting = True  # until the first attempt to connect has ended, well or not
         self._connection: Connection | None = None
         self._connected = asyncio.Event()
         self._delivery = settings.delivery
@@ -112,6 +113,7 @@ class Bus:
 
     def _serve(self, connection: Connection | None) -> None:
         self._connection = connection
+        self.is_starting = False
         if connection:
             self._connected.set()
         else:
