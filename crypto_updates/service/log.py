@@ -6,6 +6,14 @@ import sys
 from datetime import UTC, datetime
 
 
+class TextFormatter(logging.Formatter):
+    """The message. A warning and what is worse have the level behind it, so that people find lines by their start."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name in logging
+        level = f" ({record.levelname.lower()})" if record.levelno >= logging.WARNING else ""
+        return f"{record.message}{level}"
+
+
 class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         entry = {
@@ -22,7 +30,7 @@ class JsonFormatter(logging.Formatter):
 def setup(level: str, form: str) -> None:
     """Set up logging. `level` is for the project's own loggers; libraries log warnings and errors."""
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter("%(message)s"))
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for name in ("crypto_updates", "worker", "api_stub", "stack", "__main__"):
         logging.getLogger(name).setLevel(level.upper())

@@ -25,11 +25,11 @@ DOTENV = (
 )
 MISSED = (
     r"\[CRON\] Missed schedules: \d+ slots? from \d\d:\d\d:\d\d to \d\d:\d\d:\d\d;"
-    r" publishing the latest \(MISSED_SLOTS=latest\)"
+    r" publishing the latest \(MISSED_SLOTS=latest\) \(warning\)"
 )
 REFUSED = (
     r"\[NATS\] CONNECTION_REFUSED nats://nats:4222:"
-    r" verify that the NATS server is running \(docker ps\); retrying in 2 s"
+    r" verify that the NATS server is running \(docker ps\); retrying in 2 s \(warning\)"
 )
 
 

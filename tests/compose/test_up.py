@@ -15,7 +15,9 @@ pytestmark = pytest.mark.timeout(300)
 
 OURS = ("worker", "api_stub")
 LASTING = (*OURS, "nats", "mongo")
-INVALID = r"\[EVENT\] Invalid event format: timestamp: not an ISO 8601 time \(seq \d+\): moved to dead_letters"
+INVALID = (
+    r"\[EVENT\] Invalid event format: timestamp: not an ISO 8601 time \(seq \d+\): moved to dead_letters \(warning\)"
+)
 
 
 @pytest.mark.parametrize("service", LASTING)

@@ -69,7 +69,7 @@ def test_services_start_before_their_servers_and_wait(stack: Stack) -> None:
     for process in (stub, worker):
         line = process.wait_for_line("CONNECTION_REFUSED")
         wanted = f"[NATS] CONNECTION_REFUSED {stack.nats.url}: verify that the NATS server is running (docker ps)"
-        assert line == f"{wanted}; retrying in 2 s"
+        assert line == f"{wanted}; retrying in 2 s (warning)"
     stack.nats.start()
     assert eventually(lambda: stack.events.count_documents({}) >= 3)
 
@@ -98,7 +98,7 @@ async def test_an_invalid_event_becomes_a_dead_letter_and_is_told(stack: Stack, 
     await publisher.flush()
     line = stub.wait_for_line("[EVENT] Invalid")
     reason = "timestamp: not an ISO 8601 time"
-    assert line == f"[EVENT] Invalid event format: {reason} (seq 1): moved to dead_letters"
+    assert line == f"[EVENT] Invalid event format: {reason} (seq 1): moved to dead_letters (warning)"
     letter = stack.dead_letters.find_one()
     assert letter is not None
     assert (letter["raw"], letter["headers"]) == (b'{"event":"CRYPTO_UPDATE","timestamp":"soon"}', {"x": "y"})

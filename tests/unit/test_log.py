@@ -63,6 +63,20 @@ def test_text_is_the_message_alone(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("_own_logging")
+def test_a_warning_and_an_error_are_seen_to_be_one_in_text_too(capsys: pytest.CaptureFixture[str]) -> None:
+    setup("info", "text")
+    logger = logging.getLogger("worker.tick")
+    logger.warning("[MARKET] No data for %s", "14:30:00")
+    try:
+        raise LookupError("lost")  # noqa: TRY301 - a traceback is wanted
+    except LookupError:
+        logger.exception("[MARKET] No data")
+    first, second, *rest = capsys.readouterr().out.splitlines()
+    assert (first, second) == ("[MARKET] No data for 14:30:00 (warning)", "[MARKET] No data (error)")
+    assert (rest[0], rest[-1]) == ("Traceback (most recent call last):", "LookupError: lost")
+
+
+@pytest.mark.usefixtures("_own_logging")
 def test_json_goes_to_standard_output_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
     setup("info", "json")
     for name in ("crypto_updates.bus.client", "api_stub.subscriber"):
@@ -99,4 +113,4 @@ def test_libraries_speak_from_warning_on_whatever_the_level(capsys: pytest.Captu
     library = logging.getLogger("httpx")
     library.info("chatter")
     library.warning("trouble")
-    assert capsys.readouterr().out == "trouble\n"
+    assert capsys.readouterr().out == "trouble (warning)\n"
