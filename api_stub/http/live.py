@@ -187,11 +187,15 @@ class Live:
 
 
 async def _chunk(inserts: Inserts) -> list[bytes]:
-    """The messages of the events that come until the next chunk is due."""
+    """The messages of the events that come until the next chunk is due. Raises StoreUnavailableError."""
     messages: list[bytes] = []
     end = time.monotonic() + CHUNK_SECONDS
     while len(messages) < CHUNK_EVENTS and time.monotonic() < end and (insert := await inserts.try_next()):
         messages.append(_message(insert["fullDocument"]))
+    if not inserts.alive:  # and `try_next` would return None at once, for ever
+        raise StoreUnavailableError(
+            "MongoDB: the change stream has ended: the collection events was dropped or renamed"
+        )
     return messages
 
 

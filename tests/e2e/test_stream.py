@@ -187,6 +187,24 @@ async def test_after_a_restart_of_mongodb_events_are_told_or_said_to_be_skipped(
         await asyncio.to_thread(stub.process.stop)
 
 
+async def test_after_the_collection_is_dropped_events_are_stored_and_told_and_the_service_stops(
+    stack: Stack, stub: Stub, publisher: Client
+) -> None:
+    async with Listener(stub) as listener:
+        await publish(publisher, 0, 1)
+        assert await listener.hears(1)
+        await asyncio.to_thread(stack.events.drop)
+        await publish(publisher, 1, 1)
+        assert await soon(lambda: stack.events.count_documents({}) == 1)
+        assert await listener.told("skipped")
+        (last,) = await publish(publisher, 2, 1)
+        assert await soon(lambda: last in listener.events)
+        ready = await asyncio.to_thread(httpx.get, f"{stub.url}/readyz", trust_env=False)
+        assert ready.status_code == 200
+    assert await asyncio.to_thread(stub.process.stop) == 0
+    assert not [line for line in stub.process.lines if "Traceback" in line]
+
+
 @contextlib.contextmanager
 def stalled(stub: Stub) -> Iterator[socket.socket]:
     """A client that asks for the stream and reads nothing of it."""
