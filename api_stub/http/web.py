@@ -77,6 +77,7 @@ def _live(live: Live, state: State) -> APIRouter:
         """Server-Sent Events: each event as it is stored, by whichever API stub. It is live only.
 
         After a reconnection, and after `event: skipped`, read `/events` for what this stream did not carry.
+        Its `since` is a slot's time: take it further back for events of older slots that were stored meanwhile.
         """
         # A proxy that buffers would hold events back.
         headers = {"X-Accel-Buffering": "no"}
