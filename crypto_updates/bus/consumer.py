@@ -83,7 +83,7 @@ class Consumer:
         return self.rest(self._batch)
 
     def rest(self, most: int) -> list[Delivery]:
-        """Return what is there already, at most so many."""
+        """Return at most `most` of the deliveries that are in the buffer, without waiting."""
         self._changed.set()
         taken = [self._buffer.popleft() for _ in range(min(most, len(self._buffer)))]
         if self._core_bytes:
