@@ -13,7 +13,7 @@ from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.connection import LINK_ERRORS
 from crypto_updates.bus.errors import UnreachableError
 from crypto_updates.bus.stream import DURABLE, STREAM, stream_config, update_consumer, update_stream
-from crypto_updates.service import lifecycle
+from crypto_updates.service import errors, lifecycle
 from stack.setup import database
 from stack.setup.config import ProvisionSettings
 from stack.setup.errors import SetupError
@@ -50,5 +50,5 @@ async def _provision_nats(settings: BusSettings) -> None:
                 await update_stream(connection.js, config(settings.stream_replicas))
             await update_consumer(connection.js)
         except LINK_ERRORS as error:
-            raise SetupError(f"NATS: {error}") from error
+            raise SetupError(f"NATS: {errors.text(error)}") from error
     log.info("[NATS] Stream %s and consumer %s are ready", STREAM, DURABLE)
