@@ -57,7 +57,9 @@ class Metrics:
         self._stored = self._counter("crypto_events_stored", "Events stored in MongoDB")
         self._duplicate = self._counter("crypto_events_duplicate", "Events that were stored already")
         self._dead = self._counter("crypto_dead_letters", "Messages that were moved to dead_letters")
-        self.dropped = self._counter("crypto_core_dropped", "Events of core NATS that were dropped: no room")
+        self.dropped = self._counter(
+            "crypto_core_dropped", "Events of core NATS that were dropped: no room, or the stop"
+        )
         self._redeliveries = self._counter("crypto_redeliveries", "Deliveries of a message after its first")
         self.clients = Gauge("crypto_stream_clients", "Open event streams", registry=self._registry)
         self._lag = Lag()

@@ -12,7 +12,7 @@ from api_stub.errors import StoreUnavailableError
 from api_stub.metrics import Metrics
 from api_stub.store import Document, Store, Written
 from crypto_updates.bus import event
-from crypto_updates.bus.consumer import Consumer
+from crypto_updates.bus.consumer import CORE_EVENTS, Consumer
 from crypto_updates.bus.delivery import Delivery
 from crypto_updates.bus.errors import InvalidEventError
 from crypto_updates.service import lifecycle
@@ -37,9 +37,10 @@ class Subscriber:
         self._metrics = metrics
         self._rate = rate
         self._down_since: float | None = None
+        self._unstored = 0
 
     async def run(self) -> None:
-        """Store until cancelled. Then store what has been received, for up to GRACE_SECONDS."""
+        """Store until cancelled. Then store what has been received, for up to GRACE_SECONDS, and tell what is lost."""
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(1 if self._rate else BATCHES_AT_ONCE):
@@ -53,15 +54,31 @@ class Subscriber:
         allowed = time.monotonic()
         while True:
             batch = await self._consumer.take()
-            await lifecycle.finish(self.handle(batch))
+            await lifecycle.finish(self._handle(batch))
             if self._rate:
                 allowed = max(allowed, time.monotonic() - 1 / self._rate) + len(batch) / self._rate
                 await asyncio.sleep(allowed - time.monotonic())
 
     async def _finish(self) -> None:
-        await self._consumer.stop()
-        while batch := self._consumer.rest(LAST_BATCH_EVENTS):
+        try:
+            await self._consumer.stop()
+            while batch := self._consumer.rest(LAST_BATCH_EVENTS):
+                await self._handle(batch)
+        finally:
+            self._tell_lost()
+
+    async def _handle(self, batch: Sequence[Delivery]) -> None:
+        try:
             await self.handle(batch)
+        except asyncio.CancelledError:
+            self._unstored += _core(batch)
+            raise
+
+    def _tell_lost(self) -> None:
+        """JetStream delivers again what was not acknowledged. Core NATS does not."""
+        if lost := self._unstored + _core(self._consumer.rest(CORE_EVENTS)):
+            self._metrics.dropped.inc(lost)
+            log.warning("[NATS] %d events of core NATS could not be stored before the stop and are lost", lost)
 
     async def handle(self, batch: Sequence[Delivery]) -> None:
         """Store each delivery in `events` or in `dead_letters`, then acknowledge it."""
@@ -152,6 +169,10 @@ def _tell(good: Sequence[tuple[Delivery, Document]], written: Written, bad: Sequ
 def printable(identity: str) -> str:
     """Return a publisher's id without characters that a terminal would obey."""
     return "".join(char if char.isprintable() else "\ufffd" for char in identity)
+
+
+def _core(batch: Sequence[Delivery]) -> int:
+    return sum(delivery.seq is None for delivery in batch)
 
 
 def _where(delivery: Delivery) -> str:

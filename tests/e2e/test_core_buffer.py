@@ -91,3 +91,6 @@ async def test_an_api_stub_without_mongodb_counts_what_core_nats_sends_beyond_it
     assert await soon(is_counted)
     assert await asyncio.to_thread(stub.process.stop) == 0
     assert stub.process.wait_for_line(DROPPED)
+    told = stub.process.wait_for_line("could not be stored before the stop and are lost")
+    # The two batches in hand, and the buffer.
+    assert f"{CORE_EVENTS + 2} events of core NATS" in told
