@@ -18,7 +18,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import ServiceUnavailableError
 
 from crypto_updates.bus.config import BusSettings
-from crypto_updates.bus.errors import JetStreamUnavailableError, jetstream_error
+from crypto_updates.bus.errors import BusError, JetStreamUnavailableError, jetstream_error
 from crypto_updates.bus.event import SUBJECT
 from crypto_updates.bus.stream import STREAM, ensure_stream, stream_config
 from crypto_updates.service import errors
@@ -123,7 +123,7 @@ class Connection:
             if await self.unless_lost(making):
                 log.info("[NATS] Stream %s created", STREAM)
         except ServiceUnavailableError as error:
-            raise jetstream_error(error, self._api_prefix, has_jetstream=self.nc.has_jetstream) from error
+            raise self.jetstream_error(error) from error
         except nats.errors.TimeoutError as error:
             if not any(map(self.is_refused, requests)):
                 raise JetStreamUnavailableError(
@@ -132,6 +132,10 @@ class Connection:
                 ) from error
             log.debug("[NATS] This user may not manage stream %s; the provisioner does", STREAM)
         self.js = js
+
+    def jetstream_error(self, error: ServiceUnavailableError) -> BusError:
+        """Why JetStream gave no answer, and what to do."""
+        return jetstream_error(error, self._api_prefix, has_jetstream=self.nc.has_jetstream)
 
     async def publish(self, body: bytes, headers: dict[str, str]) -> Receipt:
         if self.js is None:

@@ -8,14 +8,11 @@ from nats.js.api import ConsumerInfo, StreamInfo
 from nats.js.errors import NotFoundError, ServiceUnavailableError
 
 from crypto_updates.bus.connection import LINK_ERRORS, Connection
-from crypto_updates.bus.errors import BusError
+from crypto_updates.bus.errors import BusError, JetStreamMissingError
 from crypto_updates.bus.stream import DAY, DURABLE, STREAM, consumer_config, stream_config
 from crypto_updates.service import errors
 
 NATS_REPLY_SECONDS = 2.0
-# Codes of a 503 from a server or an account without JetStream (nats-server/server/errors.json). A 503 with another
-# code is a passing lack.
-NOT_ENABLED = {None, 10039, 10076}
 PROVISION = "run `crypto-updates provision` (docker compose up provision)"
 NATS_LOG = "see the NATS server's log (docker compose logs nats)"
 
@@ -84,9 +81,10 @@ async def _infos(connection: Connection, js: JetStreamContext) -> tuple[StreamIn
     except NotFoundError as error:
         raise AbsentError(f"there is no {missing}", PROVISION) from error
     except ServiceUnavailableError as error:
-        if error.err_code not in NOT_ENABLED:
-            raise FiguresError(f"JetStream: {error.description}", NATS_LOG) from error
-        raise AbsentError("the NATS server has no JetStream", "start it with -js, or set DELIVERY=core") from error
+        cause = connection.jetstream_error(error)
+        kind = AbsentError if isinstance(cause, JetStreamMissingError) else FiguresError
+        problem, _, advice = errors.text(cause).rstrip(".").rpartition(": ")
+        raise kind(problem, advice) from error
     except TimeoutError as error:
         advice = "if NATS is well, NATS_USER may not have the right to ask"
         raise FiguresError(f"no answer about the {missing} within {NATS_REPLY_SECONDS:.0f} s", advice) from error

@@ -232,7 +232,7 @@ def test_a_nats_without_stream_or_jetstream_is_told(history: History) -> None:
     history.store(history.slots(2))
     assert "\nNATS: there is no stream CRYPTO: run `crypto-updates provision`" in history.audit().output
     with NatsServer(jetstream=False) as server:
-        assert "\nNATS: the NATS server has no JetStream: " in history.audit(NATS_URL=server.url).output
+        assert "\nNATS: The NATS server has no JetStream: " in history.audit(NATS_URL=server.url).output
 
 
 def test_a_user_who_may_not_ask_nats_is_told_and_json_stays_json(history: History) -> None:

@@ -290,6 +290,12 @@ def test_without_jetstream_it_takes_delivery_core_for_consent(bare: Running) -> 
         assert report.marked("✗") == ["Schedule kept"]
 
 
+def test_a_mistyped_api_prefix_is_not_taken_for_a_server_without_jetstream(bare: Running) -> None:
+    report = bare.verify(NATS_API_PREFIX="WRONG.API")
+    assert report.text("JetStream") == "nobody answers at WRONG.API"
+    assert "verify NATS_API_PREFIX and the rights of the account" in report.output
+
+
 def test_it_tells_of_a_login_that_is_refused(bare: Running) -> None:
     with NatsServer(config="authorization { user: someone, password: s3cret }") as server:
         report = bare.verify(NATS_URL=server.url, NATS_USER="someone", NATS_PASSWORD=secrets.token_hex())

@@ -25,8 +25,10 @@ class Refusing:
         await asyncio.Event().wait()
 
 
-def refused(error: Exception | None) -> Connection:
+def refused(error: Exception | None, *, has_jetstream: bool = True) -> Connection:
     connection = Connection("nats://127.0.0.1:4222")
+    connection._api_prefix = "$JS.API"
+    connection.nc._server_info = {"jetstream": has_jetstream}
     connection.js = cast(JetStreamContext, Refusing(error))
     return connection
 
@@ -35,8 +37,8 @@ def refused(error: Exception | None) -> Connection:
     ("error", "problem"),
     [
         (NotFoundError(404, "stream not found", 10059), "there is no stream CRYPTO: run `crypto-updates provision`"),
-        (ServiceUnavailableError(), "the NATS server has no JetStream: start it with -js"),
-        (ServiceUnavailableError(503, "not enabled for account", 10039), "the NATS server has no JetStream: "),
+        (ServiceUnavailableError(503, "not enabled", 10076), "The NATS server has no JetStream: start nats-server "),
+        (ServiceUnavailableError(503, "not enabled for account", 10039), "the NATS account has no JetStream: enable "),
     ],
 )
 async def test_what_is_absent_is_named_with_the_way_out(error: Exception, problem: str) -> None:
@@ -45,10 +47,16 @@ async def test_what_is_absent_is_named_with_the_way_out(error: Exception, proble
     assert str(caught.value).startswith(problem)
 
 
+async def test_a_server_whose_info_has_no_jetstream_has_none() -> None:
+    with pytest.raises(AbsentError, match=r"^The NATS server has no JetStream: .*, or set DELIVERY=core$"):
+        await figures.read(refused(ServiceUnavailableError(), has_jetstream=False))
+
+
 @pytest.mark.parametrize(
     ("error", "problem"),
     [
-        (ServiceUnavailableError(503, "system temporarily unavailable", 10008), "JetStream: system temporarily"),
+        (ServiceUnavailableError(503, "system temporarily unavailable", 10008), "system temporarily unavailable: "),
+        (ServiceUnavailableError(), "nobody answers at $JS.API: verify NATS_API_PREFIX"),
         (nats.errors.TimeoutError(), "no answer about the stream CRYPTO within 2 s: "),
         (None, "no answer about the stream CRYPTO within "),
         (nats.errors.ConnectionClosedError(), "nats: connection closed: "),
