@@ -31,6 +31,7 @@ class Bus:
         self._connected = asyncio.Event()
         self._delivery = settings.delivery
         self._told: dict[str, float] = {}
+        self._reason: str | None = None
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._supervise(), name="bus")
@@ -46,13 +47,13 @@ class Bus:
                 while not self._connection:
                     await self._connected.wait()
         except TimeoutError as error:
-            raise UnreachableError from error
+            raise UnreachableError(self._reason) from error
         return self._connection
 
     async def ping(self) -> None:
         """Make a round trip to the server. Raises UnreachableError."""
         if not self._connection:
-            raise UnreachableError("NATS is not connected")
+            raise UnreachableError(self._reason or "NATS is not connected")
         try:
             await self._connection.ping()
         except LINK_ERRORS as error:
@@ -89,7 +90,8 @@ class Bus:
                 # Reconnect at once, unless the server closed a connection that it had only just accepted.
                 pause -= time.monotonic() - begin
             except (*LINK_ERRORS, BusError) as error:
-                self._tell(f"[NATS] {reason(error, connection.url)}; retrying in {pause:.0f} s")
+                self._reason = reason(error, connection.url)
+                self._tell(f"[NATS] {self._reason}; retrying in {pause:.0f} s")
             except Exception:
                 log.exception("[NATS] %s: unexpected; retrying in %.0f s", connection.url, pause)
             finally:
@@ -115,6 +117,7 @@ class Bus:
         self._connection = connection
         self.is_starting = False
         if connection:
+            self._reason = None
             self._connected.set()
         else:
             self._connected.clear()

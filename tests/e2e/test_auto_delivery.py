@@ -95,7 +95,7 @@ async def test_an_account_without_jetstream_is_told_as_that_and_not_served(caplo
     with NatsServer(config=ACCOUNTS) as server:
         async with Bus(login(server), "test") as bus:
             assert await soon(lambda: "the NATS account has no JetStream: enable it" in caplog.text)
-            with pytest.raises(UnreachableError):
+            with pytest.raises(UnreachableError, match=r"^JETSTREAM_MISSING .* the NATS account has no JetStream"):
                 await bus.connection(0)
         assert "or set DELIVERY=core; retrying" in caplog.text
         async with Bus(login(server, DELIVERY="core"), "test") as bus:
@@ -138,8 +138,12 @@ async def test_a_server_that_is_restarted_without_jetstream_is_not_stepped_down_
             await asyncio.to_thread(server.stop)
             with NatsServer(port=server.port, jetstream=False):
                 assert await soon(lambda: "[NATS] JETSTREAM_MISSING" in caplog.text)
-                with pytest.raises(UnreachableError):
+                with pytest.raises(
+                    UnreachableError, match=r"^JETSTREAM_MISSING .* no JetStream: start nats-server with"
+                ):
                     await bus.connection(0)
+                with pytest.raises(UnreachableError, match=r"^JETSTREAM_MISSING "):
+                    await bus.ping()
 
 
 @pytest.mark.parametrize("code", [10008, 10023])
