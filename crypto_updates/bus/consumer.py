@@ -69,9 +69,9 @@ class Consumer:
     async def stop(self) -> None:
         """Receive no more. What the server has sent until now can still be taken."""
         with contextlib.suppress(*LINK_ERRORS):
-            async with asyncio.timeout(DRAIN_SECONDS):
-                if self._subscription:
-                    await self._subscription.drain()  # type: ignore[no-untyped-call]
+            if self._subscription:
+                # In a task that is being cancelled, `asyncio.timeout` of early Python 3.11 raises CancelledError.
+                await asyncio.wait_for(self._subscription.drain(), DRAIN_SECONDS)  # type: ignore[no-untyped-call]
         await lifecycle.end(self._task)
         self._tell_dropped()
 

@@ -1,6 +1,7 @@
 """What core NATS sends while nobody stores is kept in a bounded buffer; what does not fit is counted and told."""
 
 import asyncio
+import signal
 
 import nats
 import pytest
@@ -68,6 +69,31 @@ async def test_what_is_dropped_is_counted_and_told_once_when_it_begins_and_once_
             await publish(bus, taking, client, 1, body)
             assert len(taking.rest(100)) == 1
             assert (caplog.text.count(DROPPING), f"6 {DROPPED}" in caplog.text) == (1, True)
+        await client.close()
+
+
+async def test_what_was_received_can_be_taken_after_a_stop_that_a_frozen_server_does_not_answer() -> None:
+    with NatsServer(jetstream=False) as server:
+        client = await nats.connect(server.url)
+        async with Bus(BusSettings.load({"NATS_URL": server.url}), "test") as bus, Consumer(bus, 4) as taking:
+            await listening(bus, taking, client)
+            await publish(bus, taking, client, 3)
+            server.kill(signal.SIGSTOP)
+            taken = []
+
+            async def run() -> None:
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    await taking.stop()
+                    taken.extend(taking.rest(100))
+
+            running = asyncio.create_task(run())
+            await asyncio.sleep(0)
+            running.cancel()
+            await asyncio.wait([running])
+            server.kill(signal.SIGCONT)
+            assert len(taken) == 3
         await client.close()
 
 
