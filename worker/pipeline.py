@@ -32,7 +32,7 @@ class Pipeline:
         self._market = market
         self._outbox = outbox
         self._slots: asyncio.Queue[datetime] = asyncio.Queue()
-        self._last = self._cron.previous(datetime.now(UTC))
+        self._last: datetime  # the newest slot handed over, or due when `run` began
         # Gaps not yet looked into: the slots after which others may have passed. None stands for the start.
         self._gaps: list[datetime | None] = [None]
         self._news = asyncio.Event()
@@ -44,7 +44,7 @@ class Pipeline:
 
     async def run(self) -> None:
         """Run until cancelled; then publish what waits in the outbox, for as long as the grace lasts."""
-        self._last = self._cron.previous(datetime.now(UTC))  # since __init__, a slot may have passed
+        self._last = self._cron.previous(datetime.now(UTC))
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._collect())
