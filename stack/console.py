@@ -13,6 +13,7 @@ from crypto_updates.local.errors import StackError
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PARENT_CHECK_SECONDS = 0.5
+_STOP_AGAIN_SECONDS = 0.01
 _COLOURS = {"worker": 36, "api_stub": 35, "provision": 33}
 
 
@@ -22,8 +23,9 @@ class _Stopped(BaseException):
 
 def until_stopped(run: Callable[[ExitStack], int]) -> int:
     """Run, and return the exit status: 0 after Ctrl-C, SIGTERM, SIGHUP or the parent's end."""
-    for sig in _STOPPING:
+    for sig in (*_STOPPING, signal.SIGALRM):
         signal.signal(sig, _stop)
+    sys.unraisablehook = _stop_again
     threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
     try:
         with ExitStack() as closing:
@@ -72,6 +74,14 @@ def _stop(*_: object) -> NoReturn:
     for sig in _STOPPING:
         signal.signal(sig, signal.SIG_IGN)
     raise _Stopped
+
+
+def _stop_again(lost: "sys.UnraisableHookArgs") -> None:
+    """Python drops an exception that a signal raises within a destructor or a weak reference's callback: raise anew."""
+    if lost.exc_type is _Stopped:
+        signal.setitimer(signal.ITIMER_REAL, _STOP_AGAIN_SECONDS)
+    else:
+        sys.__unraisablehook__(lost)
 
 
 def _watch_parent(parent: int) -> None:
