@@ -16,7 +16,7 @@ from worker.metrics import LAST_SLOT
 log = logging.getLogger(__name__)
 
 # The others wait this share of the fetch's time, so that their own fetch still ends before the next slot.
-WAIT_SHARE = 1 / 3
+WAIT_SHARE, MAX_WAIT_SECONDS = 1 / 3, 10.0
 # NATS answers a claim within milliseconds. When it does not, most of the time is left for the fetch.
 MAX_CLAIM_SECONDS = 2.0
 
@@ -54,4 +54,4 @@ async def comes(bus: Bus, settings: WorkerSettings, slot: datetime) -> bool:
 
 
 def _wait_seconds(settings: WorkerSettings, slot: datetime) -> float:
-    return WAIT_SHARE * budget(settings.cron, slot)
+    return min(WAIT_SHARE * budget(settings.cron, slot), MAX_WAIT_SECONDS)
