@@ -11,6 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self, TypeVar
 
+from nats.aio.client import Client
+
 ROOT = Path(__file__).parents[1]
 # A deadline is for hangs, not for slow machines.
 HANG_SECONDS = 60.0
@@ -27,6 +29,15 @@ def eventually(holds: Callable[[], T], within: float = HANG_SECONDS) -> T:
 
 async def soon(holds: Callable[[], T], within: float = HANG_SECONDS) -> T:
     return await asyncio.to_thread(eventually, holds, within)
+
+
+async def settled(client: Client) -> None:
+    """Return when the server has read all that the client sent, and the client all that the server sent until then.
+
+    nats-py sends the PING of a flush ahead of what was subscribed or published before it, hence two.
+    """
+    for _ in range(2):
+        await client.flush(5)
 
 
 def processes() -> dict[int, int]:

@@ -13,7 +13,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from tests.compose.project import NAME, Project, docker, must
-from tests.support import eventually
+from tests.support import eventually, settled
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -178,13 +178,13 @@ async def test_a_subscriber_of_ones_own_hears_every_event_and_can_do_nothing_els
         project.nats_url, user=subscriber["NATS_USER"], password=subscriber["NATS_PASSWORD"], error_cb=on_error
     )
     heard = await client.subscribe("crypto.updates")
-    await client.flush()
+    await settled(client)
     publisher = await project.connect(**operator)
     body = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:45:00Z"}'
     await publisher.jetstream().publish("crypto.updates", body, headers={"Nats-Msg-Id": "for-the-subscriber"})
     assert (await heard.next_msg(10)).data == body
     await client.publish("crypto.updates", b"forged")
-    await client.flush()
+    await settled(client)
     await asyncio.sleep(0.1)
     assert any("permissions violation" in line for line in told)
     await client.close()

@@ -13,7 +13,7 @@ from crypto_updates.bus.event import identity, text
 from crypto_updates.local import ports
 from crypto_updates.local.servers import NatsServer
 from tests.e2e.conftest import Stack
-from tests.support import eventually, soon
+from tests.support import eventually, settled, soon
 
 QUARTER = timedelta(minutes=15)
 
@@ -174,7 +174,7 @@ async def test_it_tells_what_waits_in_the_stream_and_the_dead_letters_of_the_spa
     body = f'{{"event":"CRYPTO_UPDATE","timestamp":"{text(slots[3])}"}}'.encode()
     for key in (identity("crypto", slots[3]), "other"):
         await publisher.publish("crypto.updates", body, headers={"Nats-Msg-Id": key})
-    await publisher.flush()
+    await settled(publisher)
     found = history.audit("--json").document
     assert found["dead_letters"] == 2
     assert (found["newest_stored"], found["nats"]["newest_published"]) == (text(slots[2]), text(slots[3]))

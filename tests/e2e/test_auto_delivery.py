@@ -21,7 +21,7 @@ from crypto_updates.harness.plugin import Service
 from crypto_updates.local import ports
 from crypto_updates.local.servers import NatsServer
 from tests.e2e.conftest import Stack
-from tests.support import soon
+from tests.support import settled, soon
 
 SLOT = "2023-11-21T14:30:00Z"
 BARE = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}'
@@ -62,7 +62,7 @@ async def test_a_server_without_jetstream_gets_the_event_with_a_warning(
 ) -> None:
     client = await nats.connect(plain_server.url)
     subscription = await client.subscribe("crypto.updates")
-    await client.flush()
+    await settled(client)
     worker = service("worker", "--once", "--slot", SLOT, NATS_URL=plain_server.url, MARKET_SOURCE="none")
     assert worker.wait(20) == 0
     assert "is lost" in worker.wait_for_line("has no JetStream: using core NATS")
@@ -78,7 +78,7 @@ def test_delivery_jetstream_does_not_step_down(plain_server: NatsServer, service
 
 async def test_with_a_mistyped_api_prefix_the_events_wait_in_the_outbox(stack: Stack, publisher: Client) -> None:
     subscription = await publisher.subscribe("crypto.updates")
-    await publisher.flush()
+    await settled(publisher)
     worker = stack.worker(NATS_API_PREFIX="WRONG.API", MARKET_SOURCE="none")
     line = await asyncio.to_thread(worker.wait_for_line, "[NATS] JETSTREAM_UNAVAILABLE", 15)
     assert "nobody answers at WRONG.API: verify NATS_API_PREFIX" in line

@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from crypto_updates.local import ports
 from crypto_updates.local.process import Process
 from tests.e2e.conftest import Stack, gaps, publish_raw
-from tests.support import FakeMarket, eventually, soon
+from tests.support import FakeMarket, eventually, settled, soon
 
 MISSED = "[CRON] Missed schedules"
 
@@ -61,7 +61,7 @@ async def test_other_peoples_events_do_not_hide_the_newest_of_the_feed(stack: St
     last, count = max(stack.slots()), len(stack.slots())
     for _ in range(1500):
         await publisher.publish("crypto.updates", b'{"event":"CRYPTO_UPDATE","timestamp":"2020-01-01T00:00:00Z"}')
-    await publisher.flush()
+    await settled(publisher)
     assert not await soon(lambda: False, 3)  # the outage itself
     worker = stack.worker(MISSED_SLOTS="all")
     line = await asyncio.to_thread(worker.wait_for_line, MISSED, 20)
@@ -121,7 +121,7 @@ async def test_hostile_and_large_messages_of_others_do_not_stop_a_start(stack: S
     await publish_raw(stack.nats, b"Nats-Msg-Id: crypto@\xff\xfe", b"{}")
     for _ in range(130):
         await publisher.publish("crypto.updates", b"x" * 500_000)
-        await publisher.flush()
+        await settled(publisher)
     assert await is_made_up_for(stack, stack.worker(MISSED_SLOTS="all"), last)
 
 

@@ -15,7 +15,7 @@ from crypto_updates.bus.event import SUBJECT
 from crypto_updates.local.servers import NatsServer
 from tests.e2e.conftest import Stack
 from tests.e2e.test_metrics import Scraped
-from tests.support import soon
+from tests.support import settled, soon
 
 DROPPING, DROPPED = "there is no room for more", "events of core NATS were dropped"
 
@@ -29,7 +29,7 @@ async def listening(bus: Bus, taking: Consumer, client: Client) -> None:
             await asyncio.wait_for(taking.take(), 0.2)
         except TimeoutError:
             continue
-        await client.flush()
+        await settled(client)
         await bus.ping()
         taking.rest(100)
         return
@@ -38,7 +38,7 @@ async def listening(bus: Bus, taking: Consumer, client: Client) -> None:
 async def publish(bus: Bus, taking: Consumer, client: Client, count: int, body: bytes = b"{}") -> None:
     for _ in range(count):
         await client.publish(SUBJECT, body)
-    await client.flush()
+    await settled(client)
     await bus.ping()  # what the server has sent before the answer has been received
     if taking._subscription:
         await taking._subscription._pending_queue.join()  # and has reached the consumer
@@ -106,7 +106,7 @@ async def test_an_api_stub_without_mongodb_counts_what_core_nats_sends_beyond_it
     extra = 1000
     for _ in range(CORE_EVENTS + extra):
         await publisher.publish(SUBJECT, b"{}")
-    await publisher.flush()
+    await settled(publisher)
     line = await asyncio.to_thread(stub.process.wait_for_line, DROPPING, 30)
     assert "verify that MongoDB is running" in line
 

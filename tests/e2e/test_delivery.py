@@ -16,7 +16,7 @@ from crypto_updates.bus.errors import UnreachableError
 from crypto_updates.harness.plugin import Service
 from crypto_updates.local.servers import NatsServer
 from tests.e2e.conftest import Stack
-from tests.support import ROOT, eventually
+from tests.support import ROOT, eventually, settled
 
 SLOT = "2023-11-21T14:30:00Z"
 BARE = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}'
@@ -24,7 +24,7 @@ BARE = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}'
 
 async def test_a_core_subscriber_sees_the_exact_bytes_and_the_stream_keeps_one(stack: Stack, publisher: Client) -> None:
     subscription = await publisher.subscribe("crypto.updates")
-    await publisher.flush()
+    await settled(publisher)
     for said in ("[PUBLISH] Sent crypto.update event at 14:30:00", "[PUBLISH] The stream has the crypto.update event"):
         worker = stack.worker("--once", "--slot", SLOT, MARKET_SOURCE="none")
         assert worker.wait(20) == 0

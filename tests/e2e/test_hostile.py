@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 
 from tests.e2e.conftest import Stack, publish_raw
-from tests.support import eventually, soon
+from tests.support import eventually, settled, soon
 
 GOOD = {"event": "CRYPTO_UPDATE", "timestamp": "2023-11-21T14:30:00Z"}
 
@@ -70,8 +70,8 @@ async def test_a_thousand_hostile_payloads_end_in_one_place_each_and_good_events
             good, headers = json.dumps(GOOD).encode(), {"Nats-Msg-Id": f"good@{number}"}
             await publisher.publish("crypto.updates", good, headers=headers)
             sent[len(sent) + 1] = good
-            await publisher.flush()
-    await publisher.flush()
+            await settled(publisher)
+    await settled(publisher)
     assert await soon(lambda: stack.sum() >= len(sent), 60)
     events = {document["stream_seq"]: document for document in stack.events.find()}
     letters = {letter["stream_seq"]: letter["raw"] for letter in stack.dead_letters.find()}
@@ -97,7 +97,7 @@ async def test_hostile_headers_do_no_harm(stack: Stack, publisher: Client, heade
     for number, value in enumerate(("", "é\x00$", "x" * 5000, "503", "\ufffd")):
         for payload in (json.dumps(GOOD).encode(), b"bad"):
             await publisher.publish("crypto.updates", payload, headers={header: f"{value}{number if value else ''}"})
-    await publisher.flush()
+    await settled(publisher)
     # Four ids come twice, and the stream drops the second of each.
     sent = 6 if header == "Nats-Msg-Id" else 10
     assert await soon(lambda: stack.sum() >= sent, 20)
@@ -131,7 +131,7 @@ def test_any_byte_string_ends_in_exactly_one_place(stack: Stack) -> None:
         client = await nats.connect(stack.nats.url)
         for payload in batch:
             await client.publish("crypto.updates", payload)
-        await client.flush()
+        await settled(client)
         await client.close()
 
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)

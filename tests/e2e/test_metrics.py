@@ -17,7 +17,7 @@ from crypto_updates.local import ports
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod, NatsServer
 from tests.e2e.conftest import Stack
-from tests.support import eventually, soon
+from tests.support import eventually, settled, soon
 
 
 class Scraped:
@@ -66,7 +66,7 @@ async def test_it_counts_events_duplicates_and_dead_letters(stack: Stack, publis
     # Another feed's slot is newer, and not FEED's.
     await publisher.publish("crypto.updates", event(slot + timedelta(seconds=9)), headers=key("other", slot))
     await publisher.publish("crypto.updates", b"no event")
-    await publisher.flush()
+    await settled(publisher)
     assert await soon(lambda: stub.becomes("crypto_dead_letters_total", 1))
     found = stub.scrape()
     assert found["crypto_events_stored_total"] == found["crypto_slot_lag_seconds_count"] == 4
@@ -99,7 +99,7 @@ async def test_it_asks_nats_what_waits(stack: Stack, publisher: Client) -> None:
     stub.process.wait_for_line("[NATS] Connected")
     for number in range(9):
         await publisher.publish("crypto.updates", event(datetime(2023, 11, 21, 14, number, tzinfo=UTC)))
-    await publisher.flush()
+    await settled(publisher)
     # One is stored. Some of the other eight are in hand, the rest waits.
     assert await soon(lambda: stub.becomes("crypto_events_stored_total", 1))
     names = ("crypto_consumer_pending", "crypto_consumer_ack_pending")
@@ -129,7 +129,7 @@ async def test_with_frozen_servers_it_is_in_time_and_knows_the_last_slot(
     stub.process.wait_for_line("[NATS] Connected")
     slot = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
     await publisher.publish("crypto.updates", event(slot), headers=key("crypto", slot))
-    await publisher.flush()
+    await settled(publisher)
     assert await soon(lambda: stub.becomes("crypto_last_stored_slot_timestamp_seconds", slot.timestamp()))
     own_mongod.kill(signal.SIGSTOP)
     stack.nats.kill(signal.SIGSTOP)

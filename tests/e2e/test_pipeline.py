@@ -17,7 +17,7 @@ from crypto_updates.local import ports
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod
 from tests.e2e.conftest import Stack, gaps
-from tests.support import FakeMarket, eventually, soon
+from tests.support import FakeMarket, eventually, settled, soon
 
 
 def get(port: int, path: str) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def test_a_connection_that_fails_for_long_is_not_told_at_every_attempt(stack: St
 async def test_an_event_of_the_node_worker_in_its_own_form_is_stored(stack: Stack, publisher: Client) -> None:
     stack.api_stub()
     await publisher.publish("crypto.updates", b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00.123Z"}')
-    await publisher.flush()
+    await settled(publisher)
     assert await soon(lambda: stack.events.count_documents({}) == 1)
     event = stack.events.find_one()
     assert event is not None
@@ -95,7 +95,7 @@ async def test_an_event_of_the_node_worker_in_its_own_form_is_stored(stack: Stac
 async def test_an_invalid_event_becomes_a_dead_letter_and_is_told(stack: Stack, publisher: Client) -> None:
     stub = stack.api_stub()
     await publisher.publish("crypto.updates", b'{"event":"CRYPTO_UPDATE","timestamp":"soon"}', headers={"x": "y"})
-    await publisher.flush()
+    await settled(publisher)
     line = stub.wait_for_line("[EVENT] Invalid")
     reason = "timestamp: not an ISO 8601 time"
     assert line == f"[EVENT] Invalid event format: {reason} (seq 1): moved to dead_letters (warning)"
@@ -226,7 +226,7 @@ async def test_what_was_not_stored_was_not_acknowledged(stack: Stack, mongod: Mo
         for number in range(20):
             body = f'{{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:{number:02}Z"}}'
             await publisher.publish("crypto.updates", body.encode())
-        await publisher.flush()
+        await settled(publisher)
         await asyncio.to_thread(stub.wait_for_line, "[MONGO] MongoDB is unavailable", 20)
         stub.kill()
     finally:

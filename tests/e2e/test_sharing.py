@@ -8,7 +8,7 @@ from nats.aio.client import Client
 
 from crypto_updates.local.process import Process
 from tests.e2e.conftest import Stack
-from tests.support import soon
+from tests.support import settled, soon
 
 COUNT = 3000
 # Not what `all_take_part` publishes.
@@ -23,7 +23,7 @@ def body(number: int) -> bytes:
 async def publish(publisher: Client, count: int, feed: str = "test") -> None:
     for number in range(count):
         await publisher.publish("crypto.updates", body(number), headers={"Nats-Msg-Id": f"{feed}@{number}"})
-    await publisher.flush()
+    await settled(publisher)
 
 
 async def all_take_part(publisher: Client, stubs: list[Process]) -> bool:

@@ -18,7 +18,7 @@ from crypto_updates.local import ports
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod
 from tests.e2e.conftest import Stack
-from tests.support import eventually, soon
+from tests.support import eventually, settled, soon
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -106,7 +106,7 @@ async def publish(publisher: Client, first: int, count: int) -> list[str]:
     for at in times:
         body = json.dumps({"event": "CRYPTO_UPDATE", "timestamp": at}).encode()
         await publisher.publish("crypto.updates", body, headers={"Nats-Msg-Id": f"test@{at}"})
-    await publisher.flush()
+    await settled(publisher)
     return times
 
 

@@ -18,7 +18,7 @@ from crypto_updates.clock.cron import Cron
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import NatsServer
 from tests.e2e.conftest import Stack
-from tests.support import FakeMarket, soon
+from tests.support import FakeMarket, settled, soon
 
 # Of the six seconds: three for the market, one of them until it is another worker's turn.
 EVERY = "*/6 * * * * *"
@@ -45,7 +45,7 @@ async def heard(stack: Stack) -> AsyncIterator[list[str]]:
         ids.append((message.headers or {})[MSG_ID])
 
     await client.subscribe("crypto.updates", cb=hear)
-    await client.flush()
+    await settled(client)
     yield ids
     await client.close()
 
@@ -155,7 +155,7 @@ async def test_a_slot_that_another_worker_catches_up_with_is_heard_once(
     await publisher.jetstream().add_stream(claims.stream_config(1))
     await claim(publisher, slot)
     claimed = await publisher.subscribe(claims.SUBJECT)
-    await publisher.flush()
+    await settled(publisher)
     worker = stack.worker(SCHEDULE="@daily", MARKET_SOURCE="none")
     assert ((await claimed.next_msg(30)).header or {})[MSG_ID] == identity
     body = event.encode(event.Event(timestamp=slot))

@@ -12,7 +12,7 @@ from nats.js import JetStreamContext
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.connection import Connection
 from tests.e2e.security.conftest import USERS, Bastion
-from tests.support import soon
+from tests.support import settled, soon
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -94,7 +94,7 @@ async def ask(client: Client, subject: str, body: bytes, patience: float) -> boo
     """True if the request had an answer within `patience` seconds that is no refusal."""
     inbox = await client.subscribe(client.new_inbox())
     await client.publish(subject, body, reply=inbox.subject)
-    await client.flush(5)
+    await settled(client)
     try:
         answer = await inbox.next_msg(patience)
     except Error:
@@ -102,15 +102,6 @@ async def ask(client: Client, subject: str, body: bytes, patience: float) -> boo
     finally:
         await inbox.unsubscribe()
     return is_success(answer.data, (answer.headers or {}).get("Status"))
-
-
-async def settled(client: Client) -> None:
-    """The server has read all that the client has sent, and the client all that the server had sent until then.
-
-    Twice, because nats-py sends a PING at once, and what was published or subscribed a moment later.
-    """
-    for _ in range(2):
-        await client.flush(5)
 
 
 async def hears(client: Client, admin: Client, subject: str) -> bool:
@@ -245,7 +236,7 @@ async def test_a_subscriber_of_ones_own_gets_every_event_once(bastion: Bastion) 
     admin, worker, subscriber = [await bastion.client(user) for user in ("provision", "worker", "subscriber")]
     await bastion.restore(admin)
     heard = await subscriber.subscribe("crypto.updates", queue="mine")
-    await subscriber.flush(5)
+    await settled(subscriber)
     await worker.jetstream().publish("crypto.updates", b"from the worker")
     await admin.jetstream().publish("crypto.updates", b"from the store's side")
     assert [(await heard.next_msg(30)).data for _ in range(2)] == [b"from the worker", b"from the store's side"]

@@ -12,6 +12,7 @@ from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.connection import Connection
 from crypto_updates.bus.errors import reason
 from crypto_updates.local.servers import NatsServer
+from tests.support import settled
 
 CA = trustme.CA()
 
@@ -34,7 +35,7 @@ async def test_it_connects_with_the_ca_that_was_given(pem: Path, scheme: str) ->
     with NatsServer(config=tls(pem)) as server:
         connection = Connection(f"{scheme}://127.0.0.1:{server.port}")
         await connection.open(BusSettings.load({"NATS_CA": str(pem / "ca.pem")}), "test")
-        await connection.nc.flush(5)
+        await settled(connection.nc)
         await connection.close()
 
 
