@@ -29,8 +29,11 @@ def test_a_message_of_the_stream_has_its_sequence_and_stored_time() -> None:
     assert taken.headers == {"Nats-Msg-Id": "crypto@x", "ce-id": "crypto@x"}
 
 
-def test_a_reply_with_domain_and_account_is_read_too() -> None:
-    taken = delivery(f"$JS.ACK.hub.ACCOUNT.CRYPTO.api_stub.1.41.7.{STORED}.0.token")
+@pytest.mark.parametrize(
+    ("place", "more"), [("_.RzP7xOx1", ""), ("hub.RzP7xOx1", ".token"), ("hub.RzP7xOx1", ".token.more")]
+)
+def test_a_reply_with_domain_and_account_is_read_too(place: str, more: str) -> None:
+    taken = delivery(f"$JS.ACK.{place}.CRYPTO.api_stub.1.41.7.{STORED}.0{more}")
     assert (taken.seq, taken.times, taken.place) == (41, 1, delivery(jetstream()).place)
 
 

@@ -20,6 +20,8 @@ from tests.support import ROOT
 
 CONFIG = (ROOT / "nats" / "nats-server.conf").read_text(encoding="utf-8")
 USERS = ("worker", "api_stub", "subscriber", "operator")
+# The same configuration, with the ack subject's second form, which will be the default of nats-server 2.16.
+ACK_V2 = "confined, js_ack_fc_v2"
 FOLDERS = ("home", "nats", "mongo", "provision", "worker", "api_stub", "stack")
 
 
@@ -68,6 +70,10 @@ class Bastion:
     def password(self, user: str) -> str:
         return (self._vault / "home" / f"nats-{user}").read_text(encoding="utf-8")
 
+    def refused(self, user: str, subject: str) -> bool:
+        """True if the server has said that the user may not publish there."""
+        return any(f'"{subject.lower()}"' in told for told in self.refusals[user])
+
     async def client(self, user: str) -> Client:
         told = self.refusals.setdefault(user, [])
 
@@ -95,12 +101,14 @@ class Bastion:
         await self._closing.aclose()
 
 
-@pytest.fixture(params=["confined", "without limits"])
+@pytest.fixture(params=["confined", ACK_V2, "without limits"])
 async def bastion(request: pytest.FixtureRequest, vault: Path) -> AsyncIterator[Bastion]:
-    text = config(vault) if request.param == "confined" else without_limits(vault)
-    with NatsServer(config=text, jetstream=request.param != "confined") as server:
-        # Confined, most requests have no answer, and each would cost the whole wait; without limits, each has one.
-        bastion = Bastion(server, vault, 0.15 if request.param == "confined" else 5)
+    is_confined = request.param != "without limits"
+    text = config(vault) if is_confined else without_limits(vault)
+    flag = "feature_flags { js_ack_fc_v2: true }\n" if request.param == ACK_V2 else ""
+    with NatsServer(config=flag + text, jetstream=not is_confined) as server:
+        # Confined, some requests have no answer, and each would cost the whole wait; without limits, each has one.
+        bastion = Bastion(server, vault, 0.15 if is_confined else 5)
         yield bastion
         await bastion.close()
 

@@ -9,9 +9,11 @@ from nats.aio.client import Client
 from nats.errors import Error
 from nats.js import JetStreamContext
 
+from crypto_updates.bus.client import Bus
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.connection import Connection
-from tests.e2e.security.conftest import USERS, Bastion
+from crypto_updates.bus.consumer import Consumer
+from tests.e2e.security.conftest import ACK_V2, USERS, Bastion
 from tests.support import settled, soon
 
 pytestmark = pytest.mark.timeout(120)
@@ -79,6 +81,8 @@ CARRIERS = {
         f"{API}.CONSUMER.MSG.NEXT.CRYPTO.api_stub",
         f"{IMPORTED}.CONSUMER.INFO.CRYPTO.api_stub",
         "$JS.ACK.CRYPTO.api_stub.1.1.1.1700000000000000000.0",
+        # The second form; the token before the stream is the server's hash of the account STORE.
+        "$JS.ACK._.RzP7xOx1.CRYPTO.api_stub.1.1.1.1700000000000000000.0",
     ),
     "subscriber": ("crypto.updates",),
 }
@@ -90,13 +94,15 @@ def is_success(answer: bytes, status: str | None) -> bool:
     return status is None and b'"error"' not in answer
 
 
-async def ask(client: Client, subject: str, body: bytes, patience: float) -> bool:
-    """True if the request had an answer within `patience` seconds that is no refusal."""
+async def ask(bastion: Bastion, user: str, client: Client, subject: str, body: bytes) -> bool:
+    """True if the request had an answer in time that is no refusal."""
     inbox = await client.subscribe(client.new_inbox())
     await client.publish(subject, body, reply=inbox.subject)
     await settled(client)
+    if bastion.refused(user, subject):
+        return False
     try:
-        answer = await inbox.next_msg(patience)
+        answer = await inbox.next_msg(bastion.patience)
     except Error:
         return False
     finally:
@@ -149,7 +155,7 @@ async def holes(bastion: Bastion, user: str) -> set[str]:
     for subject, body in (subjects | OTHERS).items():
         await bastion.restore(admin)
         before = await state(js)
-        answered = await ask(client, subject, body, bastion.patience)
+        answered = await ask(bastion, user, client, subject, body)
         if subject not in ALLOWED[user] and (answered or await state(js) != before):
             found.add(subject)
     for subject in SUBJECTS:
@@ -190,7 +196,7 @@ async def injections(bastion: Bastion, user: str) -> set[str]:
 
 
 @pytest.mark.parametrize("user", USERS)
-@pytest.mark.parametrize("bastion", ["confined"], indirect=True)
+@pytest.mark.parametrize("bastion", ["confined", ACK_V2], indirect=True)
 async def test_a_user_can_do_nothing_but_its_part(bastion: Bastion, user: str) -> None:
     assert await holes(bastion, user) == set()
     assert any("permissions violation" in told for told in bastion.refusals[user])
@@ -205,8 +211,33 @@ async def test_without_the_configuration_the_same_attempts_find_the_holes(bastio
     assert found >= {f"publish {subject}" for subject in PUBLISHERS}
 
 
+@pytest.mark.parametrize(("bastion", "tokens"), [("confined", 9), (ACK_V2, 11)], indirect=["bastion"])
+async def test_the_api_stub_acknowledges_in_each_form_of_the_ack_subject(bastion: Bastion, tokens: int) -> None:
+    admin = await bastion.client("provision")
+    await bastion.restore(admin)
+    own = {"NATS_USER": "api_stub", "NATS_PASSWORD": bastion.password("api_stub")}
+    own |= {"NATS_API_PREFIX": IMPORTED, "NATS_INBOX_PREFIX": "_INBOX_api_stub"}
+    settings = BusSettings.load({"NATS_URL": bastion.server.url, **own})
+    async with Bus(settings, "test") as bus, Consumer(bus, 10, lambda: None) as consumer:
+        taken = []
+        while len(taken) < 3:
+            taken += await asyncio.wait_for(consumer.take(), 10)
+        assert [(delivery.seq, delivery.times, delivery.message.reply.count(".") + 1) for delivery in taken] == [
+            (seq, 1, tokens) for seq in (1, 2, 3)
+        ]
+        assert len({delivery.place for delivery in taken}) == 3
+        for delivery in taken:
+            await delivery.ack()
+        js, deadline = admin.jetstream(), time.monotonic() + 10
+        while (info := await js.consumer_info("CRYPTO", "api_stub")).num_ack_pending:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+    assert info.ack_floor
+    assert info.ack_floor.stream_seq == 3
+
+
 @pytest.mark.parametrize("user", list(CARRIERS))
-@pytest.mark.parametrize("bastion", ["confined"], indirect=True)
+@pytest.mark.parametrize("bastion", ["confined", ACK_V2], indirect=True)
 async def test_no_answer_of_the_server_becomes_a_command(bastion: Bastion, user: str) -> None:
     assert await injections(bastion, user) == set()
 
