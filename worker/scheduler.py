@@ -76,6 +76,8 @@ class Scheduler(threading.Thread):
 
     def start(self) -> None:
         log.info("[CRON] Scheduled job initialized (%s)", self._cron.words)
+        for remark in self._cron.remarks:
+            log.warning("[CRON] SCHEDULE=%s: %s", self._cron.expression, remark)
         super().start()
 
     def run(self) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
-from cronsim.cronsim import FIELD_NAMES, Field
+from cronsim.cronsim import FIELD_NAMES, RANGES, Field
 
 from crypto_updates.service.errors import CryptoUpdatesError
 
@@ -30,6 +30,13 @@ ACCEPTED = {
     "month": "1-12 or JAN-DEC",
     "day-of-week": "0-7 or SUN-SAT, 2#1 or 5L",
 }
+FORMS = "*, a-b with a up to b, a/n, a-b/n, */n with n above 0, or a list of these with commas"
+_DAYS = (Field.DAY, Field.DOW)
+_RANGE = re.compile(r"(\w+)-(\w+)(?:/(\d+))?", re.ASCII)
+_SUNDAY = 7  # and 0
+# After how long the values of a field begin again.
+_PERIODS = ("minute", "hour", "day", "month", "year", "week")
+_MAX_SHOWN = 6
 _UNITS = (("second", 60), ("minute", 60), ("hour", 24))
 SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
@@ -60,6 +67,12 @@ class Cron:
         # cronsim knows Debian's rules for fixed times too, but applies them only to five fields.
         self._cron = " ".join(self._fields[1:] if second == "0" else self._fields)
         self._match(datetime(2000, 1, 1))  # noqa: DTZ001 - wall clock time
+
+    @property
+    def remarks(self) -> list[str]:
+        """A line for each step that does not mean what it seems to say, such as `*/90` minutes."""
+        terms = ((field, term) for field, value in zip(Field, self._fields, strict=True) for term in value.split(","))
+        return [remark for field, term in terms if (remark := _remark(field, term))]
 
     @property
     def words(self) -> str:
@@ -154,14 +167,53 @@ def _fields(expression: str) -> list[str]:
     if len(fields) not in (5, 6):
         raise CronError(f"{expression!r}: {FORM}")
     fields = fields if len(fields) == len(Field) else ["0", *fields]
-    for field, value in zip(Field, fields, strict=True):
-        try:
-            field.parse(value.upper())
-        except (CronSimError, ValueError) as error:
-            name = FIELD_NAMES[field]
-            accepted = f"{ACCEPTED[name]} expected, or *, a-b, */n, a,b"
-            raise CronError(f"{expression!r}: {name} {value!r}: {accepted}") from error
-    return fields
+    return [_plain(field, value, expression) for field, value in zip(Field, fields, strict=True)]
+
+
+def _plain(field: Field, value: str, expression: str) -> str:
+    """The field as cronsim reads it rightly. Raises CronError."""
+    # Quartz and node-schedule write `?` for a star in these two. Elsewhere it may also mean the time of the start.
+    given = value.upper().replace("?", "*") if field in _DAYS else value.upper()
+    try:
+        plain = ",".join(_term(field, term) for term in given.split(","))
+        field.parse(plain)
+    except (CronSimError, ValueError) as error:
+        name = FIELD_NAMES[field]
+        accepted = f"{ACCEPTED[name]} expected, or {'?, ' if field in _DAYS else ''}{FORMS}"
+        raise CronError(f"{expression!r}: {name} {value!r}: {accepted}") from error
+    return plain
+
+
+def _term(field: Field, term: str) -> str:
+    """The term without what cronsim misreads. Raises CronSimError or ValueError.
+
+    cronsim takes `5-5/2` for `5/2`, does not know that `SAT-SUN` ends with day 7, and ignores the step of `L/2`.
+    """
+    if re.match("LW?/", term):
+        raise ValueError
+    match = _RANGE.fullmatch(term)
+    if not match:
+        return term
+    first, last, step = field.int(match[1]), field.int(match[2]), match[3]
+    if field == Field.DOW and last == 0 < first:
+        last = _SUNDAY
+    # cronsim refuses the step 0.
+    return f"{first}-{last}" + (f"/{step}" if step and (first != last or int(step) == 0) else "")
+
+
+def _remark(field: Field, term: str) -> str | None:
+    """What the term means, if its step leaves the range or does not divide the minute, the hour or the day."""
+    start, _, step = term.partition("/")
+    if not step or int(step) == 1:
+        return None
+    numbers = [value for value in field.parse(term) if isinstance(value, int)]
+    values = sorted({value % _SUNDAY if field == Field.DOW else value for value in numbers})
+    is_whole = field <= Field.HOUR and start in {"*", "0", f"0-{max(RANGES[field])}"}
+    is_uneven = is_whole and len(RANGES[field]) % int(step)
+    if len(values) > 1 and not is_uneven:
+        return None
+    shown = ", ".join(map(str, values if len(values) <= _MAX_SHOWN else [*values[:3], "...", values[-1]]))
+    return f"{FIELD_NAMES[field]} {term} means {shown}, because a step begins again with each {_PERIODS[field]}"
 
 
 def _instant(at: datetime) -> datetime:

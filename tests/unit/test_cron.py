@@ -55,10 +55,73 @@ def local_times(cron: Cron, day: datetime) -> list[str]:
         ("@monthly", "2023-11-21T00:00:00", "2023-12-01T00:00:00"),
         ("@weekly", "2023-11-21T00:00:00", "2023-11-26T00:00:00"),
         (" @Daily ", "2023-11-21T00:00:00", "2023-11-22T00:00:00"),
+        # A star, also in a step, joins day and weekday with "and". A full range does not.
+        ("0 0 */2 * 1", "2023-11-01T00:00:00", "2023-11-13T00:00:00"),
+        ("0 0 2 * */2", "2023-11-01T00:00:00", "2023-11-02T00:00:00"),
+        ("0 0 1-31 * 1", "2023-11-01T00:00:00", "2023-11-02T00:00:00"),
+        ("0 0 1 * 0-6", "2023-11-01T00:00:00", "2023-11-02T00:00:00"),
+        ("0 0 ? * FRI", "2023-11-01T00:00:00", "2023-11-03T00:00:00"),
+        ("0 0 12 15 * ?", "2023-11-01T00:00:00", "2023-11-15T12:00:00"),
+        ("0 0 ?/2 * 1", "2023-11-01T00:00:00", "2023-11-13T00:00:00"),
     ],
 )
 def test_it_finds_the_next_slot(expression: str, after: str, expected: str) -> None:
     assert Cron(expression).next(utc(after)) == utc(expected)
+
+
+@pytest.mark.parametrize(
+    ("expression", "same"),
+    [
+        ("5-5/2 * * * *", "5 * * * *"),
+        ("1,5-5/2,7 * * * *", "1,5,7 * * * *"),
+        ("30-30/7 5-5/2 3-3/4 * * *", "30 5 3 * * *"),
+        ("0 0 1-1/3 JAN-JAN/3 *", "0 0 1 1 *"),
+        ("0 0 * * mon-MON/2", "0 0 * * 1"),
+        ("0 0 * * 7-7/2", "0 0 * * 0"),
+        ("0 0 * * SAT-SUN", "0 0 * * 0,6"),
+        ("0 0 * * FRI-SUN", "0 0 * * 5,6,0"),
+        ("0 0 * * 5-0", "0 0 * * 5,6,7"),
+        ("0 0 * * WED,SAT-SUN", "0 0 * * 0,3,6"),
+        ("0 0 * * SAT-SUN/2", "0 0 * * 6"),
+        ("0 0 * * MON-SUN/3", "0 0 * * 1,4,7"),
+        ("0 0 * * SUN-SAT", "0 0 * * 0-6"),
+        ("0 0 * * SUN-SUN", "0 0 * * 0"),
+        ("5/20 * * * *", "5,25,45 * * * *"),
+    ],
+)
+def test_a_term_means_what_it_says(expression: str, same: str) -> None:
+    start = utc("2023-11-21T00:00:00")
+    assert list(islice(Cron(expression).between(start, start.replace(year=2030)), 50)) == list(
+        islice(Cron(same).between(start, start.replace(year=2030)), 50)
+    )
+
+
+@pytest.mark.parametrize(
+    ("expression", "remark"),
+    [
+        ("*/90 * * * *", "minute */90 means 0, because a step begins again with each hour"),
+        ("0-10/20 * * * *", "minute 0-10/20 means 0, "),
+        ("*/45 * * * *", "minute */45 means 0, 45, "),
+        ("*/7 * * * *", "minute */7 means 0, 7, 14, ..., 56, "),
+        ("0,50/20 * * * *", "minute 50/20 means 50, "),
+        ("*/100 * * * * *", "second */100 means 0, because a step begins again with each minute"),
+        ("0 */36 * * *", "hour */36 means 0, because a step begins again with each day"),
+        ("0 0 */31 * *", "day-of-month */31 means 1, because a step begins again with each month"),
+        ("0 0 1 */12 *", "month */12 means 1, because a step begins again with each year"),
+        ("0 0 * * ?/7", "day-of-week */7 means 0, because a step begins again with each week"),
+    ],
+)
+def test_it_says_what_a_step_means_that_leaves_its_field(expression: str, remark: str) -> None:
+    (found,) = Cron(expression).remarks
+    assert found.startswith(remark)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["*/15 * * * *", "*/5 */2 */2 */3 */2", "*/1 * * * *", "5-5/2 * * * *", "8-59/17 * * * *", "0 0 L * 5L"],
+)
+def test_a_step_within_its_field_needs_no_remark(expression: str) -> None:
+    assert Cron(expression).remarks == []
 
 
 @pytest.mark.parametrize(
@@ -100,6 +163,12 @@ def test_it_refuses_a_naive_time(ask: str) -> None:
         ("* * 32 * *", "day-of-month '32': 1-31, L or LW expected"),
         ("* * * 13 *", "month '13': 1-12 or JAN-DEC expected"),
         ("* * * * 8", "day-of-week '8': 0-7 or SUN-SAT"),
+        ("5-5/0 * * * *", "minute '5-5/0'"),
+        ("? * * * *", "minute '?': 0-59 expected, or *, a-b with a up to b"),
+        ("0 22-2 * * *", "hour '22-2': 0-23 expected, or *, a-b with a up to b"),
+        ("0 0 * * FRI-MON", "day-of-week 'FRI-MON': 0-7 or SUN-SAT, 2#1 or 5L expected, or ?, *, a-b with a up to b"),
+        ("0 0 L/2 * *", "day-of-month 'L/2'"),
+        ("0 0 LW/2 * *", "day-of-month 'LW/2'"),
         ("0 0 31 2 *", "'0 0 31 2 *': never fires"),
         ("0 0 */20 * 0L", "never fires"),
     ],
@@ -221,6 +290,59 @@ CASES = st.one_of(
     st.tuples(st.sampled_from([BERLIN, NEW_YORK, LORD_HOWE, KOLKATA, "UTC"]), INSTANTS),
     NEAR.map(lambda near: (near[0][0], near[0][1] + near[1])),
 )
+
+
+SIZES = {"minute": (0, 59), "hour": (0, 23), "day": (1, 31), "month": (1, 12), "weekday": (0, 6)}
+
+
+@st.composite
+def fields(draw: st.DrawFn, low: int, high: int) -> tuple[str, set[int]]:
+    """A field as text, and the numbers that it stands for."""
+    texts, numbers = [], set[int]()
+    for _ in range(draw(st.integers(1, 3))):
+        first = draw(st.integers(low, high))
+        last, step = draw(st.integers(first, high)), draw(st.integers(1, high + 5))
+        text, named = draw(
+            st.sampled_from(
+                [
+                    ("*", range(low, high + 1)),
+                    (f"*/{step}", range(low, high + 1, step)),
+                    (f"{first}", range(first, first + 1)),
+                    (f"{first}-{last}", range(first, last + 1)),
+                    (f"{first}-{last}/{step}", range(first, last + 1, step)),
+                ]
+            )
+        )
+        texts.append(text)
+        numbers.update(named)
+    return ",".join(texts), numbers
+
+
+@given(st.data(), INSTANTS)
+@settings(max_examples=200, deadline=None)
+def test_it_fires_where_the_numbers_of_all_fields_match(data: st.DataObject, start: datetime) -> None:
+    """Against a reading of its own, minute by minute."""
+    drawn = {name: data.draw(fields(*sizes), name) for name, sizes in SIZES.items()}
+    texts = {name: text for name, (text, _) in drawn.items()}
+    values = {name: numbers for name, (_, numbers) in drawn.items()}
+    both = texts["day"].startswith("*") or texts["weekday"].startswith("*")
+
+    def is_slot(at: datetime) -> bool:
+        day, weekday = at.day in values["day"], at.isoweekday() % 7 in values["weekday"]
+        return (
+            (day and weekday if both else day or weekday)
+            and at.minute in values["minute"]
+            and at.hour in values["hour"]
+            and at.month in values["month"]
+        )
+
+    start = start.replace(second=0, microsecond=0)
+    end = start + timedelta(days=2)
+    try:
+        found = list(Cron(" ".join(texts.values())).between(start, end))
+    except CronError:  # none of its months has such a day
+        found = []
+    assert found == [at for n in range(1, 2 * 24 * 60 + 1) if is_slot(at := start + n * MINUTE)]
 
 
 @given(st.sampled_from(EXPRESSIONS), CASES)

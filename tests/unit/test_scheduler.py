@@ -178,6 +178,15 @@ def test_it_says_when_it_is_initialized(start: Start, caplog: pytest.LogCaptureF
     assert caplog.record_tuples == [("worker.scheduler", logging.INFO, line)]
 
 
+def test_it_warns_of_a_step_that_does_not_mean_what_it_seems_to_say(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    start("*/90 * * * *", print)
+    ((_, level, line),) = caplog.record_tuples
+    assert level == logging.WARNING
+    assert line.startswith("[CRON] SCHEDULE=*/90 * * * *: minute */90 means 0, ")
+
+
 def test_it_stops_within_a_second_in_the_middle_of_a_wait(start: Start) -> None:
     thread = start("@yearly", print)
     begun = time.monotonic()
