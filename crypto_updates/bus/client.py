@@ -10,6 +10,7 @@ from nats.js.errors import NoStreamResponseError
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.connection import LINK_ERRORS, PING_SECONDS, Connection, Receipt
 from crypto_updates.bus.errors import BusError, UnreachableError, reason
+from crypto_updates.bus.event import SUBJECT
 from crypto_updates.service import errors, lifecycle
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class Bus:
         except LINK_ERRORS as error:
             raise UnreachableError(f"NATS did not answer a ping within {PING_SECONDS} s") from error
 
-    async def publish(self, body: bytes, headers: dict[str, str]) -> Receipt:
+    async def publish(self, body: bytes, headers: dict[str, str], subject: str = SUBJECT) -> Receipt:
         """Publish until the server acknowledges. Raises nats.errors.MaxPayloadError.
 
         A publish that timed out may have been stored. Retrying is safe: the stream drops a second event with the id.
@@ -67,7 +68,7 @@ class Bus:
         while True:
             connection = await self.connection()
             try:
-                return await connection.publish(body, headers)
+                return await connection.publish(body, headers, subject)
             except nats.errors.MaxPayloadError:
                 raise
             except LINK_ERRORS as error:

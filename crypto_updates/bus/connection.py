@@ -137,18 +137,18 @@ class Connection:
         """Why JetStream gave no answer, and what to do."""
         return jetstream_error(error, self._api_prefix, has_jetstream=self.nc.has_jetstream)
 
-    async def publish(self, body: bytes, headers: dict[str, str]) -> Receipt:
+    async def publish(self, body: bytes, headers: dict[str, str], subject: str = SUBJECT) -> Receipt:
         if self.js is None:
-            await self.unless_lost(self._send(body, headers))
+            await self.unless_lost(self._send(body, headers, subject))
             return Receipt(None, duplicate=False)
         ack = await self.unless_lost(
-            self.js.publish(SUBJECT, body, timeout=REPLY_SECONDS, stream=STREAM, headers=dict(headers))
+            self.js.publish(subject, body, timeout=REPLY_SECONDS, stream=STREAM, headers=dict(headers))
         )
         return Receipt(ack.seq, bool(ack.duplicate))
 
-    async def _send(self, body: bytes, headers: dict[str, str]) -> None:
+    async def _send(self, body: bytes, headers: dict[str, str], subject: str) -> None:
         """Publish over core NATS. A PONG to the PING behind the event proves that the server has read the event."""
-        await self.nc.publish(SUBJECT, body, headers=headers)
+        await self.nc.publish(subject, body, headers=headers)
         # nats-py sends the first PING ahead of the event, and the second one behind it.
         for _ in range(2):
             await self.nc.flush(int(REPLY_SECONDS))

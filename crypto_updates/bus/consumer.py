@@ -16,7 +16,7 @@ from crypto_updates.bus.client import Bus
 from crypto_updates.bus.connection import LINK_ERRORS, Connection
 from crypto_updates.bus.delivery import Delivery
 from crypto_updates.bus.event import SUBJECT
-from crypto_updates.bus.stream import DURABLE, STREAM, ensure_consumer
+from crypto_updates.bus.stream import DURABLE, PROBE, STREAM, ensure_consumer
 from crypto_updates.service import errors, lifecycle
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Consumer:
         self._core_bytes = 0
         self._dropped = 0
         self._arrived = asyncio.Event()
-        self._subscription: Subscription | None = None
+        self._subscriptions: list[Subscription] = []
         self._asked = 0
         self._heard = 0.0
         self._changed = asyncio.Event()
@@ -68,10 +68,10 @@ class Consumer:
 
     async def stop(self) -> None:
         """Receive no more. What the server has sent until now can still be taken."""
+        drains = (subscription.drain() for subscription in self._subscriptions)  # type: ignore[no-untyped-call]
         with contextlib.suppress(*LINK_ERRORS):
-            if self._subscription:
-                # In a task that is being cancelled, `asyncio.timeout` of early Python 3.11 raises CancelledError.
-                await asyncio.wait_for(self._subscription.drain(), DRAIN_SECONDS)  # type: ignore[no-untyped-call]
+            # In a task that is being cancelled, `asyncio.timeout` of early Python 3.11 raises CancelledError.
+            await asyncio.wait_for(asyncio.gather(*drains), DRAIN_SECONDS)
         await lifecycle.end(self._task)
         self._tell_dropped()
 
@@ -103,7 +103,9 @@ class Consumer:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _listen(self, connection: Connection) -> None:
-        self._subscription = await connection.nc.subscribe(SUBJECT, queue=DURABLE, cb=self._receive_core)
+        self._subscriptions = [
+            await connection.nc.subscribe(subject, queue=DURABLE, cb=self._receive_core) for subject in (SUBJECT, PROBE)
+        ]
         await connection.lost.wait()
 
     async def _receive_core(self, message: Msg) -> None:
@@ -139,7 +141,8 @@ class Consumer:
     async def _pull(self, connection: Connection) -> None:
         """Keep pull requests standing until the connection is lost."""
         inbox = connection.nc.new_inbox()
-        self._subscription = await connection.nc.subscribe(inbox, cb=self._receive)
+        subscription = await connection.nc.subscribe(inbox, cb=self._receive)
+        self._subscriptions = [subscription]
         try:
             while not connection.lost.is_set():
                 if time.monotonic() - self._heard > SILENCE_SECONDS:
@@ -152,7 +155,7 @@ class Consumer:
         finally:
             self._heard = 0.0
             with contextlib.suppress(*LINK_ERRORS):
-                await self._subscription.unsubscribe()
+                await subscription.unsubscribe()
 
     async def _restart(self, connection: Connection) -> None:
         """Forget the lost pull requests, and make the consumer if it is missing."""
@@ -179,7 +182,7 @@ class Consumer:
         self._asked += self._batch
 
     async def _receive(self, message: Msg) -> None:
-        if message.subject == SUBJECT:
+        if message.reply:  # a delivery, whatever its subject; a status has nobody to be acknowledged to
             self._asked -= 1
             self._buffer.append(Delivery.of(message))
             self._arrived.set()

@@ -1,6 +1,8 @@
 """The figures and the settings of stream and consumer, as the server tells them, and what its refusals mean."""
 
 import asyncio
+import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from nats.js import JetStreamContext
@@ -9,7 +11,8 @@ from nats.js.errors import NotFoundError, ServiceUnavailableError
 
 from crypto_updates.bus.connection import LINK_ERRORS, Connection
 from crypto_updates.bus.errors import BusError, JetStreamMissingError
-from crypto_updates.bus.stream import DAY, DURABLE, STREAM, consumer_config, stream_config
+from crypto_updates.bus.event import SUBJECT
+from crypto_updates.bus.stream import DAY, DURABLE, PROBE, STREAM, consumer_config, stream_config
 from crypto_updates.service import errors
 
 NATS_REPLY_SECONDS = 2.0
@@ -67,6 +70,8 @@ async def differences(connection: Connection) -> list[str]:
         for name in names
         if getattr(has, name) != getattr(wanted, name)
     ]
+    taken = stream.config.subjects or []
+    found += [f"stream {STREAM} does not take {subject}" for subject in (SUBJECT, PROBE) if not _takes(taken, subject)]
     window = stream.config.duplicate_window or 0
     return found + ([f"duplicate_window is {window:.0f} s and not {DAY:.0f} s or more"] if window < DAY else [])
 
@@ -90,6 +95,12 @@ async def _infos(connection: Connection, js: JetStreamContext) -> tuple[StreamIn
         raise FiguresError(f"no answer about the {missing} within {NATS_REPLY_SECONDS:.0f} s", advice) from error
     except LINK_ERRORS as error:
         raise FiguresError(errors.text(error), NATS_LOG) from error
+
+
+def _takes(patterns: Iterable[str], subject: str) -> bool:
+    """True if a subject is among those of a stream, which may have wildcards."""
+    forms = (re.escape(pattern).replace(r"\*", r"[^.]+").replace(">", ".+") for pattern in patterns)
+    return any(re.fullmatch(form, subject) for form in forms)
 
 
 def _value(setting: object) -> object:

@@ -8,6 +8,8 @@ from crypto_updates.bus.event import SUBJECT
 
 STREAM = "CRYPTO"
 DURABLE = "api_stub"
+# The events of `verify`. Not below `crypto.`, so that no subscriber on crypto.updates, crypto.* or crypto.> hears them.
+PROBE = "probe.crypto.updates"
 
 DAY = 86_400.0
 # When an API stub is killed, its unacknowledged events are delivered again after this time. Longer than MongoDB's
@@ -22,7 +24,7 @@ def stream_config(replicas: int) -> StreamConfig:
     """
     return StreamConfig(
         name=STREAM,
-        subjects=[SUBJECT],
+        subjects=[SUBJECT, PROBE],
         storage=StorageType.FILE,
         retention=RetentionPolicy.LIMITS,
         discard=DiscardPolicy.NEW,

@@ -21,7 +21,7 @@ from crypto_updates.bus.connection import LINK_ERRORS, Connection
 from crypto_updates.bus.errors import reason
 from crypto_updates.bus.event import text
 from crypto_updates.bus.figures import NATS_LOG, PROVISION, AbsentError, FiguresError
-from crypto_updates.bus.stream import DURABLE, STREAM
+from crypto_updates.bus.stream import DURABLE, PROBE, STREAM
 from crypto_updates.clock import slots
 from crypto_updates.service import errors
 from crypto_updates.service.config import redacted
@@ -71,6 +71,7 @@ async def stream_is_right(stack: Stack) -> str:
         stack.absent = error.problem if isinstance(error, AbsentError) else None
         raise FailedError(error.problem, error.advice) from error
     if differing:
+        stack.absent = next((one for one in differing if PROBE in one), None)
         raise FailedError(", ".join(differing), f"{PROVISION}; a consumer, and storage, must be deleted first")
     return f"stream {STREAM}, consumer {DURABLE}, {found.pending if found else 0} events waiting"
 
@@ -93,7 +94,11 @@ async def mongo_answers(stack: Stack) -> str:
 
 async def event_arrives(stack: Stack) -> str:
     connection = stack.publisher()
-    seconds = await stack.send(connection.publish)
+    try:
+        seconds = await stack.send(connection.publish)
+    except LINK_ERRORS as error:
+        advice = f"{PROVISION}, and verify that NATS_USER may publish there"
+        raise FailedError(f"{PROBE}: {errors.text(error)}", advice) from error
     stack.delivers = True
     return f"published now, in MongoDB after {_ms(seconds)}"
 

@@ -19,12 +19,12 @@ from api_stub.store import Store
 from crypto_updates.bus import event
 from crypto_updates.bus.connection import LINK_ERRORS, Connection
 from crypto_updates.bus.event import Event
-from crypto_updates.bus.stream import STREAM
+from crypto_updates.bus.stream import PROBE, STREAM
 from crypto_updates.local.errors import StackError
 from worker.config import WorkerSettings
 
-# Takes body and headers, returns the sequence in the stream and whether the stream had the event already.
-Publish = Callable[[bytes, dict[str, str]], Awaitable[tuple[int | None, bool]]]
+# Takes body, headers and subject, returns the sequence in the stream and whether the stream had the event already.
+Publish = Callable[[bytes, dict[str, str], str], Awaitable[tuple[int | None, bool]]]
 
 # The probe's feed and source, by which readers know it.
 NAME = "verify"
@@ -102,7 +102,8 @@ class Stack:
         seq = None
         begin = time.perf_counter()
         try:
-            seq, _ = await publish(event.encode(Event(timestamp=at, source=NAME)), event.headers(NAME, at, identity))
+            body, headers = event.encode(Event(timestamp=at, source=NAME)), event.headers(NAME, at, identity)
+            seq, _ = await publish(body, headers, PROBE)
             await self._arrival(identity, begin + ARRIVAL_SECONDS)
             return time.perf_counter() - begin
         finally:

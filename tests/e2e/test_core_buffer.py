@@ -40,8 +40,8 @@ async def publish(bus: Bus, taking: Consumer, client: Client, count: int, body: 
         await client.publish(SUBJECT, body)
     await settled(client)
     await bus.ping()  # what the server has sent before the answer has been received
-    if taking._subscription:
-        await taking._subscription._pending_queue.join()  # and has reached the consumer
+    for subscription in taking._subscriptions:
+        await subscription._pending_queue.join()  # and has reached the consumer
 
 
 @pytest.mark.parametrize(

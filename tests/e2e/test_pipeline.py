@@ -219,6 +219,19 @@ async def test_a_backlog_of_large_events_is_stored(stack: Stack, publisher: Clie
     assert await soon(lambda: stack.events.count_documents({}) == 100, 60)
 
 
+async def test_what_an_own_stream_takes_on_other_subjects_does_not_hold_the_events_back(
+    stack: Stack, publisher: Client
+) -> None:
+    js = publisher.jetstream()
+    await js.add_stream(name="CRYPTO", subjects=["crypto.*"])
+    for subject in ("crypto.other", "crypto.updates"):
+        await js.publish(subject, b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}')
+    stack.api_stub()
+    assert await soon(lambda: stack.events.count_documents({}) == 2)
+    info = await js.consumer_info("CRYPTO", "api_stub")
+    assert (info.num_ack_pending, info.num_pending) == (0, 0)
+
+
 async def test_what_was_not_stored_was_not_acknowledged(stack: Stack, mongod: Mongod, publisher: Client) -> None:
     stub = stack.api_stub()
     mongod.kill(signal.SIGKILL)

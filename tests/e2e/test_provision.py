@@ -5,7 +5,7 @@ import pytest
 from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 
 from crypto_updates.bus.config import BusSettings
-from crypto_updates.bus.stream import ACK_WAIT_SECONDS, DAY
+from crypto_updates.bus.stream import ACK_WAIT_SECONDS, DAY, PROBE
 from stack.setup import provision
 from stack.setup.errors import SetupError
 from tests.e2e.conftest import Stack
@@ -26,6 +26,7 @@ async def test_a_stream_and_a_consumer_of_an_earlier_version_get_the_settings_of
     stream, consumer = await js.stream_info("CRYPTO"), await js.consumer_info("CRYPTO", "api_stub")
     await client.close()
     assert (stream.config.duplicate_window, stream.state.messages) == (7 * DAY, 2)
+    assert stream.config.subjects == ["crypto.updates", PROBE]
     assert (consumer.config.ack_wait, consumer.config.description) == (ACK_WAIT_SECONDS, "mine")
     assert (consumer.num_pending, consumer.ack_floor and consumer.ack_floor.stream_seq) == (1, 1)
 

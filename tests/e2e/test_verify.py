@@ -13,20 +13,21 @@ from typing import Any
 
 import nats
 import pytest
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, StorageType, StreamConfig
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, DiscardPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
 from crypto_updates.bus.event import SUBJECT, identity, text
-from crypto_updates.bus.stream import DURABLE, STREAM
+from crypto_updates.bus.stream import DAY, DURABLE, PROBE, STREAM
 from crypto_updates.harness.plugin import Service
 from crypto_updates.local import ports
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod, NatsServer
 from stack.check import checks
-from tests.support import eventually
+from tests.support import eventually, settled, soon
 
 CHECKS = [check.name for check in checks.CHECKS]
 
@@ -137,6 +138,49 @@ def test_all_checks_hold_on_a_healthy_stack_and_no_probe_is_left(stack: Running,
     assert sum("[EVENT] Stored verify@" in line for line in list(api_stub.lines)) == 2
     assert stack.probes() == []
     assert f"own connection to {stack.nats.url} cut: back after" in report.text("Reconnection")
+
+
+@pytest.mark.parametrize("delivery", ["jetstream", "core"])
+async def test_a_server_of_ones_own_hears_nothing_of_it(bare: Running, delivery: str) -> None:
+    heard: list[str] = []
+
+    async def hear(message: Msg) -> None:
+        heard.append(message.subject)
+
+    with NatsServer(jetstream=delivery == "jetstream") as server:
+        bare.environ |= {"NATS_URL": server.url, "DELIVERY": delivery, "SCHEDULE": "0 0 1 1 *"}
+        api_stub = bare.start("api_stub")
+        api_stub.wait_for_line("[NATS] Connected")
+        assert bare.start("worker", "--once").wait(timeout=30) == 0
+        api_stub.wait_for_line("[EVENT] Stored crypto@")
+        client = await nats.connect(server.url)
+        subjects = [SUBJECT, "crypto.*", "crypto.>"]
+        for subject in subjects:
+            await client.subscribe(subject, cb=hear)
+        if delivery == "jetstream":
+            subjects.append("in the stream")
+            config = ConsumerConfig(deliver_policy=DeliverPolicy.NEW)
+            await client.jetstream().subscribe(SUBJECT, cb=hear, config=config, ordered_consumer=True)
+        await settled(client)
+        report = await asyncio.to_thread(bare.verify)
+        assert (report.status, report.marked("✓")) == (0, CHECKS)
+        assert list(bare.events.find({"source": "verify"})) == []
+        await client.publish(SUBJECT, b"an event of one's own")
+        assert await soon(lambda: len(heard) == len(subjects))
+        await client.close()
+    assert heard == [SUBJECT] * len(subjects)
+
+
+def test_it_says_what_a_stream_without_the_probe_s_subject_needs(bare: Running) -> None:
+    config = StreamConfig(STREAM, subjects=["crypto.*"], discard=DiscardPolicy.NEW)
+    bare.ask(lambda js: js.add_stream(config, duplicate_window=DAY))
+    bare.start("api_stub").wait_for_line("[NATS] Connected")
+    report = bare.verify()
+    lack = f"stream {STREAM} does not take {PROBE}"
+    assert (report.text("JetStream"), report.text("Event delivery")) == (lack, f"skipped: {lack}")
+    assert "run `crypto-updates provision`" in report.output
+    assert bare.start("stack", "provision").wait(timeout=30) == 0
+    assert {"JetStream", "Event delivery", "Reconnection"} <= set(bare.verify().marked("✓"))
 
 
 @pytest.mark.usefixtures("worker")
@@ -270,7 +314,7 @@ def test_it_crosses_jetstream_when_the_consumer_is_missing(stack: Running) -> No
 
 def test_it_names_the_settings_that_differ(bare: Running) -> None:
     window = 3600.0
-    config = StreamConfig(STREAM, subjects=[SUBJECT], storage=StorageType.MEMORY, discard=DiscardPolicy.OLD)
+    config = StreamConfig(STREAM, subjects=[SUBJECT, PROBE], storage=StorageType.MEMORY, discard=DiscardPolicy.OLD)
     bare.ask(lambda js: js.add_stream(config, duplicate_window=window))
     bare.ask(lambda js: js.add_consumer(STREAM, ConsumerConfig(DURABLE, ack_policy=AckPolicy.ALL, max_deliver=5)))
     assert bare.verify().text("JetStream") == (
@@ -303,7 +347,7 @@ def test_it_tells_of_a_login_that_is_refused(bare: Running) -> None:
 
 
 def test_it_says_what_it_may_not_ask_and_not_remove(bare: Running) -> None:
-    rights = '{publish: {allow: ["crypto.updates"]}, subscribe: {allow: ["_INBOX.>"]}}'
+    rights = f'{{publish: {{allow: ["{PROBE}"]}}, subscribe: {{allow: ["_INBOX.>"]}}}}'
     users = f"{{user: admin, password: a}}, {{user: publisher, password: p, permissions: {rights}}}"
     with NatsServer(config=f"accounts {{ A {{ jetstream: enabled, users: [{users}] }} }}") as server:
         bare.environ |= {"NATS_URL": server.url, "NATS_USER": "admin", "NATS_PASSWORD": "a"}

@@ -13,6 +13,7 @@ from crypto_updates.bus.client import Bus
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.connection import Connection
 from crypto_updates.bus.consumer import Consumer
+from crypto_updates.bus.stream import PROBE
 from tests.e2e.security.conftest import ACK_V2, USERS, Bastion
 from tests.support import settled, soon
 
@@ -48,7 +49,8 @@ REQUESTS = {
     "CONSUMER.DELETE.CRYPTO.api_stub": b"",
 }
 OTHERS = {"$SYS.REQ.SERVER.PING": b"", "$SYS.REQ.SERVER.PING.VARZ": b"", "$SYS.REQ.ACCOUNT.PING.CONNZ": b""}
-SUBJECTS = (">", "crypto.>", "crypto.updates", "_INBOX.>", "_INBOX_provision.>", "_R_.>", "$JS.>", "$SYS.>", "*.*")
+SUBJECTS = (">", "crypto.>", "crypto.updates", PROBE, "*.*", "_INBOX.>", "_INBOX_provision.>", "_R_.>")
+SUBJECTS += ("$JS.>", "$SYS.>")
 # What each may do of these.
 ALLOWED = {
     "worker": {f"{IMPORTED}.STREAM.INFO.CRYPTO", f"{IMPORTED}.STREAM.MSG.GET.CRYPTO"},
@@ -67,7 +69,7 @@ ALLOWED = {
     },
 }
 # Who may publish where.
-PUBLISHERS = {"crypto.updates": {"worker", "operator"}, "crypto.claims": {"worker"}}
+PUBLISHERS = {"crypto.updates": {"worker", "operator"}, "crypto.claims": {"worker"}, PROBE: {"operator"}}
 # What a user sends with a subject as its reply, for the server's answer to be taken for a command there.
 CARRIERS = {
     "worker": (
@@ -114,7 +116,8 @@ async def hears(client: Client, admin: Client, subject: str) -> bool:
     """True if a subscription there gets what others say."""
     subscription = await client.subscribe(subject)
     await settled(client)
-    for heard in ("crypto.updates", "_INBOX.secret", "_INBOX_provision.secret", "_R_.secret", "$JS.EVENT.ADVISORY.x"):
+    inboxes = ("_INBOX.secret", "_INBOX_provision.secret", "_R_.secret")
+    for heard in ("crypto.updates", PROBE, *inboxes, "$JS.EVENT.ADVISORY.x"):
         await admin.publish(heard, b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}')
     await settled(admin)
     await settled(client)
@@ -264,10 +267,13 @@ async def test_nobody_enters_without_a_credential(bastion: Bastion, user: str, p
 
 @pytest.mark.parametrize("bastion", ["confined"], indirect=True)
 async def test_a_subscriber_of_ones_own_gets_every_event_once(bastion: Bastion) -> None:
-    admin, worker, subscriber = [await bastion.client(user) for user in ("provision", "worker", "subscriber")]
+    admin, operator, worker, subscriber = [
+        await bastion.client(user) for user in ("provision", "operator", "worker", "subscriber")
+    ]
     await bastion.restore(admin)
     heard = await subscriber.subscribe("crypto.updates", queue="mine")
     await settled(subscriber)
+    await operator.jetstream().publish(PROBE, b"not for subscribers")
     await worker.jetstream().publish("crypto.updates", b"from the worker")
     await admin.jetstream().publish("crypto.updates", b"from the store's side")
     assert [(await heard.next_msg(30)).data for _ in range(2)] == [b"from the worker", b"from the store's side"]
