@@ -3,6 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 RUN := exec $(VENV)/bin/python -m
 
+# $(call quoted,NAME) is the value of the user's variable NAME as one word of the shell, whatever is in it.
+# $(call option,--name,NAME,DEFAULT) is an option with that value or the default, and nothing without either.
+quoted = '$(subst ','\'',$(value $(1)))'
+option = $(if $(value $(2)),$(1)=$(call quoted,$(2)),$(if $(3),$(1)=$(3)))
+
 # $(call install,EXTRA,WHAT) tells of its progress in one line, and shows pip's output only when pip fails.
 define install
 	@printf 'Installing %s into $(VENV) ... ' '$(2)'; begin=$$(date +%s); \
@@ -26,7 +31,7 @@ help: ## what there is to make
 	@sed -n 's/^\([a-z0-9]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
 
 demo: $(VENV)/.local ## the whole sequence without Docker; DATA=dir keeps the data
-	@$(RUN) stack demo $(if $(DATA),--data $(DATA))
+	@$(RUN) stack demo $(call option,--data,DATA)
 
 dev: $(VENV)/.local ## the services, restarted when their files change
 	@$(RUN) stack dev
@@ -35,7 +40,7 @@ verify: $(VENV)/.local ## the checklist against a running stack
 	@$(RUN) stack verify
 
 audit: $(VENV)/.local ## the slots expected and stored; SINCE=7d for another span than 24h
-	@$(RUN) stack audit $(if $(SINCE),--since $(SINCE))
+	@$(RUN) stack audit $(call option,--since,SINCE)
 
 connect: ## how to connect a client of your own to the stack in Compose
 	@docker compose run --rm --no-deps --no-TTY stack connect
@@ -52,11 +57,12 @@ e2e: $(VENV)/.installed ## the tests on real servers
 	@$(RUN) pytest tests/e2e -n 3 --dist worksteal
 
 chaos: $(VENV)/.installed ## faults drawn from a seed; SEED, SECONDS, WORKERS, STUBS, RATE, KILLS, REPORT
-	@$(RUN) tests.chaos --seconds $(or $(SECONDS),600) --workers $(or $(WORKERS),3) \
-		--stubs $(or $(STUBS),2) --rate $(or $(RATE),250) $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) $(if $(REPORT),--report $(REPORT))
+	@$(RUN) tests.chaos $(call option,--seconds,SECONDS,600) $(call option,--workers,WORKERS,3) \
+		$(call option,--stubs,STUBS,2) $(call option,--rate,RATE,250) \
+		$(call option,--seed,SEED) $(call option,--kills,KILLS) $(call option,--report,REPORT)
 
 bench: $(VENV)/.bench ## limits and peers in the same run, into docs/benchmarks.md; SCALE=0.1 for a quick look, printed only
-	@$(RUN) tests.benchmarks $(if $(SCALE),--scale $(SCALE))
+	@$(RUN) tests.benchmarks $(call option,--scale,SCALE)
 
 lock: $(VENV)/.installed ## the images' pinned dependencies, with hashes
 	$(LOCK) --extra worker -o worker/requirements.lock
@@ -91,8 +97,8 @@ screenshots: $(VENV)/.installed ## the page's pictures in docs/, in about three 
 	@$(RUN) tests.browser.screenshots
 
 $(VENV)/.local: pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
-	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
+	@$(call quoted,PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+	@test -x $(VENV)/bin/pip || $(call quoted,PYTHON) -m venv $(VENV)
 	$(call install,local,the services and their servers (60 MB to download, once))
 
 $(VENV)/.installed: $(VENV)/.local

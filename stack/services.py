@@ -21,7 +21,7 @@ _PROVISION_SECONDS = 150.0
 
 def data_folder(closing: ExitStack, asked: Path | None) -> Path:
     """The folder that was asked for, or one that is removed with this process."""
-    return asked.absolute() if asked else closing.enter_context(guard.folder())
+    return asked.expanduser().absolute() if asked else closing.enter_context(guard.folder())
 
 
 def defaults(data: Path) -> dict[str, str]:
