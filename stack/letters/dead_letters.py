@@ -112,6 +112,8 @@ async def _show(store: Store, options: argparse.Namespace) -> int:
         return 1
     else:
         sys.stdout.buffer.write(found["raw"])
+        if sys.stdout.isatty() and not found["raw"].endswith(b"\n"):
+            sys.stdout.buffer.write(b"\n")  # only on a terminal: a pipe or a file gets the body's bytes and no other
         sys.stdout.flush()
     return 0
 

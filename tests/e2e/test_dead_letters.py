@@ -307,6 +307,13 @@ def test_raw_bytes_are_not_written_to_a_terminal(stack: Stack, mongo_url: str, t
     assert (status, b"\x1b" in shown) == (1, False)
 
 
+@pytest.mark.parametrize("body", [BAD, BAD + b"\n"])
+def test_raw_text_ends_with_a_newline_on_a_terminal(stack: Stack, mongo_url: str, tmp_path: Path, body: bytes) -> None:
+    letter = bury(stack, body)
+    shown = at_terminal(b"", tmp_path, **command(stack, mongo_url, "show", letter, "--raw"))
+    assert shown == (0, BAD + b"\r\n")  # a terminal shows a newline so
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
