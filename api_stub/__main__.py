@@ -1,5 +1,6 @@
 """Runs the API stub until SIGTERM or SIGINT."""
 
+import argparse
 import gc
 import logging
 import sys
@@ -51,4 +52,5 @@ async def serve_and_store(settings: ApiSettings) -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m api_stub", description=__doc__).parse_args()
     sys.exit(lifecycle.main(ApiSettings, run))

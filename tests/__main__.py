@@ -1,5 +1,6 @@
 """`python -m tests`: all tests that this machine can run, group by group, and one summary at the end."""
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -64,6 +65,7 @@ def summary(results: dict[str, Result]) -> str:
 
 
 def main() -> int:
+    argparse.ArgumentParser(prog="python -m tests", description=__doc__).parse_args()
     results = {}
     for name, arguments in GROUPS.items():
         print(f"\n{name}", flush=True)  # noqa: T201 - for a person at a terminal

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -112,6 +113,14 @@ def test_sigterm_ends_both_services_with_status_0_within_10_s(stack: Stack) -> N
         begin = time.monotonic()
         assert process.stop() == 0
         assert time.monotonic() - begin < 10
+
+
+def test_the_api_stub_ends_and_names_the_port_that_is_taken(stack: Stack) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        process = stack.run("api_stub", HTTP_PORT=str(port))
+        assert process.wait(30) == 1
+    assert f"[HTTP] HTTP_HOST=127.0.0.1 HTTP_PORT={port}: Address already in use" in "\n".join(process.lines)
 
 
 def test_a_stored_event_is_shown_and_readiness_tells_the_truth(stack: Stack) -> None:

@@ -139,3 +139,12 @@ async def test_what_the_work_raises_is_passed_on() -> None:
 )
 def test_the_text_of_an_exception_is_never_empty(error: Exception, text: str) -> None:
     assert errors.text(error) == text
+
+
+@pytest.mark.parametrize("program", ["api_stub", "worker", "tests"])
+@pytest.mark.parametrize(("argument", "status"), [("--help", 0), ("--nonsense", 2), ("nonsense", 2)])
+def test_a_program_shows_its_usage_and_takes_no_unknown_argument(program: str, argument: str, status: int) -> None:
+    command = [sys.executable, "-m", program, argument]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    told = done.stderr if status else done.stdout
+    assert (done.returncode, told.partition("\n")[0].partition(" [")[0]) == (status, f"usage: python -m {program}")
