@@ -1,0 +1,52 @@
+"""Variables that are not ours but look like it, so that a misspelt one is not ignored without a word."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+# Every variable of .env.example: each process reads only its own, and those of the others are not wrong.
+_NAMES = """
+    NATS_URL NATS_USER NATS_PASSWORD NATS_TOKEN NATS_CREDS NATS_CA NATS_INBOX_PREFIX NATS_API_PREFIX NATS_PORT
+    LOG_LEVEL LOG_FORMAT DELIVERY STREAM_REPLICAS SCHEDULE SCHEDULE_TZ FEED MISSED_SLOTS MARKET_SOURCE COINS VS_CURRENCY
+    COINGECKO_PLAN COINGECKO_API_KEY COINGECKO_URL OUTBOX_DIR HEALTH_HOST HEALTH_PORT HTTP_HOST HTTP_PORT
+    MONGO_URL MONGO_DB MONGO_READER_URL MONGO_PORT BATCH_SIZE MAX_EVENTS_PER_SECOND API_URL TLS
+"""
+NAMES = frozenset(_NAMES.split())
+# The API's address is near to what other programs call theirs: APP_URL, API_HOST.
+_CANDIDATES = sorted(NAMES - {"API_URL"})
+_SAME_WORDS = {
+    "CG": "COINGECKO",
+    "CRON": "SCHEDULE",
+    "DATABASE": "DB",
+    "HOST": "URL",
+    "MONGODB": "MONGO",
+    "PASS": "PASSWORD",
+    "PWD": "PASSWORD",
+    "SERVER": "URL",
+    "SERVERS": "URL",
+    "TIMEZONE": "TZ",
+    "URI": "URL",
+    "USERNAME": "USER",
+}
+_FIXED = {
+    "SUBJECT": "the subject is always crypto.updates",
+    "NATS_SUBJECT": "the subject is always crypto.updates",
+    "NATS_STREAM": "the stream is always CRYPTO",
+}
+# How alike two names must be, from 0 to 1 (difflib). A `.env` has less of others' variables than a process.
+PROCESS_CUTOFF = 0.86
+FILE_CUTOFF = 0.8
+
+
+def warnings(names: Iterable[str], cutoff: float) -> list[str]:
+    """Return a line for each name that is near to one of ours, or stands for what cannot be chosen."""
+    told = {name: _FIXED.get(name.upper()) or _nearest(name, cutoff) for name in names}
+    return [f"{name} is not read by Crypto Updates: {why}" for name, why in told.items() if why]
+
+
+def _nearest(name: str, cutoff: float) -> str | None:
+    stem, suffix = name.upper().removesuffix("_FILE"), "_FILE" if name.upper().endswith("_FILE") else ""
+    if stem in NAMES and name.isupper():
+        return None
+    plain = "_".join(dict.fromkeys(_SAME_WORDS.get(word, word) for word in stem.split("_")))
+    near = [plain] if plain in _CANDIDATES else get_close_matches(stem, _CANDIDATES, 1, cutoff)
+    return f"the nearest name is {near[0]}{suffix}" if near else None
