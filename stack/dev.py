@@ -1,23 +1,23 @@
 """`crypto-updates dev`: the services, restarted when their files change, with your own servers or with new ones."""
 
 import os
+import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from dotenv import dotenv_values
-
 import crypto_updates
 from crypto_updates.local import ports, programs
 from crypto_updates.local.errors import StackError
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod, NatsServer
+from crypto_updates.service import environment, lifecycle
+from crypto_updates.service.envfile import EnvFile
 from stack import console, services
 
 _LIBRARY = Path(crypto_updates.__file__).parent
-_DOTENV = Path(".env")
 _SUFFIXES = {".py", ".html", ".css", ".js"}
 _CHECK_SECONDS = 0.5
 
@@ -53,6 +53,9 @@ class Reloaded:
 def run(parser: ArgumentParser, argv: list[str]) -> int:
     parser.add_argument("--data", metavar="DIR", type=Path, help="keep the data here (default: leave nothing)")
     options = parser.parse_args(argv)
+    if problems := environment.read().problems:
+        print(*problems, sep="\n", file=sys.stderr)
+        return lifecycle.BAD_CONFIG
     return console.until_stopped(lambda closing: _develop(closing, options.data))
 
 
@@ -61,7 +64,7 @@ def _state(name: str) -> dict[Path, int]:
     folders = (programs.FOLDER / name, _LIBRARY)
     files = [path for folder in folders for path in folder.rglob("*") if path.suffix in _SUFFIXES]
     found = {}
-    for path in [*files, _DOTENV]:
+    for path in [*files, environment.DOTENV]:
         with suppress(FileNotFoundError):
             found[path] = path.stat().st_mtime_ns
     return found
@@ -74,7 +77,7 @@ def _develop(closing: ExitStack, asked: Path | None) -> int:
 
     def environ() -> Environ:
         """Read anew at each start. What a service would read from `.env` wins over the defaults here."""
-        dotenv = {name: value for name, value in dotenv_values(_DOTENV).items() if value}
+        dotenv = {name: value for name, value in EnvFile(environment.DOTENV, os.environ).values.items() if value}
         return default | dotenv | os.environ | own
 
     servers = {

@@ -1,15 +1,16 @@
 """Settings from the environment, then from `.env`. All bad values are reported together."""
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from dotenv import dotenv_values
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from crypto_updates.service import environment
+from crypto_updates.service.envfile import text
+from crypto_updates.service.environment import Environment
 from crypto_updates.service.errors import CryptoUpdatesError
 
 
@@ -19,7 +20,7 @@ class ConfigError(CryptoUpdatesError):
 
 def redacted(url: str) -> str:
     """Return the URL, or the list of URLs, without user and password, even if it is badly written."""
-    return re.sub(r"(^|://)(?:(?!://).)*@", r"\1***@", url)
+    return re.sub(r"((?:^|,\s*)(?:[\w+.-]+://)?)(?:(?!,\s*[\w+.-]+://).)*@", r"\1***@", url, flags=re.DOTALL)
 
 
 def _split(value: object) -> object:
@@ -39,9 +40,15 @@ class ServiceSettings(BaseModel):
     log_format: Literal["text", "json"] = Field("text", description="text or json")
 
     @classmethod
-    def load(cls, env: Mapping[str, str | None] | None = None) -> Self:
+    def load(cls, env: Mapping[str, str] | None = None) -> Self:
+        """From these variables; without any, from the environment. Raises ConfigError, as `of`."""
+        return cls.of(environment.read() if env is None else Environment(environment.unquoted(env)))
+
+    @classmethod
+    def of(cls, env: Environment) -> Self:
         """Raises ConfigError with a line for each bad value: the variable, its value, and what is accepted."""
-        values, problems = _values(cls, {**dotenv_values(".env"), **os.environ} if env is None else env)
+        values, problems = _values(cls, env.values)
+        problems[:0] = env.problems
         try:
             settings = cls(**values)
         except ValidationError as error:
@@ -51,7 +58,7 @@ class ServiceSettings(BaseModel):
         return settings
 
 
-def _values(settings: type[ServiceSettings], env: Mapping[str, str | None]) -> tuple[dict[str, Any], list[str]]:
+def _values(settings: type[ServiceSettings], env: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
     """Return the values of the variables that are set, and a line for each problem.
 
     `NAME_FILE` names a file with the value of NAME. If the default is None, an empty variable counts as absent.
@@ -66,7 +73,7 @@ def _values(settings: type[ServiceSettings], env: Mapping[str, str | None]) -> t
             problems.append(f"{name}: given twice; accepted: either {name} or {name}_FILE")
         elif path:
             try:
-                values[field] = Path(path).read_text(encoding="utf-8").strip()
+                values[field] = text(Path(path)).strip()
             except (OSError, ValueError) as error:
                 problems.append(f"{name}_FILE={path}: {error}; accepted: the path of a readable UTF-8 file")
     return values, problems

@@ -1,13 +1,16 @@
 import asyncio
+import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
-from crypto_updates.service import log
+from crypto_updates.service import environment, log
 from crypto_updates.service.config import ConfigError, ServiceSettings
 
 S = TypeVar("S", bound=ServiceSettings)
+
+logger = logging.getLogger(__name__)
 
 # For each step that finishes current work when the service is told to stop. All steps together have 10 seconds.
 GRACE_SECONDS = 3.0
@@ -24,8 +27,10 @@ def main(settings_class: type[S], run: Callable[[S], Coroutine[Any, Any, int | N
     has not done its work.
     """
     try:
-        settings = settings_class.load()
+        found = environment.read()
+        settings = settings_class.of(found)
         log.setup(settings.log_level, settings.log_format)
+        _warn(found.warnings, lasting=lasting)
         if lasting:
             return asyncio.run(_until_stopped(run(settings))) or 0
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -33,6 +38,15 @@ def main(settings_class: type[S], run: Callable[[S], Coroutine[Any, Any, int | N
     except ConfigError as error:
         print(error, file=sys.stderr)  # the log may not be set up yet
         return BAD_CONFIG
+
+
+def _warn(lines: Iterable[str], *, lasting: bool) -> None:
+    """A one-shot command's standard output is for its result, as of `audit --json`."""
+    for line in lines:
+        if lasting:
+            logger.warning("[CONFIG] %s", line)
+        else:
+            print(f"[CONFIG] {line}", file=sys.stderr)
 
 
 async def _until_stopped(work: Awaitable[int | None]) -> int | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
+from crypto_updates.service import envfile
 from crypto_updates.service.config import ConfigError
 from stack.setup.users import ROLES
 
@@ -65,11 +66,11 @@ def _password(path: Path) -> str:
 
 def _text(path: Path, accepted: str) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return envfile.text(path)
     except OSError as error:
         problem = error.strerror
-    except UnicodeDecodeError:  # its text shows a byte of the secret
-        problem = "not UTF-8"
+    except ValueError as error:
+        problem = str(error)
     raise ConfigError(
         f"{path}: {problem}; accepted: {accepted}, in a file that user {os.getuid()} can read (chmod 644)"
     )

@@ -1,5 +1,6 @@
 """The settings that both services share: where values come from, and how bad values are reported."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,14 +114,47 @@ def test_any_variable_may_come_from_a_file(write: Write) -> None:
     assert BusSettings.load({"NATS_URL_FILE": write(b"nats://one\n")}).nats_url == ("nats://one:4222",)
 
 
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_a_value_wholly_in_quotes_is_unquoted(quote: str, write: Write) -> None:
+    given = {
+        "NATS_API_PREFIX": "$JS.API",
+        "NATS_URL": "nats://one:4222,nats://two:4222",
+        "NATS_PASSWORD_FILE": write(b"s3cret"),
+        "NATS_TOKEN": "token",
+        "NATS_CA": "",
+        "LOG_LEVEL": "debug",
+    }
+    quoted = {name: f"{quote}{value}{quote}" for name, value in given.items()}
+    assert BusSettings.load(quoted) == BusSettings.load(given)
+
+
+def test_a_password_with_quotes_around_it_comes_from_a_file_or_in_quotes_of_its_own(write: Write) -> None:
+    wanted = SecretStr("'pass'")
+    assert BusSettings.load({"NATS_PASSWORD_FILE": write(b"'pass'")}).nats_password == wanted
+    assert BusSettings.load({"NATS_PASSWORD": "\"'pass'\""}).nats_password == wanted
+    assert BusSettings.load({"NATS_PASSWORD": "'pass\""}).nats_password == SecretStr("'pass\"")
+
+
 def test_it_refuses_a_secret_given_twice(write: Write) -> None:
     assert problems(NATS_TOKEN="one", NATS_TOKEN_FILE=write(b"two")) == [
         "NATS_TOKEN: given twice; accepted: either NATS_TOKEN or NATS_TOKEN_FILE"
     ]
 
 
-def test_it_names_a_secret_file_that_cannot_be_read(write: Write, tmp_path: Path) -> None:
-    for path in (str(tmp_path / "missing"), str(tmp_path), write(b"\xff\xfe")):
+def test_a_byte_order_mark_is_no_part_of_a_secret(write: Write) -> None:
+    assert BusSettings.load({"NATS_TOKEN_FILE": write(b"\xef\xbb\xbfp\xc3\xa4ss\r\n")}).nats_token == SecretStr("päss")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", "päss".encode("utf-16"), "pass".encode("utf-16-be"), b"p\xe4ss"])
+def test_it_names_a_secret_file_that_is_not_utf_8_and_shows_nothing_of_it(write: Write, content: bytes) -> None:
+    (line,) = problems(NATS_PASSWORD_FILE=(path := write(content)))
+    assert re.fullmatch(
+        rf"NATS_PASSWORD_FILE={path}: line 1: .*not UTF-8; accepted: the path of a readable UTF-8 file", line
+    )
+
+
+def test_it_names_a_secret_file_that_cannot_be_read(tmp_path: Path) -> None:
+    for path in (str(tmp_path / "missing"), str(tmp_path)):
         (line,) = problems(NATS_PASSWORD_FILE=path)
         assert line.startswith(f"NATS_PASSWORD_FILE={path}: ")
         assert line.endswith("; accepted: the path of a readable UTF-8 file")
@@ -156,6 +190,8 @@ def test_the_servers_are_told_without_their_passwords() -> None:
         ("nats://user:hun/ter2@one", "nats://***@one"),
         ("user:hunter2@one", "***@one"),
         ("mongodb:/user:hunter2@one", "***@one"),
+        ("nats://user:hun\nter2@one", "nats://***@one"),
+        ("nats://user:hunter2://x@one, nats://two", "nats://***@one, nats://two"),
     ],
 )
 def test_a_url_is_told_without_user_and_password(url: str, shown: str) -> None:
@@ -169,6 +205,23 @@ def test_the_process_wins_over_the_env_file(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.delenv("NATS_URL", raising=False)
     settings = BusSettings.load()
     assert (settings.nats_user, settings.nats_url) == ("of-the-process", ("nats://of-the-file:4222",))
+
+
+def test_a_bad_env_file_is_told_together_with_the_bad_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("NATS_USER='literal${HOME}'\nLOG_FORMAT=\"text\nLOG_LEVEL=loud\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as raised:
+        BusSettings.load()
+    first, second = str(raised.value).splitlines()
+    assert first.startswith("`.env` line 2: a quote is not closed")
+    assert second == "LOG_LEVEL=loud: accepted: debug, info, warning or error"
+
+
+def test_single_quotes_in_the_env_file_are_literal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("NATS_PASSWORD='pa${HOME}ss'\nNATS_TOKEN=\"'quoted'\"\n")
+    monkeypatch.chdir(tmp_path)
+    settings = BusSettings.load()
+    assert (settings.nats_password, settings.nats_token) == (SecretStr("pa${HOME}ss"), SecretStr("'quoted'"))
 
 
 def test_the_settings_cannot_be_changed() -> None:

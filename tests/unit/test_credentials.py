@@ -116,7 +116,7 @@ def test_a_password_that_cannot_be_used_is_named_and_not_shown(folder: Path, own
     (own / "nats-worker").write_bytes(password)
     with pytest.raises(ConfigError) as refused:
         write(folder)
-    problem = r"\d+ characters, \d+ bytes|not UTF-8"
+    problem = r"\d+ characters, \d+ bytes|line 1: not UTF-8"
     accepted = "16 or more printable characters, 72 bytes at most"
     assert re.match(rf"{own}/nats-worker: ({problem}); accepted: {accepted}", str(refused.value))
     assert not password or password.decode(errors="replace") not in str(refused.value)
@@ -147,9 +147,9 @@ def deny(path: Path) -> NoReturn:
 def test_a_password_that_may_not_be_read_comes_with_the_way_out(
     folder: Path, own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = Path.read_text
+    read = Path.read_bytes
     (own / "nats-worker").write_text(OWN)
-    monkeypatch.setattr(Path, "read_text", lambda path, **how: deny(path) if path.parent == own else read(path, **how))
+    monkeypatch.setattr(Path, "read_bytes", lambda path: deny(path) if path.parent == own else read(path))
     with pytest.raises(ConfigError, match=rf"Permission denied; .* that user {os.getuid()} can read \(chmod 644\)"):
         write(folder)
 

@@ -77,6 +77,27 @@ def test_a_signal_ends_the_work_in_hand_and_exits_0(number: signal.Signals, tmp_
     assert (process.returncode, out, err) == (0, "flushed\n", "")
 
 
+def test_a_variable_that_looks_like_ours_is_warned_about_once(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("LOG_FMT=json\nNATS_TOKEN=$NOPE\n")
+    with started(tmp_path, "-c", SERVICE, "0", SUBJECT="x", LOG_LEVEL="warning") as process:
+        out, err = process.communicate(timeout=20)
+    *warnings, last = out.splitlines()
+    assert (process.returncode, last, err) == (0, "running", "")
+    assert [line.partition(" is not ")[0] for line in warnings] == [
+        "[CONFIG] `.env` line 2: $NOPE",
+        "[CONFIG] LOG_FMT",
+        "[CONFIG] SUBJECT",
+    ]
+    assert all(line.endswith(" (warning)") for line in warnings)
+
+
+def test_a_one_shot_command_keeps_its_warnings_out_of_its_output(tmp_path: Path) -> None:
+    service = SERVICE.replace("run))", "run, lasting=False))")
+    with started(tmp_path, "-c", service, "0", SUBJECT="x") as process:
+        out, err = process.communicate(timeout=20)
+    assert (out, err.partition(":")[0]) == ("running\n", "[CONFIG] SUBJECT is not read by Crypto Updates")
+
+
 @pytest.mark.parametrize("status", [0, 1])
 def test_the_exit_status_is_that_of_the_run(status: int, tmp_path: Path) -> None:
     with started(tmp_path, "-c", SERVICE, str(status)) as process:
