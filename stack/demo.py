@@ -32,7 +32,7 @@ def _run(closing: ExitStack, asked: Path | None, every: str | None) -> int:
         services.start_server(closing, server)
     environ = services.defaults(data) | os.environ | _NO_SECRETS | ({"SCHEDULE": every} if every else {})
     environ |= {"MONGO_URL": mongod.url, "NATS_URL": nats_server.url, "OUTBOX_DIR": str(data / "outbox")}
-    services.provision(environ)
+    services.provision(environ, "--small")  # on a small disk, nats-server has no room for the usual stream
     for name in services.NAMES:
         service = services.start(name, environ)
         closing.callback(service.stop)

@@ -89,7 +89,7 @@ def _develop(closing: ExitStack, asked: Path | None) -> int:
             services.start_server(closing, server)
             own[variable] = server.url
     try:
-        services.provision(environ())
+        services.provision(environ(), *(["--small"] if "NATS_URL" in own else []))
     except StackError as error:  # your own servers may be provisioned already, by someone with more rights
         console.say(str(error))
     return _reload(closing, environ)

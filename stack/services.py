@@ -40,10 +40,10 @@ def start_server(closing: ExitStack, server: Server) -> None:
         closing.enter_context(server)
 
 
-def provision(environ: Mapping[str, str]) -> None:
+def provision(environ: Mapping[str, str], *options: str) -> None:
     """Make stream, consumer and indexes. Raises StackError with provision's output."""
     with console.step("Provisioning"):
-        process = programs.start("stack", "provision", environ=environ)
+        process = programs.start("stack", "provision", *options, environ=environ)
         try:
             status = process.wait(_PROVISION_SECONDS)
         except subprocess.TimeoutExpired as error:

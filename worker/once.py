@@ -40,7 +40,10 @@ async def publish(slot: datetime, settings: WorkerSettings, market: Market | Non
         try:
             await bus.connection(NATS_SECONDS)
             await asyncio.wait_for(tick.publish(slot, event.encode(made), settings.feed, bus, cron), NATS_SECONDS)
-        except (BusError, TimeoutError):
+        except BusError as error:
+            log.error("[PUBLISH] Not sent: %s", error)
+            return 1
+        except TimeoutError:
             log.error("[PUBLISH] Not sent: %s gave no acknowledgement within %.0f s", settings.servers, NATS_SECONDS)
             return 1
     return 0

@@ -2,6 +2,7 @@ import asyncio
 import itertools
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from typing import Self
 
 import nats.errors
@@ -9,7 +10,7 @@ from nats.js.errors import NoStreamResponseError
 
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.connection import LINK_ERRORS, PING_SECONDS, Connection, Receipt
-from crypto_updates.bus.errors import BusError, UnreachableError, reason
+from crypto_updates.bus.errors import BusError, RefusedError, UnreachableError, reason
 from crypto_updates.bus.event import SUBJECT
 from crypto_updates.service import errors, lifecycle
 
@@ -20,19 +21,24 @@ PUBLISH_AGAIN_SECONDS = 1.0
 # A lasting failure is retried often and logged rarely.
 TELL_AGAIN_SECONDS = 60.0
 
+Prepare = Callable[[Connection], Awaitable[None]]
+
 
 class Bus:
     """Connects in the background, watches the connection, and replaces it when it is lost."""
 
-    def __init__(self, settings: BusSettings, name: str) -> None:
+    def __init__(self, settings: BusSettings, name: str, prepare: Prepare | None = None) -> None:
+        """`prepare` makes what is missing in JetStream, over each new connection; the default makes the stream."""
         self._settings = settings
+        self._prepare = prepare or (lambda connection: connection.prepare(settings.stream_replicas))
         self._name = name
         self.is_starting = True  # until the first attempt to connect has ended, well or not
         self._connection: Connection | None = None
-        self._connected = asyncio.Event()
+        self._tried = asyncio.Event()  # of the attempt under way
         self._delivery = settings.delivery
         self._told: dict[str, float] = {}
         self._reason: str | None = None
+        self._is_refused = False
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._supervise(), name="bus")
@@ -42,11 +48,16 @@ class Bus:
         await lifecycle.end(self._task)
 
     async def connection(self, wait: float | None = None) -> Connection:
-        """Return the working connection. Raises UnreachableError if there is none within `wait` seconds."""
+        """Return the working connection. Raises UnreachableError if there is none within `wait` seconds.
+
+        With a `wait`, also at once when the server has refused what is needed, because it will again.
+        """
         try:
             async with asyncio.timeout(wait):
                 while not self._connection:
-                    await self._connected.wait()
+                    if self._is_refused and wait is not None:
+                        raise UnreachableError(self._reason)
+                    await self._tried.wait()
         except TimeoutError as error:
             raise UnreachableError(self._reason) from error
         return self._connection
@@ -71,8 +82,8 @@ class Bus:
                 return await connection.publish(body, headers, subject)
             except nats.errors.MaxPayloadError:
                 raise
-            except LINK_ERRORS as error:
-                self._tell(f"[PUBLISH] NATS did not acknowledge the event ({errors.text(error)}); retrying")
+            except (*LINK_ERRORS, BusError) as error:
+                self.tell(f"[PUBLISH] NATS did not acknowledge the event ({errors.text(error)}); retrying")
                 if isinstance(error, TimeoutError | NoStreamResponseError):
                     connection.abandon("a publish was not answered")  # the next connection makes the stream if needed
                 await asyncio.sleep(PUBLISH_AGAIN_SECONDS)
@@ -92,7 +103,8 @@ class Bus:
                 pause -= time.monotonic() - begin
             except (*LINK_ERRORS, BusError) as error:
                 self._reason = reason(error, connection.url)
-                self._tell(f"[NATS] {self._reason}; retrying in {pause:.0f} s")
+                self._is_refused = isinstance(error, RefusedError)
+                self.tell(f"[NATS] {self._reason}; retrying in {pause:.0f} s")
             except Exception:
                 log.exception("[NATS] %s: unexpected; retrying in %.0f s", connection.url, pause)
             finally:
@@ -106,9 +118,9 @@ class Bus:
             # From now on. A server that loses JetStream later (a bad disk, a restart without -js) has a fault.
             self._delivery = "jetstream"
         if self._delivery == "jetstream":
-            await connection.prepare(self._settings.stream_replicas)
+            await self._prepare(connection)
         elif self._delivery == "auto":
-            self._tell(
+            self.tell(
                 f"[NATS] {connection.url} has no JetStream: using core NATS, so an event sent while no API stub listens"
                 " is lost, and a second copy is not dropped by the server (start nats-server with -js; DELIVERY=core"
                 " accepts this without the warning)"
@@ -118,12 +130,12 @@ class Bus:
         self._connection = connection
         self.is_starting = False
         if connection:
-            self._reason = None
-            self._connected.set()
-        else:
-            self._connected.clear()
+            self._reason, self._is_refused = None, False
+        self._tried.set()
+        self._tried = asyncio.Event()
 
-    def _tell(self, line: str) -> None:
+    def tell(self, line: str) -> None:
+        """Log the line as a warning, but not again within TELL_AGAIN_SECONDS."""
         now = time.monotonic()
         self._told = {told: at for told, at in self._told.items() if now - at < TELL_AGAIN_SECONDS}
         if line not in self._told:

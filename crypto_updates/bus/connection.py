@@ -15,13 +15,15 @@ from typing import Any, NamedTuple, TypeVar
 import nats.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from nats.js.errors import ServiceUnavailableError
+from nats.js.errors import APIError
 
 from crypto_updates.bus.config import BusSettings
-from crypto_updates.bus.errors import BusError, JetStreamUnavailableError, jetstream_error
+from crypto_updates.bus.errors import BusError, JetStreamUnavailableError, NotPermittedError
 from crypto_updates.bus.event import SUBJECT
+from crypto_updates.bus.refusal import jetstream_error
+from crypto_updates.bus.rights import Rights, not_permitted
 from crypto_updates.bus.stream import STREAM, ensure_stream, stream_config
-from crypto_updates.service import errors
+from crypto_updates.service import errors, lifecycle
 from crypto_updates.service.config import redacted
 
 T = TypeVar("T")
@@ -71,8 +73,7 @@ class Connection:
         self._url = url
         self._api_prefix = ""
         self._error: Exception | None = None
-        self._refusals: set[str] = set()
-        self._refused = asyncio.Event()
+        self._rights = Rights()
         self._reason = ""
 
     async def open(self, settings: BusSettings, name: str) -> None:
@@ -112,46 +113,61 @@ class Connection:
         return f"{self._api_prefix}.{request}"
 
     async def prepare(self, replicas: int) -> None:
-        """Use JetStream, and make the stream if it is missing.
-
-        Raises JetStreamMissingError, JetStreamUnavailableError, or one of LINK_ERRORS.
-        """
+        """Use JetStream, and make the stream if it is missing. Raises BusError, or one of LINK_ERRORS."""
         js = self.jetstream()
-        requests = [self.api(f"STREAM.{verb}.{STREAM}") for verb in ("INFO", "CREATE")]
-        making = _unless(self._refusal(requests), nats.errors.TimeoutError, ensure_stream(js, stream_config(replicas)))
         try:
-            if await self.unless_lost(making):
+            requests = [f"STREAM.{verb}.{STREAM}" for verb in ("INFO", "CREATE")]
+            if await self.ask(ensure_stream(js, stream_config(replicas)), requests):
                 log.info("[NATS] Stream %s created", STREAM)
-        except ServiceUnavailableError as error:
-            raise self.jetstream_error(error) from error
-        except nats.errors.TimeoutError as error:
-            if not any(map(self.is_refused, requests)):
-                raise JetStreamUnavailableError(
-                    f"no reply within {REPLY_SECONDS:.0f} s: verify that a majority of the cluster's servers runs, and"
-                    " NATS_INBOX_PREFIX"
-                ) from error
+        except NotPermittedError:
             log.debug("[NATS] This user may not manage stream %s; the provisioner does", STREAM)
         self.js = js
 
-    def jetstream_error(self, error: ServiceUnavailableError) -> BusError:
-        """Why JetStream gave no answer, and what to do."""
+    async def ask(self, work: Coroutine[Any, Any, T], requests: Iterable[str]) -> T:
+        """Return what the work has from JetStream; `requests` are those that it makes of JetStream's API.
+
+        Raises NotPermittedError at once if the user may not make one of them; RefusedError, JetStreamMissingError or
+        JetStreamUnavailableError as JetStream answers; or one of LINK_ERRORS.
+        """
+        subjects = [self.api(request) for request in requests]
+        try:
+            return await self.unless_lost(self._rights.granted(work, subjects))
+        except APIError as error:
+            raise self.jetstream_error(error) from error
+        except nats.errors.TimeoutError as error:
+            raise JetStreamUnavailableError(
+                f"no reply within {REPLY_SECONDS:.0f} s: verify that a majority of the cluster's servers runs, and"
+                " NATS_INBOX_PREFIX"
+            ) from error
+
+    def jetstream_error(self, error: APIError) -> BusError:
+        """Why JetStream refused or gave no answer, and what to do."""
         return jetstream_error(error, self._api_prefix, has_jetstream=self.nc.has_jetstream)
 
     async def publish(self, body: bytes, headers: dict[str, str], subject: str = SUBJECT) -> Receipt:
+        """Raises one of LINK_ERRORS; BusError when the server refuses the event."""
+        self._rights.forget(subject)
         if self.js is None:
-            await self.unless_lost(self._send(body, headers, subject))
-            return Receipt(None, duplicate=False)
-        ack = await self.unless_lost(
-            self.js.publish(subject, body, timeout=REPLY_SECONDS, stream=STREAM, headers=dict(headers))
-        )
+            return await self.unless_lost(self._send(body, headers, subject))
+        storing = self._store(self.js, body, headers, subject)
+        try:
+            return await self.unless_lost(self._rights.granted(storing, [subject]))
+        except APIError as error:
+            raise self.jetstream_error(error) from error
+
+    async def _store(self, js: JetStreamContext, body: bytes, headers: dict[str, str], subject: str) -> Receipt:
+        ack = await js.publish(subject, body, timeout=REPLY_SECONDS, stream=STREAM, headers=dict(headers))
         return Receipt(ack.seq, bool(ack.duplicate))
 
-    async def _send(self, body: bytes, headers: dict[str, str], subject: str) -> None:
+    async def _send(self, body: bytes, headers: dict[str, str], subject: str) -> Receipt:
         """Publish over core NATS. A PONG to the PING behind the event proves that the server has read the event."""
         await self.nc.publish(subject, body, headers=headers)
         # nats-py sends the first PING ahead of the event, and the second one behind it.
         for _ in range(2):
             await self.nc.flush(int(REPLY_SECONDS))
+        if self.is_refused(subject):  # the server has said so ahead of the PONG
+            raise not_permitted([subject])
+        return Receipt(None, duplicate=False)
 
     async def watch(self) -> str:
         """Make round trips until one fails or the connection is lost, and return why."""
@@ -175,7 +191,7 @@ class Connection:
         A cancellation ends the work as well. nats-py's requests use `asyncio.wait_for`, which in Python 3.11 forgets a
         cancellation that comes together with the reply (https://github.com/python/cpython/issues/86296).
         """
-        return await _unless(self.lost.wait(), nats.errors.ConnectionClosedError, work)
+        return await lifecycle.unless(self.lost.wait(), nats.errors.ConnectionClosedError, work)
 
     async def ping(self) -> float:
         """The seconds of a round trip, PING_SECONDS at most. Raises one of LINK_ERRORS."""
@@ -207,35 +223,15 @@ class Connection:
 
     def is_refused(self, subject: str) -> bool:
         """True if the server has said that this user may not publish there. Such a request gets no reply."""
-        return any(f'"{subject.lower()}"' in refusal for refusal in self._refusals)
-
-    async def _refusal(self, subjects: Iterable[str]) -> None:
-        """Wait until one of the subjects is refused."""
-        while not any(map(self.is_refused, subjects)):
-            self._refused.clear()
-            await self._refused.wait()
+        return self._rights.lacks(subject)
 
     async def _on_error(self, error: Exception) -> None:
         dropping = isinstance(error, nats.errors.SlowConsumerError) and not isinstance(self._error, type(error))
         self._error = error
-        if refused := "permissions violation" in str(error):
-            self._refusals.add(str(error).lower())
-            self._refused.set()
-        level = logging.WARNING if dropping or refused else logging.DEBUG
+        refused = "permissions violation" in str(error).lower()
+        is_new = refused and self._rights.refuse(str(error))
+        level = logging.WARNING if dropping or is_new else logging.DEBUG
         log.log(level, "[NATS] %s: %s", self.url, errors.text(error))
 
     async def _on_closed(self) -> None:
         self.lost.set()
-
-
-async def _unless(end: Coroutine[Any, Any, object], error: type[Exception], work: Coroutine[Any, Any, T]) -> T:
-    """Return what the work returns. Raises the error if `end` returns first."""
-    task, ended = asyncio.ensure_future(work), asyncio.ensure_future(end)
-    try:
-        await asyncio.wait([task, ended], return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise error
-        return task.result()
-    finally:
-        task.cancel()
-        ended.cancel()

@@ -10,7 +10,7 @@ from typing import Self
 import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.connection import LINK_ERRORS, Connection
@@ -165,6 +165,8 @@ class Consumer:
                 log.info("[NATS] Consumer %s created on stream %s", DURABLE, STREAM)
         except NotFoundError:
             connection.abandon("the stream is gone")  # the next connection makes it
+        except APIError as error:
+            self._bus.tell(f"[NATS] No consumer {DURABLE}: {connection.jetstream_error(error)}; retrying")
         except nats.errors.TimeoutError:
             # A user without the right to ask gets no reply. Then the provisioner makes the consumer.
             log.debug("[NATS] consumer info of %s: no reply", DURABLE)

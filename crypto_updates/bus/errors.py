@@ -2,14 +2,10 @@ import logging
 import ssl
 
 import nats.errors
-from nats.js.errors import ServiceUnavailableError
 
 from crypto_updates.service.errors import CryptoUpdatesError, text
 
 log = logging.getLogger(__name__)
-
-# "JetStream not enabled" and "JetStream not enabled for account" (nats-server/server/errors.json).
-NOT_ENABLED, NOT_ENABLED_FOR_ACCOUNT = 10076, 10039
 
 
 class BusError(CryptoUpdatesError):
@@ -32,26 +28,19 @@ class JetStreamUnavailableError(BusError):
     """The NATS server has JetStream, but it does not answer."""
 
 
-def jetstream_error(error: ServiceUnavailableError, api_prefix: str, *, has_jetstream: bool) -> BusError:
-    """Why JetStream gave no answer, and what to do. `has_jetstream`: what the server's INFO says."""
-    if error.err_code == NOT_ENABLED_FOR_ACCOUNT:
-        return JetStreamMissingError(
-            "the NATS account has no JetStream: enable it for the account, verify NATS_USER and NATS_API_PREFIX,"
-            " or set DELIVERY=core"
-        )
-    if error.err_code == NOT_ENABLED or not has_jetstream:
-        return JetStreamMissingError()
-    if error.err_code is None:  # the server has no responder on the subject
-        return JetStreamUnavailableError(
-            f"nobody answers at {api_prefix}: verify NATS_API_PREFIX and the rights of the account"
-        )
-    return JetStreamUnavailableError(f"{error.description}: verify the cluster's servers and their log")
+class RefusedError(BusError):
+    """The NATS server says no, and will again until somebody changes the server or the settings."""
+
+
+class NotPermittedError(RefusedError):
+    """The NATS server does not permit this to the user."""
 
 
 # The first kind that fits gives the code and what to verify. None: the error's own text says it.
 REASONS: tuple[tuple[type[Exception], str, str | None], ...] = (
     (JetStreamMissingError, "JETSTREAM_MISSING", None),
     (JetStreamUnavailableError, "JETSTREAM_UNAVAILABLE", None),
+    (RefusedError, "REFUSED", None),
     (nats.errors.SecureConnRequiredError, "TLS_MISSING", "the server has no TLS, which tls:// or NATS_CA asks for"),
     (ssl.SSLError, "TLS_FAILED", "verify NATS_CA and the server's certificate"),
     (TimeoutError, "TIMEOUT", "verify that it is a NATS server that listens there"),

@@ -1,18 +1,16 @@
 """The figures and the settings of stream and consumer, as the server tells them, and what its refusals mean."""
 
 import asyncio
-import re
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerInfo, StreamInfo
-from nats.js.errors import NotFoundError, ServiceUnavailableError
+from nats.js.errors import APIError, NotFoundError
 
 from crypto_updates.bus.connection import LINK_ERRORS, Connection
 from crypto_updates.bus.errors import BusError, JetStreamMissingError
 from crypto_updates.bus.event import SUBJECT
-from crypto_updates.bus.stream import DAY, DURABLE, PROBE, STREAM, consumer_config, stream_config
+from crypto_updates.bus.stream import DAY, DURABLE, PROBE, STREAM, consumer_config, stream_config, takes
 from crypto_updates.service import errors
 
 NATS_REPLY_SECONDS = 2.0
@@ -70,8 +68,8 @@ async def differences(connection: Connection) -> list[str]:
         for name in names
         if getattr(has, name) != getattr(wanted, name)
     ]
-    taken = stream.config.subjects or []
-    found += [f"stream {STREAM} does not take {subject}" for subject in (SUBJECT, PROBE) if not _takes(taken, subject)]
+    missing = [subject for subject in (SUBJECT, PROBE) if not takes(stream.config.subjects, subject)]
+    found += [f"stream {STREAM} does not take {subject}" for subject in missing]
     window = stream.config.duplicate_window or 0
     return found + ([f"duplicate_window is {window:.0f} s and not {DAY:.0f} s or more"] if window < DAY else [])
 
@@ -85,7 +83,7 @@ async def _infos(connection: Connection, js: JetStreamContext) -> tuple[StreamIn
             return stream, await connection.unless_lost(js.consumer_info(STREAM, DURABLE))
     except NotFoundError as error:
         raise AbsentError(f"there is no {missing}", PROVISION) from error
-    except ServiceUnavailableError as error:
+    except APIError as error:
         cause = connection.jetstream_error(error)
         kind = AbsentError if isinstance(cause, JetStreamMissingError) else FiguresError
         problem, _, advice = errors.text(cause).rstrip(".").rpartition(": ")
@@ -95,12 +93,6 @@ async def _infos(connection: Connection, js: JetStreamContext) -> tuple[StreamIn
         raise FiguresError(f"no answer about the {missing} within {NATS_REPLY_SECONDS:.0f} s", advice) from error
     except LINK_ERRORS as error:
         raise FiguresError(errors.text(error), NATS_LOG) from error
-
-
-def _takes(patterns: Iterable[str], subject: str) -> bool:
-    """True if a subject is among those of a stream, which may have wildcards."""
-    forms = (re.escape(pattern).replace(r"\*", r"[^.]+").replace(">", ".+") for pattern in patterns)
-    return any(re.fullmatch(form, subject) for form in forms)
 
 
 def _value(setting: object) -> object:

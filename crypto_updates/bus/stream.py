@@ -1,9 +1,13 @@
 """The JetStream stream and its durable consumer: their names and settings, and how they are made."""
 
+import re
+from collections.abc import Iterable
+
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
+from crypto_updates.bus.errors import RefusedError
 from crypto_updates.bus.event import SUBJECT
 
 STREAM = "CRYPTO"
@@ -12,6 +16,10 @@ DURABLE = "api_stub"
 PROBE = "probe.crypto.updates"
 
 DAY = 86_400.0
+# The server reserves it when the stream is made.
+MAX_BYTES = 2 * 1024**3
+# nats-server/server/errors.json
+NO_STORAGE, STREAM_TOO_LARGE = 10047, 10122
 # When an API stub is killed, its unacknowledged events are delivered again after this time. Longer than MongoDB's
 # deadline.
 ACK_WAIT_SECONDS = 10.0
@@ -30,7 +38,7 @@ def stream_config(replicas: int) -> StreamConfig:
         discard=DiscardPolicy.NEW,
         max_age=30 * DAY,
         duplicate_window=7 * DAY,
-        max_bytes=2 * 1024**3,
+        max_bytes=MAX_BYTES,
         num_replicas=replicas,
         allow_direct=True,
     )
@@ -46,20 +54,54 @@ def consumer_config() -> ConsumerConfig:
     )
 
 
+def takes(subjects: Iterable[str] | None, subject: str) -> bool:
+    """True if the subject is among those of a stream, which may have wildcards."""
+    forms = (re.escape(pattern).replace(r"\*", r"[^.]+").replace(">", ".+") for pattern in subjects or ())
+    return any(re.fullmatch(form, subject) for form in forms)
+
+
 async def ensure_stream(js: JetStreamContext, config: StreamConfig) -> bool:
-    """Make the stream if it is missing, and return True if so. Raises nats.errors.Error."""
+    """Make the stream if it is missing, and return True if so.
+
+    Raises nats.errors.Error; RefusedError when the one that is there does not take the first subject.
+    """
     try:
-        await js.stream_info(str(config.name))
+        found = (await js.stream_info(str(config.name))).config
     except NotFoundError:
         await js.add_stream(config)
         return True
+    subject = (config.subjects or [SUBJECT])[0]
+    if not takes(found.subjects, subject):
+        raise RefusedError(
+            f"stream {found.name} takes {', '.join(found.subjects or ()) or 'no subject'} and not {subject}:"
+            " run `crypto-updates provision`, which gives it the subject"
+        )
     return False
 
 
-async def update_stream(js: JetStreamContext, config: StreamConfig) -> None:
-    """Give the stream the settings of this version. Raises nats.errors.Error."""
-    if not await ensure_stream(js, config):
-        await js.update_stream(config)
+async def update_stream(js: JetStreamContext, config: StreamConfig, least_bytes: int = MAX_BYTES) -> int:
+    """Give the stream the settings of this version; it keeps an owner's other subjects. Return its max_bytes.
+
+    When the server has no room, half the size is tried, and so on down to `least_bytes`. Raises nats.errors.Error.
+    """
+    try:
+        found = (await js.stream_info(str(config.name))).config
+    except NotFoundError:
+        found, put = config, js.add_stream
+    else:
+        put = js.update_stream
+    ours = config.subjects or []
+    others = [pattern for pattern in found.subjects or () if not any(takes([pattern], subject) for subject in ours)]
+    size, wanted = config.max_bytes or 0, config.evolve(subjects=[*ours, *others])
+    while True:
+        try:
+            await put(wanted.evolve(max_bytes=size))
+        except APIError as error:
+            if error.err_code not in (NO_STORAGE, STREAM_TOO_LARGE) or size // 2 < least_bytes:
+                raise
+            size //= 2
+        else:
+            return size
 
 
 async def ensure_consumer(js: JetStreamContext) -> bool:

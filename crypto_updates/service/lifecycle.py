@@ -9,6 +9,7 @@ from crypto_updates.service import environment, log
 from crypto_updates.service.config import ConfigError, ServiceSettings
 
 S = TypeVar("S", bound=ServiceSettings)
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -76,3 +77,16 @@ async def finish(work: Coroutine[Any, Any, None]) -> None:
         await asyncio.wait([task], timeout=GRACE_SECONDS)
         await end(task)
         raise
+
+
+async def unless(ending: Coroutine[Any, Any, object], error: type[Exception], work: Coroutine[Any, Any, T]) -> T:
+    """Return what the work returns. Raises the error if `ending` returns first."""
+    task, ended = asyncio.ensure_future(work), asyncio.ensure_future(ending)
+    try:
+        await asyncio.wait([task, ended], return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise error
+        return task.result()
+    finally:
+        task.cancel()
+        ended.cancel()

@@ -18,7 +18,7 @@ from api_stub.store import Store
 from crypto_updates.bus import figures
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.connection import LINK_ERRORS, Connection
-from crypto_updates.bus.errors import reason
+from crypto_updates.bus.errors import BusError, reason
 from crypto_updates.bus.event import text
 from crypto_updates.bus.figures import NATS_LOG, PROVISION, AbsentError, FiguresError
 from crypto_updates.bus.stream import DURABLE, PROBE, STREAM
@@ -96,7 +96,7 @@ async def event_arrives(stack: Stack) -> str:
     connection = stack.publisher()
     try:
         seconds = await stack.send(connection.publish)
-    except LINK_ERRORS as error:
+    except (*LINK_ERRORS, BusError) as error:
         advice = f"{PROVISION}, and verify that NATS_USER may publish there"
         raise FailedError(f"{PROBE}: {errors.text(error)}", advice) from error
     stack.delivers = True

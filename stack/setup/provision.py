@@ -1,19 +1,20 @@
 """`crypto-updates provision`: makes what the services need in NATS and MongoDB; safe to run again.
 
-Exits with 0 when both are ready, with 1 when one could not be reached in time.
+Exits with 0 when both are ready, with 1 when one could not be reached in time, or refuses it.
 """
 
 import asyncio
+import contextlib
 import logging
 from argparse import ArgumentParser
+from functools import partial
 
 from crypto_updates.bus import claims
 from crypto_updates.bus.client import Bus
-from crypto_updates.bus.config import BusSettings
-from crypto_updates.bus.connection import LINK_ERRORS
-from crypto_updates.bus.errors import UnreachableError
-from crypto_updates.bus.stream import DURABLE, STREAM, stream_config, update_consumer, update_stream
-from crypto_updates.service import errors, lifecycle
+from crypto_updates.bus.connection import Connection
+from crypto_updates.bus.errors import RefusedError, UnreachableError
+from crypto_updates.bus.stream import DURABLE, MAX_BYTES, STREAM, stream_config, update_consumer, update_stream
+from crypto_updates.service import lifecycle
 from stack.setup import database
 from stack.setup.config import ProvisionSettings
 from stack.setup.errors import SetupError
@@ -21,34 +22,51 @@ from stack.setup.errors import SetupError
 log = logging.getLogger(__name__)
 
 SERVER_WAIT_SECONDS = 60.0
+# With --small. The stream refuses what does not fit, and the worker's outbox keeps it.
+SMALLEST_BYTES = 1024**2
+REQUESTS = (
+    *(f"STREAM.{verb}.{stream}" for verb in ("INFO", "CREATE", "UPDATE") for stream in (STREAM, claims.STREAM)),
+    *(f"CONSUMER.{verb}.{STREAM}.{DURABLE}" for verb in ("INFO", "CREATE", "DURABLE.CREATE")),
+)
 
 
 def run(parser: ArgumentParser, argv: list[str]) -> int:
-    parser.parse_args(argv)
-    return lifecycle.main(ProvisionSettings, provision, lasting=False)
+    parser.add_argument(
+        "--small", action="store_true", help="make a smaller stream when the NATS server has no room for the usual one"
+    )
+    options = parser.parse_args(argv)
+    return lifecycle.main(ProvisionSettings, partial(provision, small=options.small), lasting=False)
 
 
-async def provision(settings: ProvisionSettings) -> int:
+async def provision(settings: ProvisionSettings, *, small: bool) -> int:
     try:
         await asyncio.to_thread(database.provision, settings, SERVER_WAIT_SECONDS)
-        await _provision_nats(settings)
+        await _provision_nats(settings, SMALLEST_BYTES if small else MAX_BYTES)
     except (SetupError, UnreachableError) as error:
         log.error("[PROVISION] %s", error)
         return 1
     return 0
 
 
-async def _provision_nats(settings: BusSettings) -> None:
-    """Make the streams with the settings of this version, and the consumer. Raises SetupError and UnreachableError."""
-    async with Bus(settings, "provision") as bus:
+async def _provision_nats(settings: ProvisionSettings, least_bytes: int) -> None:
+    """Make the streams with the settings of this version, and the consumer. Raises UnreachableError."""
+
+    async def prepare(connection: Connection) -> None:
+        js, replicas = connection.jetstream(), settings.stream_replicas
+        # First, so that the large stream does not take its room. Again, because an owner's stream may take its subject
+        # until it is updated.
+        with contextlib.suppress(RefusedError):
+            await connection.ask(update_stream(js, claims.stream_config(replicas)), REQUESTS)
+        size = await connection.ask(update_stream(js, stream_config(replicas), least_bytes), REQUESTS)
+        await connection.ask(update_stream(js, claims.stream_config(replicas)), REQUESTS)
+        await connection.ask(update_consumer(js), REQUESTS)
+        if size < MAX_BYTES:
+            log.warning("[NATS] The server has no room for more: stream %s has %d MiB", STREAM, size // 1024**2)
+        connection.js = js
+
+    async with Bus(settings, "provision", prepare) as bus:
         connection = await bus.connection(SERVER_WAIT_SECONDS)
         if connection.js is None:
             log.warning("[NATS] No JetStream: there is no stream to make")
             return
-        try:
-            for config in (stream_config, claims.stream_config):
-                await update_stream(connection.js, config(settings.stream_replicas))
-            await update_consumer(connection.js)
-        except LINK_ERRORS as error:
-            raise SetupError(f"NATS: {errors.text(error)}") from error
     log.info("[NATS] Stream %s and consumer %s are ready", STREAM, DURABLE)

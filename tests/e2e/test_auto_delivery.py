@@ -10,12 +10,11 @@ from functools import partial
 import nats
 import pytest
 from nats.aio.client import Client
-from nats.js.errors import ServiceUnavailableError
 
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.connection import REPLY_SECONDS
-from crypto_updates.bus.errors import UnreachableError, jetstream_error
+from crypto_updates.bus.errors import UnreachableError
 from crypto_updates.bus.event import parse
 from crypto_updates.harness.plugin import Service
 from crypto_updates.local import ports
@@ -144,9 +143,3 @@ async def test_a_server_that_is_restarted_without_jetstream_is_not_stepped_down_
                     await bus.connection(0)
                 with pytest.raises(UnreachableError, match=r"^JETSTREAM_MISSING "):
                     await bus.ping()
-
-
-@pytest.mark.parametrize("code", [10008, 10023])
-def test_a_passing_lack_is_told_with_what_the_server_says(code: int) -> None:
-    error = ServiceUnavailableError(code=503, err_code=code, description="temporarily unavailable")
-    assert str(jetstream_error(error, "$JS.API", has_jetstream=True)).startswith("temporarily unavailable: verify")

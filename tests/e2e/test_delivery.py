@@ -40,7 +40,7 @@ async def test_a_core_subscriber_sees_the_exact_bytes_and_the_stream_keeps_one(s
 def test_once_gives_up_when_no_server_answers(service: Service) -> None:
     worker = service("worker", "--once", NATS_URL="nats://127.0.0.1:1", MARKET_SOURCE="none")
     assert worker.wait(45) == 1
-    assert worker.wait_for_line("[PUBLISH] Not sent: nats://127.0.0.1:1 gave no acknowledgement within 30 s")
+    assert worker.wait_for_line("[PUBLISH] Not sent: CONNECTION_REFUSED nats://127.0.0.1:1: verify")
 
 
 def test_a_password_in_the_url_never_reaches_the_log(service: Service) -> None:

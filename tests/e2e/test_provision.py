@@ -1,13 +1,9 @@
 """What provision makes of servers that have something already."""
 
 import nats
-import pytest
 from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 
-from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.stream import ACK_WAIT_SECONDS, DAY, PROBE
-from stack.setup import provision
-from stack.setup.errors import SetupError
 from tests.e2e.conftest import Stack
 
 
@@ -29,12 +25,3 @@ async def test_a_stream_and_a_consumer_of_an_earlier_version_get_the_settings_of
     assert stream.config.subjects == ["crypto.updates", PROBE]
     assert (consumer.config.ack_wait, consumer.config.description) == (ACK_WAIT_SECONDS, "mine")
     assert (consumer.num_pending, consumer.ack_floor and consumer.ack_floor.stream_seq) == (1, 1)
-
-
-async def test_an_error_without_a_message_is_told_by_its_name(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fail(*_: object) -> None:
-        raise TimeoutError
-
-    monkeypatch.setattr(provision, "update_stream", fail)
-    with pytest.raises(SetupError, match=r"^NATS: TimeoutError$"):
-        await provision._provision_nats(BusSettings.load({"NATS_URL": stack.nats.url}))
