@@ -1,8 +1,11 @@
+from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, FilePath, SecretStr
+from pydantic import AfterValidator, Field, FilePath, SecretStr, ValidationInfo
 
+from crypto_updates.bus.login import Login, credentials, login
+from crypto_updates.service import trust
 from crypto_updates.service.config import ServiceSettings, Words, redacted
 
 
@@ -10,11 +13,26 @@ def _nats_url(url: str) -> str:
     try:
         part = urlsplit(url.rstrip("/"))
         good = part.scheme in {"nats", "tls"} and part.hostname and part.port != 0 and not part.path
+        login(url, None, None, None)
     except ValueError:
         good = False
     if not good:
         raise ValueError  # without its cause, which may show a part of a password
     return part.geturl() if part.port else f"{part.geturl()}:4222"
+
+
+def _creds(path: Path) -> Path:
+    try:
+        credentials(path)
+    except OSError as error:
+        raise ValueError(error.strerror) from error
+    return path
+
+
+def _ca(path: Path | None, info: ValidationInfo) -> Path | None:
+    if path or any(url.startswith("tls://") for url in info.data.get("nats_url", ())):
+        trust.context(path)
+    return path
 
 
 Subject = Annotated[str, Field(pattern=r"^[^\s.*>]+(\.[^\s.*>]+)*$")]
@@ -29,8 +47,12 @@ class BusSettings(ServiceSettings):
     nats_user: str | None = None
     nats_password: SecretStr | None = None
     nats_token: SecretStr | None = None
-    nats_creds: FilePath | None = Field(None, description="the path of a .creds file")
-    nats_ca: FilePath | None = Field(None, description="the path of a PEM file")
+    nats_creds: Annotated[FilePath, AfterValidator(_creds)] | None = Field(
+        None, description="the path of a .creds file"
+    )
+    nats_ca: Annotated[FilePath | None, AfterValidator(_ca)] = Field(
+        None, validate_default=True, description="the path of a PEM file"
+    )
     nats_inbox_prefix: Subject = Field("_INBOX", description="a subject without wildcards, for example _INBOX_worker")
     nats_api_prefix: Subject = Field("$JS.API", description="a subject without wildcards, for example STORE.API")
     delivery: Literal["auto", "jetstream", "core"] = Field("auto", description="auto, jetstream or core")
@@ -40,3 +62,10 @@ class BusSettings(ServiceSettings):
     def servers(self) -> str:
         """NATS_URL without passwords, for a log."""
         return ", ".join(map(redacted, self.nats_url))
+
+    def login(self, url: str) -> Login:
+        """How to log in at this one of the servers."""
+        password, token = (
+            secret.get_secret_value() if secret else None for secret in (self.nats_password, self.nats_token)
+        )
+        return login(url, self.nats_user, password, token)

@@ -7,23 +7,23 @@ a client whose read loop is dead and which still says `is_connected`. A new clie
 import asyncio
 import contextlib
 import logging
-import ssl
 import time
 from collections.abc import Coroutine, Iterable
 from typing import Any, NamedTuple, TypeVar
 
 import nats.errors
-from nats.aio.client import Client
+from nats.aio.client import Client, RawCredentials
 from nats.js import JetStreamContext
 from nats.js.errors import APIError
 
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.errors import BusError, JetStreamUnavailableError, NotPermittedError
 from crypto_updates.bus.event import SUBJECT
+from crypto_updates.bus.login import credentials
 from crypto_updates.bus.refusal import jetstream_error
 from crypto_updates.bus.rights import Rights, not_permitted
 from crypto_updates.bus.stream import STREAM, ensure_stream, stream_config
-from crypto_updates.service import errors, lifecycle
+from crypto_updates.service import errors, lifecycle, trust
 from crypto_updates.service.config import redacted
 
 T = TypeVar("T")
@@ -79,8 +79,9 @@ class Connection:
     async def open(self, settings: BusSettings, name: str) -> None:
         """Raises one of LINK_ERRORS."""
         self._api_prefix = settings.nats_api_prefix
+        login, creds = settings.login(self._url), settings.nats_creds
         connecting = self.nc.connect(
-            servers=[self._url],
+            servers=[login.url],
             name=name,
             inbox_prefix=settings.nats_inbox_prefix,
             # All subjects are ours, from checked settings, or made by the server.
@@ -92,11 +93,11 @@ class Connection:
             connect_timeout=int(CONNECT_SECONDS),
             error_cb=self._on_error,
             closed_cb=self._on_closed,
-            user=settings.nats_user,
-            password=settings.nats_password.get_secret_value() if settings.nats_password else None,
-            token=settings.nats_token.get_secret_value() if settings.nats_token else None,
-            user_credentials=str(settings.nats_creds) if settings.nats_creds else None,
-            tls=ssl.create_default_context(cafile=settings.nats_ca) if settings.nats_ca else None,
+            user=login.user,
+            password=login.password,
+            token=login.token,
+            user_credentials=RawCredentials(credentials(creds)) if creds else None,
+            tls=trust.context(settings.nats_ca) if settings.nats_ca else None,
         )
         try:
             async with asyncio.timeout(CONNECT_SECONDS):

@@ -82,7 +82,8 @@ def _values(settings: type[ServiceSettings], env: Mapping[str, str]) -> tuple[di
 def _line(settings: type[ServiceSettings], error: ErrorDetails) -> str:
     field = str(error["loc"][0])
     info = settings.model_fields[field]
-    given = "***" if "SecretStr" in str(info.annotation) else redacted(str(error["input"]))
+    value = error["input"]
+    given = "***" if "SecretStr" in str(info.annotation) else redacted("" if value is None else str(value))
     cause = str(error.get("ctx", {}).get("error") or "")
     accepted = f"accepted: {info.description or error['msg']}"
     return f"{field.upper()}={given}: {f'{cause}; ' if cause else ''}{accepted}"

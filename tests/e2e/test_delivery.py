@@ -55,6 +55,19 @@ def test_a_wrong_password_is_told_as_such(service: Service) -> None:
         worker.wait_for_line(f"[NATS] AUTHORIZATION_VIOLATION {server.url}: verify NATS_USER")
 
 
+@pytest.mark.parametrize(
+    ("rule", "given"),
+    [('user: "w", password: "p@ss/w#rd"', "w:p%40ss%2Fw%23rd"), ('token: "t:k@n"', "t%3Ak%40n")],
+    ids=["user and password", "token"],
+)
+def test_a_login_in_the_url_is_decoded_and_stays_out_of_the_log(service: Service, rule: str, given: str) -> None:
+    with NatsServer(config=f"authorization {{ {rule} }}") as server:
+        url = server.url.replace("://", f"://{given}@")
+        worker = service("worker", "--once", NATS_URL=url, MARKET_SOURCE="none", LOG_LEVEL="debug")
+        assert worker.wait(20) == 0
+    assert not any(secret in line for line in worker.lines for secret in ("ss/w", "ss%2Fw", "k@n", "k%40n"))
+
+
 async def test_an_event_past_max_payload_goes_out_in_parts(stack: Stack) -> None:
     with NatsServer(config="max_payload: 4096\n") as server:
         worker = stack.worker(

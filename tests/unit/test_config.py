@@ -9,9 +9,11 @@ from pydantic import SecretStr
 
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.service.config import ConfigError, redacted
+from tests.support import ROOT
 
 Write = Callable[[bytes], str]
 
+LICENSE = str(ROOT / "LICENSE")
 URLS = "accepted: nats://host:4222 or tls://host:4222, several separated by commas"
 
 
@@ -74,7 +76,14 @@ def test_it_reads_a_list_of_servers_and_adds_the_port(urls: str, expected: tuple
         ("NATS_URL", "nats://[::1", f"NATS_URL=nats://[::1: {URLS}"),
         ("NATS_URL", "nats://one:0", f"NATS_URL=nats://one:0: {URLS}"),
         ("NATS_URL", "nats://one/path", f"NATS_URL=nats://one/path: {URLS}"),
+        ("NATS_URL", "nats://u:%ff@one", f"NATS_URL=nats://***@one: {URLS}"),
         ("NATS_CA", "/no/such", "NATS_CA=/no/such: accepted: the path of a PEM file"),
+        ("NATS_CA", LICENSE, f"NATS_CA={LICENSE}: no PEM certificate is in it; accepted: the path of a PEM file"),
+        (
+            "NATS_CREDS",
+            LICENSE,
+            f"NATS_CREDS={LICENSE}: no line with BEGIN NATS USER JWT is in it; accepted: the path of a .creds file",
+        ),
         (
             "NATS_INBOX_PREFIX",
             "_INBOX.>",
@@ -179,6 +188,53 @@ def test_a_password_is_in_no_text_of_the_settings() -> None:
 def test_the_servers_are_told_without_their_passwords() -> None:
     settings = BusSettings.load({"NATS_URL": "nats://user:hunter2@one,tls://hunter2@two:5222,nats://three"})
     assert settings.servers == "nats://***@one:4222, tls://***@two:5222, nats://three:4222"
+
+
+@pytest.mark.parametrize(
+    ("given", "user", "password", "token"),
+    [
+        ({"NATS_URL": "nats://w:p%40ss%2Fw%23rd@one"}, "w", "p@ss/w#rd", None),
+        ({"NATS_URL": "nats://w%3A1:%C3%A4%2525@one"}, "w:1", "ä%25", None),
+        ({"NATS_URL": "nats://w:100%sure+@one"}, "w", "100%sure+", None),
+        ({"NATS_URL": "nats://t%40ken@one"}, None, None, "t@ken"),
+        ({"NATS_URL": "nats://w@one", "NATS_PASSWORD": "p%40"}, "w", "p%40", None),
+        ({"NATS_URL": "nats://w:p@one", "NATS_USER": "u", "NATS_PASSWORD": "q"}, "u", "q", None),
+        ({"NATS_URL": "nats://w:p@one", "NATS_TOKEN": "t%40"}, None, None, "t%40"),
+        ({"NATS_URL": "nats://one", "NATS_USER": "u", "NATS_PASSWORD": "q"}, "u", "q", None),
+        ({"NATS_URL": "nats://one"}, None, None, None),
+    ],
+)
+def test_it_logs_in_with_what_the_url_says_decoded(
+    given: dict[str, str], user: str | None, password: str | None, token: str | None
+) -> None:
+    settings = BusSettings.load(given)
+    assert settings.login(settings.nats_url[0]) == ("nats://one:4222", user, password, token)
+
+
+def test_each_server_has_the_login_of_its_own_url() -> None:
+    settings = BusSettings.load({"NATS_URL": "nats://a:%41@one,tls://%62@[::1]:5222"})
+    assert [settings.login(url) for url in settings.nats_url] == [
+        ("nats://one:4222", "a", "A", None),
+        ("tls://[::1]:5222", None, None, "b"),
+    ]
+
+
+@pytest.mark.parametrize("url", ["tls://one", "nats://one,tls://two"])
+def test_a_bad_file_of_the_system_s_certificates_is_told_where_tls_needs_it(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/no/such.pem")
+    assert problems(NATS_URL=url) == [
+        "NATS_CA=: SSL_CERT_FILE=/no/such.pem: No such file or directory; accepted: the path of a PEM file"
+    ]
+    assert BusSettings.load({"NATS_URL": "nats://one"}).nats_ca is None
+
+
+def test_a_key_log_that_cannot_be_written_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSLKEYLOGFILE", "/no/such/log")
+    assert problems(NATS_URL="tls://one") == [
+        "NATS_CA=: SSLKEYLOGFILE=/no/such/log: No such file or directory; accepted: the path of a PEM file"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,10 @@
 """A connection that was never opened, and calls on one that is lost."""
 
 import asyncio
+import json
+from pathlib import Path
 
+import nkeys
 import pytest
 from nats.errors import ConnectionClosedError
 
@@ -47,3 +50,24 @@ async def test_an_event_over_core_nats_is_sent_only_when_the_server_has_read_it(
         with pytest.raises(ConnectionClosedError):
             await asyncio.wait_for(connection.publish(b"{}", {}), 3)
         await connection.close()
+
+
+async def test_a_creds_file_from_windows_logs_in(tmp_path: Path) -> None:
+    seed = nkeys.encode_seed(bytes(32), nkeys.PREFIX_BYTE_USER).decode()
+    text = f"-----BEGIN NATS USER JWT-----\nthe.jwt\n---\n-----BEGIN USER NKEY SEED-----\n{seed}\n---\n"
+    (tmp_path / "user.creds").write_text(text, encoding="utf-8-sig", newline="\r\n")
+    heard = bytearray()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"server_id":"x","version":"2.10.0","max_payload":1048576,"nonce":"n"}\r\n')
+        heard.extend(await reader.readuntil(b"PING\r\n"))
+        writer.write(b"PONG\r\n")
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1") as server:
+        connection = Connection(f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        await connection.open(BusSettings.load({"NATS_CREDS": str(tmp_path / "user.creds")}), "test")
+        await connection.close()
+    sent = json.loads(heard.partition(b"\r\n")[0].removeprefix(b"CONNECT "))
+    assert (sent["jwt"], len(sent["sig"])) == ("the.jwt", 88)
