@@ -69,6 +69,12 @@ class Cron:
         self._match(datetime(2000, 1, 1))  # noqa: DTZ001 - wall clock time
 
     @property
+    def most_in_an_hour(self) -> int:
+        """In 60 minutes there are at most so many slots, and in most schedules so many or none."""
+        second, minute, *_ = (len(field.parse(value)) for field, value in zip(Field, self._fields, strict=True))
+        return second * minute
+
+    @property
     def remarks(self) -> list[str]:
         """A line for each step that does not mean what it seems to say, such as `*/90` minutes."""
         terms = ((field, term) for field, value in zip(Field, self._fields, strict=True) for term in value.split(","))

@@ -20,6 +20,7 @@ DELIVERY_SECONDS = 2.0
 # What a row of a table may span: the shortest with which there are at most MAX_ROWS rows.
 ROW_SPANS = (timedelta(minutes=10), timedelta(hours=1), timedelta(days=1), timedelta(weeks=1))
 MAX_ROWS = 36
+HOUR = timedelta(hours=1)
 MONDAY = datetime(1970, 1, 5, tzinfo=UTC)
 
 
@@ -114,8 +115,12 @@ def cells(
 
 
 def about(cron: Cron, start: datetime, end: datetime) -> int:
-    """About how many slots the span has, judged by the distance of the newest two."""
-    return int((end - start) / (cron.next(end) - cron.previous(end)))
+    """How many slots are after `start`, up to `end`: as many, or a few more, in a step for each hour that has some."""
+    count, slot = 0, cron.next(start)
+    while slot <= end:
+        count += cron.most_in_an_hour
+        slot = cron.next(start - (start - slot) // HOUR * HOUR)
+    return count
 
 
 def figures(cells: Sequence[Cell]) -> dict[str, int]:
@@ -142,11 +147,12 @@ def total(cron: Cron, rows: Sequence[Row]) -> Row:
 def pieces(cron: Cron, start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
     """Split the span, both ends included, into a piece for each row: ten minutes, an hour, a day or a week in UTC.
 
-    A piece is as short as MAX_ROWS allows, and has room for two slots. The ends are whole seconds.
+    A piece is as short as MAX_ROWS allows, and on average has room for two slots. The ends are whole seconds.
     """
-    interval = cron.next(end) - cron.previous(end)
+    longest = ROW_SPANS[-1]
+    interval = longest / max(about(cron, end - longest, end), 1)
     fit = (step for step in ROW_SPANS if end - start <= MAX_ROWS * step and 2 * interval <= step)
-    step = next(fit, ROW_SPANS[-1])
+    step = next(fit, longest)
     while start <= end:
         following = MONDAY + ((start - MONDAY) // step + 1) * step
         yield start, min(following - SECOND, end)

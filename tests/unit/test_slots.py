@@ -173,6 +173,42 @@ def test_a_late_event_is_stored_too_and_the_undecided_do_not_count() -> None:
     assert (cells[2].lag, cells[2].data) == (500.0, False)
 
 
-@pytest.mark.parametrize(("schedule", "count"), [("*/15 * * * *", 96), ("* * * * * *", 86_400), ("@yearly", 0)])
-def test_it_is_known_about_how_many_slots_a_day_has(schedule: str, count: int) -> None:
+@pytest.mark.parametrize(
+    ("schedule", "count"),
+    [("*/15 * * * *", 96), ("* * * * * *", 86_400), ("@yearly", 0), ("0,1 * * * *", 48), ("* * 0-9 * * *", 39_600)],
+)
+def test_it_is_known_how_many_slots_a_day_has(schedule: str, count: int) -> None:
+    """Or an hour's more, at each end of a run of hours."""
     assert slots.about(Cron(schedule), NOON - DAY, NOON) == count
+
+
+@pytest.mark.parametrize("hour", [0, 12, 23.5])
+@pytest.mark.parametrize(
+    ("schedule", "zone"),
+    [
+        ("*/20 * 0-22 * * *", "UTC"),
+        ("*/10 * 12 * * *", "UTC"),
+        ("* 59 * * * *", "UTC"),
+        ("* 0-9 3 * * SAT-SUN", "UTC"),
+        ("*/5 0-3 * * *", "Asia/Kolkata"),
+        ("*/7 1-3 * * *", "Europe/Berlin"),
+        ("*/7 * * * *", "Australia/Lord_Howe"),
+    ],
+)
+def test_an_uneven_schedule_never_has_more_slots(schedule: str, zone: str, hour: float) -> None:
+    """Over the change of the clock in Berlin, at any time of the day."""
+    cron, days = Cron(schedule, zone), 3
+    end = datetime(2023, 10, 30, tzinfo=UTC) + hour * HOUR
+    exact = sum(1 for _ in cron.between(end - days * DAY, end))
+    assert exact <= slots.about(cron, end - days * DAY, end) <= exact + 2 * days * cron.most_in_an_hour
+
+
+def test_a_week_of_a_slot_a_second_is_counted_when_the_newest_two_are_an_hour_apart() -> None:
+    end = NOON + 11 * HOUR + 30 * MINUTE
+    assert 579_600 <= slots.about(Cron("* * 0-22 * * *"), end - 7 * DAY, end) <= 604_800
+
+
+def test_a_rows_span_is_chosen_for_the_slots_that_there_mostly_are() -> None:
+    """At 23:30, the newest two slots are an hour apart, and all others a second."""
+    end = NOON + 11 * HOUR + 30 * MINUTE
+    assert len(list(slots.pieces(Cron("* * 0-22 * * *"), end - 90 * MINUTE, end))) == 10
