@@ -13,6 +13,7 @@ from api_stub import query
 from api_stub.errors import MissingError
 from api_stub.store import MONGO_SECONDS, Document, Mongo, available
 from crypto_updates.clock.slots import Stored
+from crypto_updates.service import lifecycle
 
 PRICES_IN_DEVIATION = 100
 # A list shows this much of a dead letter's body.
@@ -67,7 +68,7 @@ class Reader(Mongo):
                 yield stream
             finally:
                 with contextlib.suppress(Exception):
-                    async with asyncio.timeout(CLOSE_SECONDS):
+                    async with asyncio.timeout(lifecycle.left(CLOSE_SECONDS)):
                         await stream.close()
 
     async def coins(self) -> list[str]:

@@ -19,6 +19,7 @@ from pymongo.uri_parser import parse_uri
 from api_stub import query
 from api_stub.errors import BadDocumentError, StoreUnavailableError
 from crypto_updates.bus.event import RESERVED
+from crypto_updates.service import lifecycle
 
 Document = query.Document
 Events = AsyncCollection[Document]
@@ -26,6 +27,7 @@ Events = AsyncCollection[Document]
 # For one operation. Shorter than the consumer's ack wait.
 MONGO_SECONDS = 5.0
 PING_SECONDS = 2.0
+CLOSE_SECONDS = 1.0
 # Write errors that are the document's fault, so that another try cannot help (mongo/src/mongo/base/error_codes.yml).
 # Storage errors, such as "no space left", have other codes.
 FAULTS = {2, 15, 22, 52, 53, 54, 55, 56, 57, 121, 10334, 17280}
@@ -73,7 +75,7 @@ class Mongo:
 
     async def __aexit__(self, *_: object) -> None:
         # The client ends its sessions first. For that it would wait half a minute if the server is down.
-        with pymongo.timeout(1):
+        with pymongo.timeout(lifecycle.left(CLOSE_SECONDS)):
             await self._client.close()
 
     async def ping(self) -> float:

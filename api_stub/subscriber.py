@@ -47,7 +47,7 @@ class Subscriber:
                     group.create_task(self._store_on())
         finally:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(lifecycle.GRACE_SECONDS):
+                async with asyncio.timeout(lifecycle.left(lifecycle.GRACE_SECONDS)):
                     await self._finish()
 
     async def _store_on(self) -> None:

@@ -59,7 +59,7 @@ async def forever(settings: WorkerSettings, market: Market | None, outbox: Outbo
             try:
                 await pipeline.run()
             finally:
-                scheduler.stop(1)
+                scheduler.stop(lifecycle.left(1))
 
 
 if __name__ == "__main__":

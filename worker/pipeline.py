@@ -51,7 +51,7 @@ class Pipeline:
                 group.create_task(self._deliver())
         finally:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(lifecycle.GRACE_SECONDS):
+                async with asyncio.timeout(lifecycle.left(lifecycle.GRACE_SECONDS)):
                     while not self._gaps and (waiting := self._outbox.oldest()):
                         await self._publish(waiting)
 

@@ -10,6 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api_stub.errors import ApiError
+from crypto_updates.service import lifecycle
 
 # The kernel ends the connection of a client that acknowledges nothing for this long.
 STALLED_CLIENT_SECONDS = 20.0
@@ -51,12 +52,12 @@ async def serve(app: FastAPI, host: str, port: int) -> AsyncIterator[None]:
         access_log=False,
         server_header=False,
         lifespan="off",
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve([listener]), name="http")
     try:
         yield
     finally:
+        config.timeout_graceful_shutdown = int(lifecycle.left(SHUTDOWN_SECONDS))
         server.should_exit = True
         await task

@@ -219,7 +219,7 @@ class Connection:
         self.lost.set()
         # nats-py raises AssertionError if the client never tried to connect.
         with contextlib.suppress(*LINK_ERRORS, AssertionError):
-            async with asyncio.timeout(CLOSE_SECONDS):
+            async with asyncio.timeout(lifecycle.left(CLOSE_SECONDS)):
                 await self.nc.close()
 
     def is_refused(self, subject: str) -> bool:

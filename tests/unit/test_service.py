@@ -17,23 +17,59 @@ from tests.support import ROOT
 
 # The argument says what the service does once it runs.
 SERVICE = """
-import asyncio, sys
+import asyncio, signal, sys, time
 from crypto_updates.service import errors, lifecycle
 from crypto_updates.bus.config import BusSettings
 
 async def run(settings):
     print("running", flush=True)
-    if sys.argv[1] == "work":
-        await lifecycle.finish(work())
-    return int(sys.argv[1])
+    if sys.argv[1].isdecimal():
+        return int(sys.argv[1])
+    await globals()[sys.argv[1]]()
 
 async def work():
+    await lifecycle.finish(flush())
+
+async def flush():
     try:
         await asyncio.sleep(60)
     finally:
         print("flushed", flush=True)
 
-lifecycle.GRACE_SECONDS = 0.1
+async def flush_twice_told():
+    async def flush():
+        signal.raise_signal(signal.SIGTERM)
+        await asyncio.sleep(0.05)
+        print("flushed", flush=True)
+    try:
+        await asyncio.sleep(60)
+    finally:
+        await flush()
+
+async def many_steps(steps=20):
+    try:
+        await lifecycle.finish(asyncio.sleep(60))
+    finally:
+        if steps:
+            await many_steps(steps - 1)
+
+async def task_that_goes_on():
+    async def stubborn():
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                pass
+    task = asyncio.create_task(stubborn())
+    try:
+        await asyncio.sleep(60)
+    finally:
+        await lifecycle.end(task)
+
+async def thread_that_goes_on():
+    await asyncio.to_thread(time.sleep, 60)
+
+lifecycle.GRACE_SECONDS, lifecycle.STOP_SECONDS, lifecycle.EXIT_SECONDS = 0.2, 0.6, 1.2
 sys.exit(lifecycle.main(BusSettings, run))
 """
 
@@ -96,6 +132,32 @@ def test_a_one_shot_command_keeps_its_warnings_out_of_its_output(tmp_path: Path)
     with started(tmp_path, "-c", service, "0", SUBJECT="x") as process:
         out, err = process.communicate(timeout=20)
     assert (out, err.partition(":")[0]) == ("running\n", "[CONFIG] SUBJECT is not read by Crypto Updates")
+
+
+def test_a_second_signal_takes_no_time_from_the_work(tmp_path: Path) -> None:
+    with started(tmp_path, "-c", SERVICE, "flush_twice_told") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "running\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (0, "flushed\n", "")
+
+
+@pytest.mark.parametrize("what", ["many_steps", "task_that_goes_on", "thread_that_goes_on"])
+def test_a_stop_has_one_budget_whatever_does_not_end(what: str, tmp_path: Path) -> None:
+    """Steps of 4 s in all with a budget of 0.6 s, and what ignores its cancellation with 1.2 s."""
+    with started(tmp_path, "-c", SERVICE, what) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "running\n"
+        begin = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (0, "")
+    assert time.monotonic() - begin < 3
+
+
+def test_the_budget_and_what_python_needs_are_less_than_ten_seconds() -> None:
+    assert 2 * lifecycle.GRACE_SECONDS < lifecycle.STOP_SECONDS < lifecycle.EXIT_SECONDS < 10
 
 
 @pytest.mark.parametrize("status", [0, 1])

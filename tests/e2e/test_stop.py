@@ -1,0 +1,91 @@
+"""SIGTERM: exit status 0 within 10 s, whatever the servers and the clients do."""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+from nats.aio.client import Client
+
+from crypto_updates.local import ports
+from crypto_updates.local.process import Process
+from crypto_updates.local.servers import Mongod
+from tests.e2e.conftest import Stack
+from tests.support import HANG_SECONDS, FakeMarket, settled, soon
+
+STOP_SECONDS = 10.0
+
+
+@pytest.fixture
+def own_mongod() -> Iterator[Mongod]:
+    with Mongod() as server:
+        yield server
+
+
+def seconds_to_stop(process: Process) -> float:
+    begin = time.monotonic()
+    process.kill(signal.SIGTERM)
+    status = process.wait(30)
+    seconds = time.monotonic() - begin
+    assert status == 0, "\n".join(process.lines)
+    return seconds
+
+
+@contextlib.asynccontextmanager
+async def visitors(url: str) -> AsyncIterator[None]:
+    """An open event stream, and people who ask again as soon as they have an answer."""
+    async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
+
+        async def visit(path: str) -> None:
+            with contextlib.suppress(httpx.TransportError):
+                while True:
+                    await client.get(path)
+
+        async with client.stream("GET", "/events/stream"):
+            tasks = [asyncio.create_task(visit(path)) for path in ("/events", "/stats?coin=bitcoin", "/slots")]
+            yield
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+@pytest.mark.parametrize("frozen", [("nats", "mongod"), ("nats",), ("mongod",), ()], ids=" and ".join)
+async def test_an_api_stub_stops_in_time_when_servers_are_frozen(
+    frozen: tuple[str, ...], stack: Stack, own_mongod: Mongod, publisher: Client
+) -> None:
+    """With batches in hand and more received, and with requests under way."""
+    assert stack.run("stack", "provision", MONGO_URL=own_mongod.url).wait(30) == 0
+    port = str(ports.free())
+    stub = stack.api_stub(MONGO_URL=own_mongod.url, HTTP_PORT=port, BATCH_SIZE="1")
+    await publisher.publish("crypto.updates", b"{}")
+    await asyncio.to_thread(stub.wait_for_line, "moved to dead_letters")
+    async with visitors(f"http://127.0.0.1:{port}"):
+        if "mongod" in frozen:
+            own_mongod.kill(signal.SIGSTOP)
+        js = publisher.jetstream()
+        for _ in range(9):
+            await publisher.publish("crypto.updates", b"{}")
+        await settled(publisher)
+        if "mongod" in frozen:
+            # Two batches are in hand, and two events have been received.
+            async with asyncio.timeout(HANG_SECONDS):
+                while (await js.consumer_info("CRYPTO", "api_stub")).num_ack_pending != 4:  # noqa: ASYNC110 - NATS says it only when asked
+                    await asyncio.sleep(0.05)
+        if "nats" in frozen:
+            stack.nats.kill(signal.SIGSTOP)
+        assert await asyncio.to_thread(seconds_to_stop, stub) < STOP_SECONDS
+
+
+async def test_a_worker_stops_in_time_when_nats_is_frozen(stack: Stack) -> None:
+    """With a fetch under way, and events in the outbox."""
+    with FakeMarket() as market:
+        worker = stack.worker(**market.market(), SCHEDULE="*/2 * * * * *")
+        worker.wait_for_line("[PUBLISH] Sent")
+        stack.nats.kill(signal.SIGSTOP)
+        asked = len(market.asked)
+        market.delay = None
+        assert await soon(lambda: len(market.asked) > asked)
+        assert await asyncio.to_thread(seconds_to_stop, worker) < STOP_SECONDS
