@@ -21,12 +21,13 @@ class _Stopped(BaseException):
     """Not KeyboardInterrupt: CPython may still exit by the signal after that was caught."""
 
 
-def until_stopped(run: Callable[[ExitStack], int]) -> int:
-    """Run, and return the exit status: 0 after Ctrl-C, SIGTERM, SIGHUP or the parent's end."""
+def until_stopped(run: Callable[[ExitStack], int], *, alone: bool = False) -> int:
+    """Run, and return the exit status: 0 after Ctrl-C, SIGTERM, SIGHUP, or the parent's end if not `alone`."""
     for sig in (*_STOPPING, signal.SIGALRM):
         signal.signal(sig, _stop)
     sys.unraisablehook = _stop_again
-    threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
+    if not alone:
+        threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
     try:
         with ExitStack() as closing:
             try:

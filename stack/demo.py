@@ -1,55 +1,156 @@
-"""`crypto-updates demo`: the whole stack on this machine, until Ctrl-C."""
+"""`crypto-updates demo`: the whole stack on this machine, until Ctrl-C, or in the background until `demo --stop`."""
 
-import os
+import math
+import shlex
+import sys
 import time
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
+from crypto_updates.clock.cron import Cron, CronError
+from crypto_updates.local import guard, ports
+from crypto_updates.local.errors import StackError
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod, NatsServer, Server
-from stack import console, services
+from crypto_updates.service import lifecycle
+from stack import background, console, services
 
-# Variables for the user's own servers. The demo's servers ask for no credential.
-_NO_SECRETS = {"NATS_CREDS": "", "NATS_CA": ""}
+# Variables for the user's own servers. The demo's servers ask for no credential, and they are no cluster.
+_PLAIN = dict.fromkeys(("NATS_USER", "NATS_PASSWORD", "NATS_TOKEN", "NATS_CREDS", "NATS_CA", "MONGO_READER_URL"), "")
+_PLAIN |= {"NATS_INBOX_PREFIX": "_INBOX", "NATS_API_PREFIX": "$JS.API", "STREAM_REPLICAS": "1"}
+_PLAIN |= {f"{name}_FILE": "" for name in ("NATS_URL", "MONGO_URL", *_PLAIN)}
+_PORTS = {"nats": "nats-server", "mongo": "mongod", "http": "the page"}
 _WATCH_SECONDS = 0.2
+# In the background, where nobody sees what the demo waits for.
+_READY_SECONDS = 60.0
+
+Environ = dict[str, str]
+# Gets the seconds until the demo was ready, and the variables by which a client finds it.
+Ready = Callable[[float, Environ], None]
 
 
 def run(parser: ArgumentParser, argv: list[str]) -> int:
-    parser.add_argument("--data", metavar="DIR", type=Path, help="keep the data here (default: leave nothing)")
-    parser.add_argument("--every", metavar="CRON", help="the schedule (default: SCHEDULE, or '*/5 * * * * *')")
-    options = parser.parse_args(argv)
-    return console.until_stopped(lambda closing: _run(closing, options.data, options.every))
+    options = _arguments(parser, argv)
+    try:
+        if options.stop:
+            return background.stop(options.data)
+        if options.detach:
+            return background.start(options.data, partial(_in_background, options))
+    except (StackError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return console.until_stopped(
+        lambda closing: _run(closing, services.data_folder(closing, options.data), options, _say_ready)
+    )
 
 
-def _run(closing: ExitStack, asked: Path | None, every: str | None) -> int:
+def _arguments(parser: ArgumentParser, argv: list[str]) -> Namespace:
+    parser.add_argument(
+        "--data", metavar="DIR", type=services.folder, help="keep the data here (default: leave nothing)"
+    )
+    parser.add_argument(
+        "--every", metavar="CRON", type=_schedule, help="the schedule (default: SCHEDULE, or '*/5 * * * * *')"
+    )
+    for name, server in _PORTS.items():
+        text = f"the port of {server} (default: {'HTTP_PORT, or ' if name == 'http' else ''}a free one)"
+        parser.add_argument(f"--{name}-port", metavar="PORT", type=_port, default=0, help=text)
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--detach", action="store_true", help="return when it is ready; it goes on in the background")
+    where.add_argument(
+        "--stop", action="store_true", help="stop the one in the background (with --data: the one there)"
+    )
+    return parser.parse_args(argv)
+
+
+def _schedule(expression: str) -> str:
+    try:
+        Cron(expression)
+    except CronError as error:
+        raise ArgumentTypeError(str(error)) from error
+    return expression
+
+
+def _port(text: str) -> int:
+    if text.isdecimal() and 1 <= int(text) <= ports.MAX:
+        return int(text)
+    raise ArgumentTypeError(f"{text!r}: accepted: a port from 1 to {ports.MAX}")
+
+
+def _in_background(options: Namespace, data: Path, announce: background.Announce) -> int:
+    def say_ready(seconds: float, where: Environ) -> None:
+        lines = [f"Ready after {seconds:.1f} s: {where['API_URL']}", *_assignments(where)]
+        announce("\n".join([*lines, f"Log: {data / background.LOG}", background.how_to_stop(options.data)]))
+
+    def run(closing: ExitStack) -> int:
+        folder = options.data or closing.enter_context(guard.folder(data))
+        return _run(closing, folder, options, say_ready)
+
+    return console.until_stopped(run, alone=True)
+
+
+def _say_ready(seconds: float, where: Environ) -> None:
+    console.say(f"Ready after {seconds:.1f} s: {where['API_URL']} (Ctrl-C stops all)")
+
+
+def _assignments(where: Environ) -> list[str]:
+    return [f"{name}={shlex.quote(value)}" for name, value in where.items()]
+
+
+def _run(closing: ExitStack, data: Path, options: Namespace, say_ready: Ready) -> int:
     begin = time.monotonic()
-    data = services.data_folder(closing, asked)
+    environ = _environ(data, options)
+    if problems := services.problems(environ):
+        print(*problems, sep="\n", file=sys.stderr)
+        return lifecycle.BAD_CONFIG
+    _check_ports(options)
     # mongod comes first: it refuses data that another mongod uses, so two demos cannot share a folder.
-    mongod, nats_server = Mongod(data / "mongo"), NatsServer(data / "nats")
+    mongod = Mongod(data / "mongo", port=options.mongo_port)
+    nats_server = NatsServer(data / "nats", port=options.nats_port)
     parts: list[Server | Process] = [mongod, nats_server]
     for server in (mongod, nats_server):
         services.start_server(closing, server)
-    environ = services.defaults(data) | os.environ | _NO_SECRETS | ({"SCHEDULE": every} if every else {})
-    environ |= {"MONGO_URL": mongod.url, "NATS_URL": nats_server.url, "OUTBOX_DIR": str(data / "outbox")}
+    where = {"NATS_URL": nats_server.url, "MONGO_URL": mongod.url}
+    environ |= where
     services.provision(environ, "--small")  # on a small disk, nats-server has no room for the usual stream
     for name in services.NAMES:
         service = services.start(name, environ)
         closing.callback(service.stop)
         parts.append(service)
-    address = f"127.0.0.1:{environ['HTTP_PORT']}"
-    where = f"NATS_URL={nats_server.url} MONGO_URL={mongod.url} API_URL=http://{address}"
-    console.say(f"To check it: {where} SCHEDULE='{environ['SCHEDULE']}' make verify")
-    return _watch(parts, address, begin)
+    where |= {"API_URL": f"http://{services.address(environ)}", "SCHEDULE": environ["SCHEDULE"]}
+    console.say(f"To check it: {' '.join(_assignments(where))} make verify")
+    deadline = begin + _READY_SECONDS if options.detach else math.inf
+    return _watch(parts, lambda: say_ready(time.monotonic() - begin, where), services.address(environ), deadline)
 
 
-def _watch(parts: list[Server | Process], address: str, begin: float) -> int:
-    """Show the page's address when it is ready. Return 1 when a part ends: none of them should."""
+def _environ(data: Path, options: Namespace) -> Environ:
+    """The variables of the services, but for the servers' addresses."""
+    environ = services.defaults(data) | services.given() | _PLAIN | {"OUTBOX_DIR": str(data / "outbox")}
+    for name in ("NATS_URL", "MONGO_URL"):
+        environ.pop(name, None)
+    asked = {"SCHEDULE": options.every, "HTTP_PORT": str(options.http_port or "")}
+    return environ | {name: value for name, value in asked.items() if value}
+
+
+def _check_ports(options: Namespace) -> None:
+    """Raises StackError if a port that was asked for is not free."""
+    for name in _PORTS:
+        port = getattr(options, f"{name}_port")
+        if port and (problem := ports.problem(port)):
+            raise StackError(f"--{name}-port {port}: {problem}; accepted: a free port")
+
+
+def _watch(parts: list[Server | Process], say_ready: Callable[[], None], address: str, deadline: float) -> int:
+    """Say when it is ready. Return 1 when a part ends: none of them should. Raises StackError after the deadline."""
     ready = False
     while all(part.status is None for part in parts):
         if not ready and services.is_ready(address):
             ready = True
-            console.say(f"Ready after {time.monotonic() - begin:.1f} s: http://{address} (Ctrl-C stops all)")
+            say_ready()
+        if not ready and time.monotonic() > deadline:
+            raise StackError(f"not ready within {_READY_SECONDS:.0f} s: http://{address}/readyz says why")
         time.sleep(_WATCH_SECONDS)
     for part in parts:
         if part.status is not None:

@@ -1,6 +1,5 @@
 """`crypto-updates dev`: the services, restarted when their files change, with your own servers or with new ones."""
 
-import os
 import sys
 import time
 from argparse import ArgumentParser
@@ -14,7 +13,6 @@ from crypto_updates.local.errors import StackError
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod, NatsServer
 from crypto_updates.service import environment, lifecycle
-from crypto_updates.service.envfile import EnvFile
 from stack import console, services
 
 _LIBRARY = Path(crypto_updates.__file__).parent
@@ -51,7 +49,9 @@ class Reloaded:
 
 
 def run(parser: ArgumentParser, argv: list[str]) -> int:
-    parser.add_argument("--data", metavar="DIR", type=Path, help="keep the data here (default: leave nothing)")
+    parser.add_argument(
+        "--data", metavar="DIR", type=services.folder, help="keep the data here (default: leave nothing)"
+    )
     options = parser.parse_args(argv)
     if problems := environment.read().problems:
         print(*problems, sep="\n", file=sys.stderr)
@@ -77,8 +77,7 @@ def _develop(closing: ExitStack, asked: Path | None) -> int:
 
     def environ() -> Environ:
         """Read anew at each start. What a service would read from `.env` wins over the defaults here."""
-        dotenv = {name: value for name, value in EnvFile(environment.DOTENV, os.environ).values.items() if value}
-        return default | dotenv | os.environ | own
+        return default | services.given() | own
 
     servers = {
         "MONGO_URL": Mongod(data / "mongo", port=ports.free(27017)),
@@ -101,7 +100,7 @@ def _reload(closing: ExitStack, environ: Callable[[], Environ]) -> int:
         service = Reloaded(name, environ)
         closing.callback(service.stop)
         reloaded.append(service)
-    console.say(f"Page: http://127.0.0.1:{environ()['HTTP_PORT']} (Ctrl-C stops all)")
+    console.say(f"Page: http://{services.address(environ())} (Ctrl-C stops all)")
     while True:
         for service in reloaded:
             service.check()

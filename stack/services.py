@@ -2,16 +2,22 @@
 
 import contextlib
 import http.client
+import os
 import subprocess
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from api_stub.config import ApiSettings
 from crypto_updates.local import guard, ports, programs
 from crypto_updates.local.errors import StackError
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Server
+from crypto_updates.service import environment
+from crypto_updates.service.config import ConfigError
+from crypto_updates.service.envfile import EnvFile
 from stack import console
+from worker.config import WorkerSettings
 
 # They stop in reverse order: the worker before the API stub, which stores its last events.
 NAMES = ("api_stub", "worker")
@@ -19,9 +25,14 @@ NAMES = ("api_stub", "worker")
 _PROVISION_SECONDS = 150.0
 
 
+def folder(path: str) -> Path:
+    """The folder of an option."""
+    return Path(path).expanduser().absolute()
+
+
 def data_folder(closing: ExitStack, asked: Path | None) -> Path:
     """The folder that was asked for, or one that is removed with this process."""
-    return asked.expanduser().absolute() if asked else closing.enter_context(guard.folder())
+    return asked or closing.enter_context(guard.folder())
 
 
 def defaults(data: Path) -> dict[str, str]:
@@ -33,6 +44,30 @@ def defaults(data: Path) -> dict[str, str]:
         "HTTP_PORT": str(ports.free(8080)),
         "HEALTH_PORT": str(ports.free(8081)),
     }
+
+
+def given() -> dict[str, str]:
+    """What the user has set, in the process's environment or in `.env`."""
+    dotenv = EnvFile(environment.DOTENV, os.environ).values
+    return {name: value for name, value in dotenv.items() if value} | os.environ
+
+
+def problems(environ: Mapping[str, str]) -> list[str]:
+    """A line for each value that a service would refuse."""
+    lines = list(environment.read().problems)
+    for settings in (ApiSettings, WorkerSettings):
+        try:
+            settings.load(environ)
+        except ConfigError as error:
+            lines += str(error).splitlines()
+    return list(dict.fromkeys(lines))
+
+
+def address(environ: Mapping[str, str]) -> str:
+    """Host and port at which a client on this machine finds the API stub."""
+    host = environ.get("HTTP_HOST", "")
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - it is not bound
+    return f"{f'[{host}]' if ':' in host else host}:{environ['HTTP_PORT']}"
 
 
 def start_server(closing: ExitStack, server: Server) -> None:

@@ -19,6 +19,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+# Of the names of temporary folders.
+PREFIX = "crypto-updates-"
 _END_SECONDS = 5.0
 # The child reports its id to the guardian before it becomes the program, so the guardian always knows it.
 _SHELL = 'echo "+$$" >&0 && exec "$@" </dev/null'
@@ -55,11 +57,11 @@ def forget(child: subprocess.Popen[bytes]) -> int:
 
 
 @contextlib.contextmanager
-def folder() -> Iterator[Path]:
-    """A temporary folder that is removed at the latest when this process ends."""
-    path = Path(tempfile.gettempdir()) / f"crypto-updates-{secrets.token_hex(8)}"
+def folder(path: Path | None = None) -> Iterator[Path]:
+    """A temporary folder, or this one, that is removed at the latest when this process ends."""
+    path = path or Path(tempfile.gettempdir()) / f"{PREFIX}{secrets.token_hex(8)}"
     _tell(f"+{path}")
-    path.mkdir(mode=0o700)
+    path.mkdir(mode=0o700, exist_ok=True)
     try:
         yield path
     finally:

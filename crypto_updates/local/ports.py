@@ -7,6 +7,7 @@ from crypto_updates.local.errors import PortTakenError
 # even the client that reconnects to the server, which then talks to itself.
 _FIRST, _LAST = 20_000, 32_000
 _ATTEMPTS = 100
+MAX = 65_535
 
 
 def free(preferred: int = 0) -> int:
@@ -22,13 +23,18 @@ def free(preferred: int = 0) -> int:
 
 
 def is_free(port: int) -> bool:
+    return problem(port) is None
+
+
+def problem(port: int) -> str | None:
+    """Why this process cannot listen there on the loopback interface."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
+        except OSError as error:
+            return error.strerror
+        return None
 
 
 def _reserve(port: int) -> bool:

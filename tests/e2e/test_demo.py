@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import sys
 import time
 import urllib.request
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from crypto_updates.harness.plugin import Service
+from crypto_updates.local import ports
 from crypto_updates.local.process import Process
 from tests.support import ROOT, eventually, processes
 
@@ -130,12 +132,44 @@ def test_sigkill_of_its_parent_leaves_nothing(tmp_path: Path, folder: Path) -> N
 
 
 def test_it_stops_and_fails_when_a_service_fails(demo: Starter, folder: Path) -> None:
-    process = demo("--every", "nonsense")
-    members = family(process.pid)
-    assert process.wait(timeout=30) == 1
-    assert re.search(r"worker. \(ended with status 2\): stopping the rest", "\n".join(process.lines))
-    assert "SCHEDULE=nonsense" in "\n".join(process.lines)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        process = demo(HTTP_PORT=str(other.getsockname()[1]))
+        members = family(process.pid)
+        assert process.wait(timeout=30) == 1
+    assert re.search(r"api_stub. \(ended with status 1\): stopping the rest", "\n".join(process.lines))
     assert left(members, folder) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "told"),
+    [
+        (["--every", "nonsense"], {}, ["argument --every: 'nonsense': 5 fields expected"]),
+        (["--http-port", "0"], {}, ["argument --http-port: '0': accepted: a port from 1 to 65535"]),
+        (["--nats-port", "65536"], {}, ["argument --nats-port: '65536': accepted: "]),
+        (["--mongo-port", "x"], {}, ["argument --mongo-port: 'x': accepted: "]),
+        (["--detach", "--stop"], {}, ["not allowed with argument"]),
+        ([], {"SCHEDULE": "x", "HTTP_PORT": "y", "COINS": ","}, ["SCHEDULE=x: ", "HTTP_PORT=y: ", "COINS=,: "]),
+    ],
+)
+def test_bad_values_are_told_before_anything_starts(
+    demo: Starter, folder: Path, arguments: list[str], environ: dict[str, str], told: list[str]
+) -> None:
+    process = demo(*arguments, **environ)
+    assert process.wait(timeout=30) == 2
+    output = "\n".join(process.lines)
+    assert [text for text in told if output.count(text) != 1] == []
+    assert "Starting" not in output
+    assert list(folder.iterdir()) == []
+
+
+def test_it_heeds_env_but_for_what_leads_to_servers_of_ones_own(demo: Starter, tmp_path: Path) -> None:
+    port = ports.free()
+    own = ("MONGO_URL_FILE=x", "MONGO_READER_URL=mongodb://own", "NATS_API_PREFIX=STORE.API", "STREAM_REPLICAS=3")
+    lines = [f"HTTP_PORT={port}", "HTTP_HOST=::1", "SCHEDULE=* * * * * *", "NATS_URL=nats://own", *own]
+    (tmp_path / ".env").write_text("\n".join(lines), encoding="utf-8")
+    process = demo()
+    assert page(process) == f"http://[::1]:{port}"
+    assert eventually(lambda: len(events(page(process))) >= 2)
 
 
 def test_it_stops_when_nobody_reads_its_output(tmp_path: Path, folder: Path) -> None:
