@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import NoReturn
@@ -14,6 +15,7 @@ from crypto_updates.local.errors import StackError
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PARENT_CHECK_SECONDS = 0.5
 _STOP_AGAIN_SECONDS = 0.01
+_MAX_PORT = 65_535
 _COLOURS = {"worker": 36, "api_stub": 35, "provision": 33}
 
 
@@ -38,6 +40,13 @@ def until_stopped(run: Callable[[ExitStack], int], *, alone: bool = False) -> in
     except (StackError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
+
+
+def port(text: str) -> int:
+    """The port of an argument. Raises ArgumentTypeError."""
+    if text.isdecimal() and 1 <= int(text) <= _MAX_PORT:
+        return int(text)
+    raise ArgumentTypeError(f"{text!r}: accepted: a port from 1 to {_MAX_PORT}")
 
 
 def say(text: str, end: str = "\n") -> None:

@@ -56,7 +56,7 @@ def _arguments(parser: ArgumentParser, argv: list[str]) -> Namespace:
     )
     for name, server in _PORTS.items():
         text = f"the port of {server} (default: {'HTTP_PORT, or ' if name == 'http' else ''}a free one)"
-        parser.add_argument(f"--{name}-port", metavar="PORT", type=_port, default=0, help=text)
+        parser.add_argument(f"--{name}-port", metavar="PORT", type=console.port, default=0, help=text)
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--detach", action="store_true", help="return when it is ready; it goes on in the background")
     where.add_argument(
@@ -71,12 +71,6 @@ def _schedule(expression: str) -> str:
     except CronError as error:
         raise ArgumentTypeError(str(error)) from error
     return expression
-
-
-def _port(text: str) -> int:
-    if text.isdecimal() and 1 <= int(text) <= ports.MAX:
-        return int(text)
-    raise ArgumentTypeError(f"{text!r}: accepted: a port from 1 to {ports.MAX}")
 
 
 def _in_background(options: Namespace, data: Path, announce: background.Announce) -> int:

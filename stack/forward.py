@@ -3,25 +3,32 @@
 import argparse
 import asyncio
 import contextlib
+import sys
 from asyncio import StreamReader, StreamWriter
+
+from stack import console
 
 _CHUNK_BYTES = 65_536
 
 
 def run(parser: argparse.ArgumentParser, argv: list[str]) -> int:
-    parser.add_argument("port", type=int, help="the port to listen on")
+    parser.add_argument("port", type=console.port, help="the port to listen on")
     parser.add_argument("target", type=_address, metavar="HOST:PORT", help="where to connect to")
     options = parser.parse_args(argv)
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         asyncio.run(_serve(options.port, *options.target))
-    return 0
+    except KeyboardInterrupt:
+        return 0
+    except OSError as error:
+        print(f"port {options.port}: {error.strerror}; accepted: a free port", file=sys.stderr)
+    return 1
 
 
 def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
-    if not (host and port.isdecimal()):
+    if not host:
         raise argparse.ArgumentTypeError(f"{text!r}: accepted: host:port")
-    return host, int(port)
+    return host, console.port(port)
 
 
 async def _serve(port: int, host: str, target: int) -> None:

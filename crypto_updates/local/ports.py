@@ -7,7 +7,6 @@ from crypto_updates.local.errors import PortTakenError
 # even the client that reconnects to the server, which then talks to itself.
 _FIRST, _LAST = 20_000, 32_000
 _ATTEMPTS = 100
-MAX = 65_535
 
 
 def free(preferred: int = 0) -> int:
