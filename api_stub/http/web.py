@@ -4,10 +4,9 @@ import asyncio
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
-from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -109,9 +108,10 @@ def _health(bus: Bus, store: Store, metrics: Metrics, state: State) -> APIRouter
         return JSONResponse({"status": "ready"})
 
     @router.get("/metrics", response_class=PlainTextResponse)
-    async def measured() -> Response:
+    async def measured(request: Request) -> Response:
         """For Prometheus. What NATS or MongoDB does not tell within 2 s is left out."""
-        return Response(metrics.exposition(await state.read()), media_type=CONTENT_TYPE_LATEST)
+        content, media_type = metrics.exposition(await state.read(), request.headers.get("accept", ""))
+        return Response(content, media_type=media_type)
 
     return router
 
