@@ -10,7 +10,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api_stub.http import problem, routes
+from api_stub.http import problem, routes, schema
 from api_stub.http.live import Client, Live
 from api_stub.http.problem import documented
 from api_stub.http.state import State
@@ -24,6 +24,9 @@ from crypto_updates.service import errors
 PAGE = Path(__file__).parents[1] / "page"
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {}}, "description": "events as they are stored, and the state every 2 s"}
+}
+UNREADY: dict[int | str, dict[str, Any]] = {
+    503: {"model": schema.Unready, "description": "NATS or MongoDB did not answer; `reasons` says which"}
 }
 # Browsers load nothing from another host, show the page in no frame, and guess no type.
 HEADERS = {
@@ -98,7 +101,7 @@ def _health(bus: Bus, store: Store, metrics: Metrics, state: State) -> APIRouter
         """The process runs."""
         return {"status": "alive"}
 
-    @router.get("/readyz", responses={503: {"description": "NATS or MongoDB did not answer; `reasons` says which"}})
+    @router.get("/readyz", responses=UNREADY)
     async def readyz() -> JSONResponse:
         """NATS and MongoDB answered a round trip just now."""
         answers = await asyncio.gather(bus.ping(), store.ping(), return_exceptions=True)
