@@ -15,7 +15,6 @@ from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Server
 from crypto_updates.service import environment
 from crypto_updates.service.config import ConfigError
-from crypto_updates.service.envfile import EnvFile
 from stack import console
 from worker.config import WorkerSettings
 
@@ -48,8 +47,7 @@ def defaults(data: Path) -> dict[str, str]:
 
 def given() -> dict[str, str]:
     """What the user has set, in the process's environment or in `.env`."""
-    dotenv = EnvFile(environment.DOTENV, os.environ).values
-    return {name: value for name, value in dotenv.items() if value} | os.environ
+    return {name: value for name, value in environment.read().values.items() if value or name in os.environ}
 
 
 def problems(environ: Mapping[str, str]) -> list[str]:

@@ -70,6 +70,9 @@ def _values(settings: type[ServiceSettings], env: Mapping[str, str]) -> tuple[di
         name, path = field.upper(), env.get(f"{field.upper()}_FILE")
         if env.get(name) or (name in env and info.default is not None):
             values[field] = env[name]
+        if _is_broken(env.get(name, "")):
+            problems.append(f"{name}: not UTF-8; accepted: UTF-8")
+            del values[field]
         if path and env.get(name):
             problems.append(f"{name}: given twice; accepted: either {name} or {name}_FILE")
         elif path:
@@ -78,6 +81,15 @@ def _values(settings: type[ServiceSettings], env: Mapping[str, str]) -> tuple[di
             except (OSError, ValueError) as error:
                 problems.append(f"{name}_FILE={path}: {error}; accepted: the path of a readable UTF-8 file")
     return values, problems
+
+
+def _is_broken(value: str) -> bool:
+    """True if the process's environment has bytes that are not UTF-8."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _line(settings: type[ServiceSettings], error: ErrorDetails) -> str:

@@ -54,9 +54,9 @@ class EnvFile:
         self._process = process
         try:
             content = text(path)
-        except FileNotFoundError:
-            return
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and not path.is_symlink():
+                return
             self.problems.append(f"`.env`: {error.strerror}; accepted: a UTF-8 file that this user can read")
         except ValueError as error:
             self.problems.append(f"`.env` {error}; accepted: a UTF-8 file")

@@ -123,6 +123,12 @@ def test_any_variable_may_come_from_a_file(write: Write) -> None:
     assert BusSettings.load({"NATS_URL_FILE": write(b"nats://one\n")}).nats_url == ("nats://one:4222",)
 
 
+def test_a_variable_that_is_not_utf_8_is_told_and_not_shown() -> None:
+    given = b"hunter2\xe9".decode(errors="surrogateescape")  # as os.environ has it
+    lines = problems(NATS_PASSWORD=given, NATS_USER=given, NATS_TOKEN="fine")
+    assert lines == ["NATS_USER: not UTF-8; accepted: UTF-8", "NATS_PASSWORD: not UTF-8; accepted: UTF-8"]
+
+
 @pytest.mark.parametrize("quote", ["'", '"'])
 def test_a_value_wholly_in_quotes_is_unquoted(quote: str, write: Write) -> None:
     given = {

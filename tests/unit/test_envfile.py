@@ -108,6 +108,12 @@ def test_a_missing_file_has_no_variables(path: Path) -> None:
     assert (file.values, file.problems) == ({}, [])
 
 
+def test_a_link_that_leads_nowhere_is_told(path: Path) -> None:
+    path.symlink_to("nowhere")
+    (problem,) = EnvFile(path, PROCESS).problems
+    assert problem.startswith("`.env`: No such file or directory; accepted: ")
+
+
 def test_a_file_that_cannot_be_read_is_told(path: Path) -> None:
     path.mkdir()
     assert EnvFile(path, PROCESS).problems == ["`.env`: Is a directory; accepted: a UTF-8 file that this user can read"]
