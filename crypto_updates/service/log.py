@@ -5,13 +5,17 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+# Behind this much, a message is cut: what came from outside may be as long as a message of NATS.
+MAX_MESSAGE_CHARS = 2000
+
 
 class TextFormatter(logging.Formatter):
-    """The message. A warning and what is worse have the level behind it, so that people find lines by their start."""
+    """The message as one line. Warnings and errors have their level at the end, as people find lines by their start."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name in logging
         level = f" ({record.levelname.lower()})" if record.levelno >= logging.WARNING else ""
-        return f"{record.message}{level}"
+        line = "".join(char if char.isprintable() else "\ufffd" for char in _cut(record.message))
+        return f"{line}{level}"
 
 
 class JsonFormatter(logging.Formatter):
@@ -20,11 +24,17 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _cut(record.getMessage()),
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry, ensure_ascii=False)
+
+
+def _cut(message: str) -> str:
+    if len(message) <= MAX_MESSAGE_CHARS:
+        return message
+    return f"{message[:MAX_MESSAGE_CHARS]}... ({len(message)} characters)"
 
 
 def setup(level: str, form: str) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from crypto_updates.service.log import JsonFormatter, setup
+from crypto_updates.service.log import MAX_MESSAGE_CHARS, JsonFormatter, TextFormatter, setup
 
 NAMES = ("", "crypto_updates", "worker", "api_stub", "stack", "__main__")
 
@@ -42,6 +42,14 @@ def test_a_message_of_several_lines_is_one_json_line() -> None:
     line = JsonFormatter().format(record('one\r\ntwo "three" é'))
     assert len(line.splitlines()) == 1
     assert json.loads(line)["message"] == 'one\r\ntwo "three" é'
+
+
+def test_a_message_is_one_bounded_line_that_no_terminal_obeys() -> None:
+    assert TextFormatter().format(record("%s: lost", "a\nb\x1b[2J\u202e")) == "a\ufffdb\ufffd[2J\ufffd: lost (warning)"
+    long = record("x" * 1_000_000)
+    cut = f"{'x' * MAX_MESSAGE_CHARS}... (1000000 characters)"
+    assert TextFormatter().format(long) == f"{cut} (warning)"
+    assert json.loads(JsonFormatter().format(long))["message"] == cut
 
 
 def test_a_json_line_carries_the_traceback() -> None:
