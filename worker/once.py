@@ -2,11 +2,10 @@
 
 import argparse
 import asyncio
-import contextlib
 import logging
-from datetime import UTC, datetime
+from datetime import datetime
 
-from crypto_updates.bus import event
+from crypto_updates.bus import event, instant
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.errors import BusError
 from worker import tick
@@ -22,12 +21,14 @@ FETCH_SECONDS = 30.0
 
 def parse_slot(text: str) -> datetime:
     """An instant with its offset, in whole seconds. Raises ArgumentTypeError."""
-    with contextlib.suppress(ValueError, OverflowError):
-        slot = datetime.fromisoformat(text)
-        if slot.tzinfo and not slot.microsecond:
-            return slot.astimezone(UTC)
     accepted = "an ISO 8601 time in whole seconds with offset, 2023-11-21T14:30:00Z"
-    raise argparse.ArgumentTypeError(f"{text}: accepted: {accepted}")
+    try:
+        slot = instant.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}; accepted: {accepted}") from error
+    if slot.microsecond:
+        raise argparse.ArgumentTypeError(f"{text}: not in whole seconds; accepted: {accepted}")
+    return slot
 
 
 async def publish(slot: datetime, settings: WorkerSettings, market: Market | None) -> int:

@@ -8,7 +8,7 @@ import re
 import secrets
 import time
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -121,7 +121,7 @@ class Outbox:
         return len(self.slots())
 
     def _path(self, slot: datetime) -> Path:
-        return self._folder / f"{self._feed}@{slot.astimezone(UTC):%Y%m%dT%H%M%SZ}.json"
+        return self._folder / f"{self._feed}@{re.sub('[-:]', '', event.text(slot))}.json"
 
     def _list(self) -> list[datetime]:
         """Return the feed's slots on the disk that are not delivered, the oldest first."""

@@ -2,31 +2,28 @@
 
 import re
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 from fastapi import Path, Query
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from api_stub.query import CURSOR, MAX_COIN_CHARS
+from crypto_updates.bus import instant
 from crypto_updates.clock.slots import Cell
 
 
-def _iso(value: object) -> object:
-    # pydantic would also take a number, as seconds since 1970.
-    if not re.match(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d", str(value)):
-        raise ValueError("an ISO 8601 time with its offset expected, such as 2023-11-21T14:30:00Z")
+def _iso(value: object) -> datetime:
     # In a URL, the plus sign of an offset is a space.
-    return re.sub(r" (?=\d\d:?\d\d$)", "+", value) if isinstance(value, str) else value
+    return instant.parse(re.sub(r"([Tt ]\S+) (?=\d\d(:?\d\d)?$)", r"\1+", str(value)))
 
 
 Instant = Annotated[AwareDatetime, BeforeValidator(_iso)]
 Limit = Annotated[int, Query(ge=1, le=500, description="how many at most")]
-Cursor = Annotated[str | None, Query(pattern=CURSOR, description="`next` of the page before")]
+Cursor = Annotated[str | None, Query(pattern=CURSOR, max_length=16_384, description="`next` of the page before")]
 Since = Annotated[Instant | None, Query(description="slots from this time on")]
 Until = Annotated[Instant | None, Query(description="slots before this time")]
 Coin = Annotated[str, Query(min_length=1, max_length=MAX_COIN_CHARS, description="a coin's id, such as bitcoin")]
-Identity = Annotated[str, Path(description="an event's `_id`")]
-Id = Annotated[str | None, Query(description="an event's `_id`, also one that no path can hold: `stream`, `..`")]
+Identity = Annotated[str, Path(min_length=1, max_length=4096, description="an event's `_id`")]
 Points = Annotated[int, Query(ge=2, le=2000, description="about how many prices")]
 Hours = Annotated[float, Query(ge=0.01, le=168, description="how far back to look")]
 Cells = Annotated[int, Query(ge=1, le=2000, description="how many of the newest slots to name")]
@@ -56,16 +53,16 @@ class Coins(BaseModel):
 
 
 class Stats(BaseModel):
-    """The newest quote. A value is null if its source has none, or something that is no number."""
+    """The newest quote. A value is null if its source has none."""
 
     # The field has the name in the quote, the alias the one in the answer.
-    price: float | None
-    market_cap: float | None = Field(alias="marketCap")
-    change_24h: float | None = Field(alias="24hChange")
+    price: Any
+    market_cap: Any = Field(alias="marketCap")
+    change_24h: Any = Field(alias="24hChange")
 
 
 class Deviation(BaseModel):
-    deviation: float | None = Field(description="null if it is larger than any float")
+    deviation: float
 
 
 class Price(BaseModel):
@@ -102,7 +99,7 @@ class Slots(BaseModel):
 class DeadLetter(BaseModel):
     id: str = Field(alias="_id")
     reason: str
-    headers: dict[str, str]
+    headers: dict[str, str] | None = Field(description="null if they have more than 16 KiB")
     stream_seq: int | None
     received_at: datetime
     size: int = Field(description="bytes of the body")
@@ -112,8 +109,3 @@ class DeadLetter(BaseModel):
 class DeadLetters(BaseModel):
     dead_letters: list[DeadLetter]
     next: str | None
-
-
-class Unready(BaseModel):
-    status: Literal["not ready"]
-    reasons: list[str]

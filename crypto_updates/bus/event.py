@@ -1,11 +1,15 @@
 """The CRYPTO_UPDATE event: its form on the wire, its id, and how a reader checks it. Pure."""
 
+import contextlib
+import json
+import math
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, UnsetType
 
+from crypto_updates.bus import culprit, instant
 from crypto_updates.bus.errors import InvalidEventError
 
 NAME = "CRYPTO_UPDATE"
@@ -20,7 +24,6 @@ SHOWN_CHARACTERS = 60
 # The store adds these keys. It refuses an event that has one of them, because that value would be lost.
 RESERVED = ("_id", "received_at", "stream_seq")
 
-_Instant = Annotated[datetime, Meta(tz=True)]
 _json = msgspec.json.Decoder()
 
 
@@ -56,7 +59,8 @@ def encode(event: Event) -> bytes:
 
 def text(slot: datetime) -> str:
     """Return the slot as bodies and ids write it: `2023-11-21T14:30:00Z`."""
-    return slot.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # Not strftime, which writes the year 999 with three digits.
+    return slot.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def identity(feed: str, slot: datetime, part: int = 0) -> str:
@@ -73,6 +77,7 @@ def headers(feed: str, slot: datetime, msg_id: str) -> dict[str, str]:
         "ce-source": f"/crypto-updates/{feed}",
         "ce-type": NAME,
         "ce-time": text(slot),
+        "ce-datacontenttype": "application/json",
     }
 
 
@@ -89,29 +94,49 @@ def split(event: Event, limit: int) -> list[Event]:
 def parse(body: bytes) -> dict[str, Any]:
     """Return anyone's event as a dict, unknown keys included, with `timestamp` as an aware datetime in UTC.
 
-    Raises InvalidEventError, which names the key and what is wrong with it.
+    Of several values of one key, the last is kept. Raises InvalidEventError, which names the key and what is wrong.
     """
-    fields = _decode(body)
-    if fields.get("event") != NAME:
-        raise InvalidEventError(f"event: {_shown(fields.get('event'))} is not {NAME}")
-    for key in RESERVED:
-        if key in fields:
-            raise InvalidEventError(f"{key}: reserved for the store")
-    fields["timestamp"] = _instant(fields.get("timestamp"))
-    return fields
+    return check(decode(body), body)
 
 
-def _decode(body: bytes) -> dict[str, Any]:
+def decode(body: bytes) -> object:
+    """Raises InvalidEventError."""
     try:
-        fields = _json.decode(body)
+        return _json.decode(body)
     except (ValueError, RecursionError) as error:
-        raise InvalidEventError(f"body: not JSON: {error}") from error
+        raise InvalidEventError(_unread(body, error)) from error
+
+
+def _unread(body: bytes, error: Exception) -> str:
+    if "out of range" not in str(error):
+        return f"body: not JSON: {error}"
+    # It is JSON, which sets no bound. The standard library reads such a number as infinite.
+    with contextlib.suppress(ValueError, RecursionError):
+        if found := culprit.find(json.loads(body, parse_int=float), _too_large):
+            return found
+    return f"body: not storable: {error}"
+
+
+def _too_large(value: object) -> str | None:
+    return "not storable: larger than any float" if isinstance(value, float) and math.isinf(value) else None
+
+
+def check(fields: object, body: bytes, where: str = "body") -> dict[str, Any]:
+    """Check what was decoded from the body, or from the part of it that is called `where`. Raises InvalidEventError."""
     if not isinstance(fields, dict):
-        raise InvalidEventError(f"body: {_shown(fields)} is not an object")
+        raise InvalidEventError(f"{where}: {shown(fields)} is not an object")
     # Counting brackets bounds the depth cheaply, so most bodies are never walked. (`replace` is three times as fast as
     # `count` twice.)
     if len(body) - len(body.replace(b"[", b"").replace(b"{", b"")) > MAX_DEPTH and _depth(fields) > MAX_DEPTH:
-        raise InvalidEventError(f"body: nested more than {MAX_DEPTH} levels deep")
+        raise InvalidEventError(f"{where}: nested more than {MAX_DEPTH} levels deep")
+    if fields.get("event") != NAME:
+        raise InvalidEventError(f"event: {shown(fields.get('event'))} is not {NAME}")
+    for key in RESERVED:
+        if key in fields:
+            raise InvalidEventError(f"{key}: reserved for the store")
+    if "$ref" in fields and "$id" in fields:
+        raise InvalidEventError("$ref: with $id, a driver of MongoDB reads a reference and no event")
+    fields["timestamp"] = _instant(fields.get("timestamp"))
     return fields
 
 
@@ -126,14 +151,17 @@ def _depth(value: object) -> int:
 
 
 def _instant(value: object) -> datetime:
+    if value is None:
+        raise InvalidEventError("timestamp: missing")
+    if not isinstance(value, str):
+        raise InvalidEventError(f"timestamp: {shown(value)} is not a text with an ISO 8601 time")
     try:
-        return msgspec.convert(value, _Instant).astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        problem = "missing" if value is None else "not an ISO 8601 time"
-        raise InvalidEventError(f"timestamp: {problem}") from error
+        return instant.parse(value)
+    except ValueError as error:
+        raise InvalidEventError(f"timestamp: {error}") from error
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """Shorten a value for a log line. Of a list or an object, which may be deeply nested, show only the type."""
-    shown = f"a {type(value).__name__}" if isinstance(value, list | dict) else repr(value)
-    return shown if len(shown) <= SHOWN_CHARACTERS else shown[: SHOWN_CHARACTERS - 3] + "..."
+    text = f"a {type(value).__name__}" if isinstance(value, list | dict) else repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 3] + "..."

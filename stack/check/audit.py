@@ -6,6 +6,7 @@ It reads what the services read: NATS_URL, MONGO_URL, MONGO_DB, SCHEDULE, SCHEDU
 """
 
 import asyncio
+import contextlib
 import re
 import sys
 from argparse import ArgumentParser
@@ -14,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 from api_stub.errors import StoreUnavailableError
 from api_stub.reader import Reader
-from crypto_updates.bus import figures, history
+from crypto_updates.bus import figures, history, instant
 from crypto_updates.bus.connection import LINK_ERRORS
 from crypto_updates.bus.figures import NATS_LOG, Figures, FiguresError
 from crypto_updates.clock import slots
@@ -51,17 +52,26 @@ def since(span: str, now: datetime) -> datetime:
 
     A time without an offset is in UTC, like all printed times.
     """
+    problem: object = "not in the past"
     try:
         if match := re.fullmatch(r"(\d{1,9})([smhd])", span, re.ASCII):
             start = now - timedelta(**{UNITS[match[2]]: int(match[1])})
         else:
-            start = datetime.fromisoformat(span)
-            start = start.astimezone(UTC) if start.tzinfo else start.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        start = now
+            start = _instant(span)
+    except (ValueError, OverflowError) as error:
+        start, problem = now, error
     if start >= now:
-        raise ValueError(f"--since {span!r}: accepted: {FORMS}")
+        raise ValueError(f"--since {span!r}: {problem}; accepted: {FORMS}")
     return start.replace(microsecond=0)
+
+
+def _instant(span: str) -> datetime:
+    """Raises ValueError."""
+    with contextlib.suppress(ValueError):
+        return instant.parse(f"{span}Z")  # a time without an offset
+    with contextlib.suppress(ValueError):
+        return instant.parse(f"{span}T00Z")  # a date
+    return instant.parse(span)
 
 
 async def audit(settings: CheckSettings, asked: datetime, now: datetime, *, as_json: bool) -> int:

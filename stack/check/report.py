@@ -41,7 +41,7 @@ def table(audit: Audit) -> Iterator[str]:
     yield _aligned(COLUMNS)
     for row in audit.rows:
         if row.expected:
-            yield _aligned((row.start.strftime("%Y-%m-%d %H:%M"), *_figures(row)))
+            yield _aligned((text(row.start)[:16].replace("T", " "), *_figures(row)))
     yield _aligned(("total", *_figures(total)))
     yield from _missing(total)
     if total.strays:

@@ -58,6 +58,14 @@ def test_a_slot_reads_the_same_in_every_time_zone(hours: float) -> None:
     assert text(SLOT.astimezone(timezone(timedelta(hours=hours)))) == "2023-11-21T14:30:00Z"
 
 
+def test_a_year_has_four_digits() -> None:
+    early = SLOT.replace(year=999)
+    assert text(early) == "0999-11-21T14:30:00Z"
+    assert identity("crypto", early) == "crypto@0999-11-21T14:30:00Z"
+    assert headers("crypto", early, "x")["ce-time"] == "0999-11-21T14:30:00Z"
+    assert text(early) in encode(Event(timestamp=early)).decode()
+
+
 @pytest.mark.parametrize(
     ("part", "expected"),
     [(0, "crypto@2023-11-21T14:30:00Z"), (1, "crypto@2023-11-21T14:30:00Z#1"), (12, "crypto@2023-11-21T14:30:00Z#12")],
@@ -74,6 +82,7 @@ def test_the_headers_are_the_deduplication_id_and_cloudevents_binary_mode() -> N
         "ce-source": "/crypto-updates/demo",
         "ce-type": "CRYPTO_UPDATE",
         "ce-time": "2023-11-21T14:30:00Z",
+        "ce-datacontenttype": "application/json",
     }
 
 

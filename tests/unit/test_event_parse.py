@@ -2,7 +2,6 @@
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import msgspec
 import pytest
@@ -58,8 +57,6 @@ def problem(body: bytes) -> str:
 NO_JSON = {
     "NaN": with_x(b"NaN"),
     "Infinity": with_x(b"-Infinity"),
-    "1e999": with_x(b"1e999"),
-    "5000 digits": with_x(b"1" * 5000),
     "invalid UTF-8 in a value": with_x(b'"\xff"'),
     "invalid UTF-8 in a key": START + b',"\xff":1}',
     "escaped lone surrogate": with_x(b'"\\ud800"'),
@@ -103,6 +100,24 @@ def test_it_refuses_what_is_no_json(body: bytes) -> None:
     assert problem(body).startswith("body: not JSON: ")
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"1e400", "x: not storable: larger than any float"),
+        (b'[0,{"a":[-1e999]}]', "x[1].a[0]: not storable: larger than any float"),
+        (b"[" + b"1" * 5000 + b"]", "x[0]: not storable: larger than any float"),
+    ],
+    ids=["1e400", "nested", "5000 digits"],
+)
+def test_it_refuses_numbers_that_json_has_and_nothing_can_hold(value: bytes, expected: str) -> None:
+    assert problem(with_x(value)).startswith(expected)
+
+
+def test_it_refuses_what_a_driver_of_mongodb_would_not_read_as_an_event() -> None:
+    assert problem(with_x(b'1,"$ref":"a","$id":2')).startswith("$ref: ")
+    assert parse(with_x(b'{"$ref":"a","$id":2}'))["x"] == {"$ref": "a", "$id": 2}
+
+
 @pytest.mark.parametrize(("body", "shown"), [(b"null", "None"), (b"[]", "a list"), (b"1", "1"), (b'"x"', "'x'")])
 def test_it_refuses_json_that_is_no_object(body: bytes, shown: str) -> None:
     assert problem(body) == f"body: {shown} is not an object"
@@ -141,36 +156,33 @@ def test_it_refuses_keys_that_the_store_adds(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "beyond"),
+    ("text", "expected"),
     [
-        ("2023-11-21T14:30:00Z", {}),
-        ("2023-11-21t14:30:00z", {}),
-        ("2023-11-21 14:30:00Z", {}),
-        ("2023-11-21T15:30:00+01:00", {}),
-        ("2023-11-21T09:00:00-05:30", {}),
-        ("2023-11-21T14:30:00.5Z", {"milliseconds": 500}),
-        ("2023-11-21T14:30:00.123456Z", {"microseconds": 123_456}),
-        ("2023-11-21T14:30:00.123456789Z", {"microseconds": 123_457}),
+        ("2023-11-21T15:30:00+01:00", SLOT),
+        ("20231121T1430Z", SLOT),
+        ("2023-11-21T14:30:00.123999Z", SLOT + timedelta(milliseconds=123)),
     ],
 )
-def test_it_reads_offsets_and_fractions_as_utc(text: str, beyond: dict[str, Any]) -> None:
+def test_a_timestamp_is_utc_and_has_whole_milliseconds(text: str, expected: datetime) -> None:
     timestamp = parse(stamped(text))["timestamp"]
-    assert timestamp == SLOT + timedelta(**beyond)
-    assert timestamp.tzinfo is UTC
+    assert (timestamp, timestamp.tzinfo) == (expected, UTC)
 
 
 @pytest.mark.parametrize(
-    "value",
+    ("value", "expected"),
     [
-        *("2023-11-21T14:30:00", "2023-11-21", "14:30:00Z", "", "soon", "1700577000"),
-        *("0000-01-01T00:00:00Z", "10000-01-01T00:00:00Z", "2023-02-29T00:00:00Z", "2016-12-31T23:59:60Z"),
-        *("2023-11-21T24:00:00Z", "2023-11-21T14:30:00+24:00", "9999-12-31T23:59:59.9999999Z"),
-        *("0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00"),
-        *(1_700_577_000, 1_700_577_000.5, 10**30, True, [], {}),
+        ("soon", "not an ISO 8601 time"),
+        ("2023-11-21T14:30:00", "no offset from UTC, such as Z or +01:00"),
+        ("2016-12-31T23:59:60Z", "a leap second (:60), which MongoDB's dates do not have"),
+        (1_700_577_000, "1700577000 is not a text with an ISO 8601 time"),
+        (1_700_577_000.5, "1700577000.5 is not a text with an ISO 8601 time"),
+        (True, "True is not a text with an ISO 8601 time"),
+        ([], "a list is not a text with an ISO 8601 time"),
+        (10**70, "1" + "0" * 56 + "... is not a text with an ISO 8601 time"),
     ],
 )
-def test_it_refuses_what_is_no_instant(value: object) -> None:
-    assert problem(stamped(value)) == "timestamp: not an ISO 8601 time"
+def test_it_says_why_a_timestamp_is_no_instant(value: object, expected: str) -> None:
+    assert problem(stamped(value)) == f"timestamp: {expected}"
 
 
 def test_it_says_that_the_timestamp_is_missing() -> None:
@@ -189,7 +201,8 @@ def test_any_bytes_are_an_event_or_an_invalid_event(body: bytes) -> None:
 
 @given(event=events)
 def test_what_is_encoded_is_what_is_read(event: Event) -> None:
-    assert msgspec.convert(parse(encode(event)), Event) == event
+    whole = event.timestamp.replace(microsecond=event.timestamp.microsecond // 1000 * 1000)
+    assert msgspec.convert(parse(encode(event)), Event) == msgspec.structs.replace(event, timestamp=whole)
 
 
 @pytest.mark.parametrize("form", ["{}", '{{"event":{}}}', '{{"event":"CRYPTO_UPDATE","timestamp":{}}}'])

@@ -13,7 +13,13 @@ SLOT = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
 
 @pytest.mark.parametrize(
     "text",
-    ["2023-11-21T14:30:00Z", "2023-11-21T15:30:00+01:00", "2023-11-21 09:00:00-05:30", "2023-11-21T14:30Z"],
+    [
+        "2023-11-21T14:30:00Z",
+        "2023-11-21T15:30:00+01:00",
+        "2023-11-21 09:00:00-05:30",
+        "2023-11-21T14:30Z",
+        "20231121T1430+00",
+    ],
 )
 def test_a_slot_is_an_instant_with_its_offset(text: str) -> None:
     slot = once.parse_slot(text)
@@ -22,22 +28,21 @@ def test_a_slot_is_an_instant_with_its_offset(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "problem"),
     [
-        "",
-        "soon",
-        "2023-11-21",
-        "2023-11-21T14:30:00",
-        "2023-11-21T14:30:00.5Z",
-        "1700577000",
-        "0001-01-01T00:00:00+01:00",
+        ("", "not an ISO 8601 time"),
+        ("soon", "not an ISO 8601 time"),
+        ("2023-11-21", "a date without a time of day and an offset"),
+        ("2023-11-21T14:30:00", "no offset from UTC, such as Z or +01:00"),
+        ("2023-11-21T14:30:00.5Z", "not in whole seconds"),
+        ("0001-01-01T00:00:00+01:00", "beyond the years 0001 to 9999 in UTC"),
     ],
 )
-def test_it_refuses_what_is_no_slot(text: str) -> None:
+def test_it_refuses_what_is_no_slot(text: str, problem: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError) as raised:
         once.parse_slot(text)
     accepted = "an ISO 8601 time in whole seconds with offset, 2023-11-21T14:30:00Z"
-    assert str(raised.value) == f"{text}: accepted: {accepted}"
+    assert str(raised.value) == f"{text}: {problem}; accepted: {accepted}"
 
 
 async def test_a_dry_run_prints_the_message_as_it_would_go_out(capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,6 +55,7 @@ async def test_a_dry_run_prints_the_message_as_it_would_go_out(capsys: pytest.Ca
         "ce-source: /crypto-updates/demo",
         "ce-type: CRYPTO_UPDATE",
         "ce-time: 2023-11-21T14:30:00Z",
+        "ce-datacontenttype: application/json",
         "",
         '{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}',
     ]

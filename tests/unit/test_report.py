@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -124,6 +125,8 @@ def test_json_says_why_nats_told_nothing() -> None:
         ("2023-11-21T14:30:00+01:00", "2023-11-21T13:30:00Z"),
         ("2023-11-21T14:29", "2023-11-21T14:29:00Z"),
         ("2023-11-21", "2023-11-21T00:00:00Z"),
+        ("20231121T1429", "2023-11-21T14:29:00Z"),
+        ("20231121T14,25+00", "2023-11-21T14:15:00Z"),
     ],
 )
 def test_a_span_is_a_length_or_a_time(span: str, start: str) -> None:
@@ -141,6 +144,19 @@ def test_a_bad_span_is_told_with_its_value_and_what_is_accepted(span: str) -> No
     with pytest.raises(ValueError, match="accepted: 90s, 90m, 24h, 7d, or an ISO 8601 time in the past") as caught:
         since(span, NOW)
     assert f"--since {span!r}: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("span", "problem"),
+    [
+        ("2016-12-31T23:59:60Z", "a leap second (:60), which MongoDB's dates do not have"),
+        ("2099-01-01", "not in the past"),
+        ("3x", "not an ISO 8601 time"),
+    ],
+)
+def test_a_bad_span_is_told_with_what_is_wrong(span: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=f"^--since {re.escape(f'{span!r}: {problem}')}; accepted: 90s, "):
+        since(span, NOW)
 
 
 @given(span=st.text())
