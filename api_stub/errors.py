@@ -10,11 +10,7 @@ class StoreUnavailableError(ApiError):
 
 
 class BadDocumentError(ApiError):
-    """MongoDB can never store this document."""
-
-
-class TakenError(ApiError):
-    """Another event is stored under this id."""
+    """MongoDB cannot store this document: it is none for BSON, or another event has its id."""
 
 
 class MissingError(ApiError):

@@ -9,14 +9,13 @@ from typing import Any, NamedTuple, Self
 
 import bson
 import pymongo
-from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
-from pymongo import AsyncMongoClient, WriteConcern
+from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.uri_parser import parse_uri
 
-from api_stub import query
+from api_stub import document, query
 from api_stub.errors import BadDocumentError, StoreUnavailableError
 from crypto_updates.bus.event import RESERVED
 from crypto_updates.service import lifecycle
@@ -32,13 +31,10 @@ CLOSE_SECONDS = 1.0
 # Storage errors, such as "no space left", have other codes.
 FAULTS = {2, 15, 22, 52, 53, 54, 55, 56, 57, 121, 10334, 17280}
 DUPLICATE = 11000
-MAX_DOCUMENT = 16 * 1024 * 1024
-# The encoder raises these for a document that BSON cannot hold.
-UNENCODABLE = (BSONError, OverflowError, UnicodeEncodeError, RecursionError)
 
 
 class Written(NamedTuple):
-    """Indexes of the documents that were stored already, and of those that can never be stored, with the reason."""
+    """Indexes of the documents that were stored already, and of those that cannot be stored, with the reason."""
 
     duplicates: set[int]
     rejected: dict[int, str]
@@ -53,19 +49,10 @@ def direct(url: str) -> bool:
         return False
     try:
         parsed = parse_uri(url)
-    except (PyMongoError, OSError) as error:
+    except PyMongoError as error:
         raise ValueError(str(error)) from error
     alone = len(parsed["nodelist"]) == 1 and "replicaSet" not in parsed["options"]
     return bool(parsed["options"].get("directConnection", alone))
-
-
-def check(url: str) -> None:
-    """Raises ValueError if the driver refuses the URL, an option in it, or a file that it names."""
-    direct(url)  # the client would only warn of an option
-    try:
-        AsyncMongoClient[Document](url)  # connects when it is used
-    except (PyMongoError, OSError) as error:
-        raise ValueError(str(error)) from error
 
 
 class Mongo:
@@ -105,15 +92,36 @@ class Store(Mongo):
 
     def __init__(self, url: str, database: str, seconds: float = MONGO_SECONDS) -> None:
         super().__init__(url, database, seconds)
-        durable = WriteConcern(w="majority", j=True)
-        self._events = self._database.get_collection("events", write_concern=durable)
-        self._dead_letters = self._database.get_collection("dead_letters", write_concern=durable)
+        self._events = self._collection("events")
+        self._dead_letters = self._collection("dead_letters")
+
+    def _collection(self, name: str) -> Events:
+        # A secondary may not know yet what the primary has just refused as a duplicate.
+        return self._database.get_collection(
+            name, read_preference=ReadPreference.PRIMARY, write_concern=WriteConcern(w="majority", j=True)
+        )
 
     async def add_events(self, documents: Sequence[Document]) -> Written:
-        return await _insert(self._events, documents)
+        """An event whose `_id` is taken is stored already if `timestamp` is the same. Else it is rejected."""
+        written = await _insert(self._events, documents)
+        if not written.duplicates:
+            return written
+        known = {index: documents[index]["_id"] for index in written.duplicates}
+        slots = await self._timestamps([*known.values()])
+        taken = {index: name for index, name in known.items() if slots[name] != documents[index]["timestamp"]}
+        reasons = {index: f"another event is stored as {name}" for index, name in taken.items()}
+        return Written(written.duplicates - taken.keys(), written.rejected | reasons)
 
     async def add_dead_letters(self, documents: Sequence[Document]) -> Written:
         return await _insert(self._dead_letters, documents)
+
+    async def _timestamps(self, ids: Sequence[str]) -> dict[str, object]:
+        """The `timestamp` of each of these events, which have just been said to be stored."""
+        with available():
+            found = await self._events.find({"_id": {"$in": ids}}, {"timestamp": 1}).to_list()
+        if missing := {*ids} - {event["_id"] for event in found}:
+            raise StoreUnavailableError(f"MongoDB: {len(missing)} events were removed in this moment")
+        return {event["_id"]: event.get("timestamp") for event in found}
 
     async def holds(self, event: Document) -> bool:
         """True if `events` has this event under its id. The RESERVED keys may differ."""
@@ -129,8 +137,14 @@ class Store(Mongo):
             await self._events.delete_many({"$or": [{"_id": identity}, older]})
 
     async def dead_letters(self, limit: int) -> list[Document]:
-        """The newest first, with the `size` of each body in place of its bytes."""
-        fields = {"headers": 1, "reason": 1, "stream_seq": 1, "received_at": 1, "size": {"$binarySize": "$raw"}}
+        """The newest first, with the `size` of each body in place of its bytes, and large headers as None."""
+        fields = {
+            "headers": query.LISTED_HEADERS,
+            "reason": 1,
+            "stream_seq": 1,
+            "received_at": 1,
+            "size": {"$binarySize": "$raw"},
+        }
         # Drop the bodies, up to 15 MB each, before the sort.
         stages: query.Stages = [{"$project": fields}, {"$sort": dict(query.LETTERS_FIRST)}, {"$limit": limit}]
         with available():
@@ -169,7 +183,7 @@ async def _insert(collection: Events, documents: Sequence[Document]) -> Written:
     """Store what can be stored. Raises StoreUnavailableError; then the whole batch may be tried again."""
     try:
         return await _write(collection, documents)
-    except UNENCODABLE:
+    except document.UNENCODABLE:
         # One such document makes the whole bulk store nothing. They are rare, so only such a batch is encoded twice.
         encoded, rejected = _encoded(documents)
     written = await _write(collection, list(encoded.values()))
@@ -179,7 +193,7 @@ async def _insert(collection: Events, documents: Sequence[Document]) -> Written:
 
 
 async def _write(collection: Events, documents: Sequence[Document | RawBSONDocument]) -> Written:
-    """Raises one of UNENCODABLE, or StoreUnavailableError."""
+    """Raises one of document.UNENCODABLE, or StoreUnavailableError."""
     with available():
         try:
             if documents:
@@ -192,26 +206,16 @@ async def _write(collection: Events, documents: Sequence[Document | RawBSONDocum
 def _encoded(documents: Sequence[Document]) -> tuple[dict[int, RawBSONDocument], dict[int, str]]:
     """By index: the encoded documents, and why the others cannot be encoded."""
     encoded, rejected = {}, {}
-    for index, document in enumerate(documents):
+    for index, each in enumerate(documents):
         try:
-            encoded[index] = _encode(document)
+            encoded[index] = document.encode(each)
         except BadDocumentError as error:
             rejected[index] = str(error)
     return encoded, rejected
 
 
-def _encode(document: Document) -> RawBSONDocument:
-    try:
-        raw = bson.encode(document)
-    except UNENCODABLE as error:
-        raise BadDocumentError(f"body: not storable: {error}") from error
-    if len(raw) > MAX_DOCUMENT:
-        raise BadDocumentError(f"body: {len(raw)} bytes as BSON, more than {MAX_DOCUMENT}")
-    return RawBSONDocument(raw)
-
-
 def _sort_out(details: Mapping[str, Any]) -> Written:
-    """A duplicate key is a success: MongoDB reports a duplicate only after the first copy is durable."""
+    """MongoDB reports a duplicate key only after the first document of that key is durable."""
     if details["writeConcernErrors"]:
         raise StoreUnavailableError(f"MongoDB: {details['writeConcernErrors'][0]['errmsg']}")
     written = Written(set(), {})

@@ -6,12 +6,11 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from api_stub.errors import StoreUnavailableError
 from api_stub.metrics import Metrics
 from api_stub.store import Document, Store, Written
-from crypto_updates.bus import event
+from crypto_updates.bus import message
 from crypto_updates.bus.consumer import CORE_EVENTS, Consumer
 from crypto_updates.bus.delivery import Delivery
 from crypto_updates.bus.errors import InvalidEventError
@@ -24,6 +23,10 @@ FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 5.0
 BATCHES_AT_ONCE = 2
 # A larger batch gets one log line for all of its events.
 LINES_PER_BATCH = 20
+# Room for the longest id. The keys that a reason names may be longer.
+MAX_REASON_CHARS = 4096
+# A line of the log, or of the list of dead letters, shows at most this much of an id or a reason.
+MAX_LINE_CHARS = 200
 LAST_BATCH_EVENTS = 500
 # The largest body that fits into a MongoDB document together with its headers.
 MAX_RAW_BYTES = 15 * 1024**2
@@ -131,23 +134,24 @@ class Subscriber:
                 return written
 
 
-def document(delivery: Delivery, received: datetime) -> dict[str, Any]:
-    """Raises InvalidEventError."""
-    return stored(delivery.identity, delivery.body, delivery.seq, received)
+def document(delivery: Delivery, received: datetime) -> Document:
+    """Return the event as `events` keeps it. Raises InvalidEventError."""
+    given, event = message.read(delivery.headers, delivery.body)
+    return stored(message.bounded(given) if given else delivery.place, event, delivery.seq, received)
 
 
-def stored(identity: str, body: bytes, seq: int | None, received: datetime) -> dict[str, Any]:
-    """Return the event as `events` keeps it, from its parts. Raises InvalidEventError."""
-    return {"_id": identity, **event.parse(body), "received_at": received, "stream_seq": seq}
+def stored(identity: str, event: Document, seq: int | None, received: datetime) -> Document:
+    """Return the event as `events` keeps it, from its parts."""
+    return {"_id": identity, **event, "received_at": received, "stream_seq": seq}
 
 
-def dead_letter(delivery: Delivery, reason: str) -> dict[str, Any]:
+def dead_letter(delivery: Delivery, reason: str) -> Document:
     """Return the message as `dead_letters` keeps it."""
     return {
         "_id": delivery.place,
         "raw": delivery.body[:MAX_RAW_BYTES],
         "headers": {name.replace("\0", "\ufffd"): value for name, value in delivery.headers.items()},
-        "reason": reason,
+        "reason": reason[:MAX_REASON_CHARS],
         "stream_seq": delivery.seq,
         "received_at": datetime.now(UTC),
     }
@@ -155,20 +159,25 @@ def dead_letter(delivery: Delivery, reason: str) -> dict[str, Any]:
 
 def _tell(good: Sequence[tuple[Delivery, Document]], written: Written, bad: Sequence[tuple[Delivery, str]]) -> None:
     for delivery, reason in bad:
-        log.warning("[EVENT] Invalid event format: %s (%s): moved to dead_letters", reason, _where(delivery))
+        log.warning("[EVENT] Invalid event format: %s (%s): moved to dead_letters", brief(reason), _where(delivery))
     if (stored := len(good) - len(written.rejected)) > LINES_PER_BATCH:
         log.info("[EVENT] Stored %d events; %d of them were already stored", stored, len(written.duplicates))
         return
     for index, (delivery, doc) in enumerate(good):
         if index in written.duplicates:
-            log.info("[EVENT] Already stored: %s (%s)", printable(doc["_id"]), _where(delivery))
+            log.info("[EVENT] Already stored: %s (%s)", brief(doc["_id"]), _where(delivery))
         elif index not in written.rejected:
-            log.info("[EVENT] Stored %s (%s)", printable(doc["_id"]), _where(delivery))
+            log.info("[EVENT] Stored %s (%s)", brief(doc["_id"]), _where(delivery))
 
 
-def printable(identity: str) -> str:
-    """Return a publisher's id without characters that a terminal would obey."""
-    return "".join(char if char.isprintable() else "\ufffd" for char in identity)
+def printable(text: str) -> str:
+    """Return a publisher's text without characters that a terminal would obey."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)
+
+
+def brief(text: str) -> str:
+    """Return a publisher's text as it fits into a line of a log or a list."""
+    return printable(text if len(text) <= MAX_LINE_CHARS else f"{text[:MAX_LINE_CHARS]}... ({len(text)} characters)")
 
 
 def _core(batch: Sequence[Delivery]) -> int:

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import logging
 import sys
 from datetime import UTC, datetime
 
@@ -14,9 +13,7 @@ from worker.config import WorkerSettings
 from worker.market import Market, open_market
 from worker.outbox import Outbox
 from worker.pipeline import Pipeline
-from worker.scheduler import Scheduler, SchedulerError
-
-log = logging.getLogger(__name__)
+from worker.scheduler import Scheduler
 
 
 def arguments() -> argparse.Namespace:
@@ -40,32 +37,27 @@ async def run(settings: WorkerSettings, args: argparse.Namespace) -> int:
                 return await once.show(slot, settings.feed, market)
             return await once.publish(slot, settings, market)
         with Outbox(settings.outbox_dir, settings.feed) as outbox:
-            try:
-                await forever(settings, market, outbox)
-            except* SchedulerError as errors:
-                for error in errors.exceptions:
-                    log.error("[CRON] %s", error)
-    return 1
+            await forever(settings, market, outbox)
+    return 0
 
 
 async def forever(settings: WorkerSettings, market: Market | None, outbox: Outbox) -> None:
+    loop = asyncio.get_running_loop()
     async with Bus(settings, "worker") as bus:
+
+        def problem() -> str | None:
+            try:
+                asyncio.run_coroutine_threadsafe(bus.ping(), loop).result(4)
+            except (UnreachableError, TimeoutError) as error:
+                return str(error) or "the worker's event loop does not answer"
+            return None
+
         pipeline = Pipeline(settings, bus, market, outbox)
         scheduler = Scheduler(settings.cron, pipeline.hand)
-
-        async def problems() -> list[str]:
-            try:
-                await bus.ping()
-            except UnreachableError as error:
-                return [*filter(None, [scheduler.problem]), str(error)]
-            return [*filter(None, [scheduler.problem])]
-
-        async with health.serve(settings.health_host, settings.health_port, problems):
+        with health.serve(settings.health_host, settings.health_port, problem):
             scheduler.start()
             try:
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(pipeline.run())
-                    group.create_task(scheduler.watch())
+                await pipeline.run()
             finally:
                 scheduler.stop(lifecycle.left(1))
 

@@ -16,6 +16,7 @@ from nats.aio.client import Client, RawCredentials
 from nats.js import JetStreamContext
 from nats.js.errors import APIError
 
+from crypto_updates.bus import header
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.errors import BusError, JetStreamUnavailableError, NotPermittedError
 from crypto_updates.bus.event import SUBJECT
@@ -53,6 +54,9 @@ class _Client(Client):
         if initial_connection and asked and not info.get("tls_required"):
             raise nats.errors.SecureConnRequiredError
         await super()._process_info(info, initial_connection)
+
+    async def _process_headers(self, headers: bytes | None) -> dict[str, str] | None:
+        return header.parse(headers) if headers else None
 
 
 class Receipt(NamedTuple):

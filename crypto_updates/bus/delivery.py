@@ -10,7 +10,6 @@ from nats.aio.msg import Msg
 from nats.errors import NotJSMessageError
 
 from crypto_updates.bus.connection import LINK_ERRORS
-from crypto_updates.bus.event import MSG_ID
 from crypto_updates.bus.stream import STREAM
 from crypto_updates.service import errors
 
@@ -53,11 +52,6 @@ class Delivery:
     def size(self) -> int:
         """About how many bytes it takes."""
         return len(self.body) + len(str(self.headers))
-
-    @property
-    def identity(self) -> str:
-        """The publisher's id, or else the message's place in the stream."""
-        return self.headers.get(MSG_ID) or self.place
 
     @property
     def place(self) -> str:

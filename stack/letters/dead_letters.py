@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from api_stub.config import StoreSettings
-from api_stub.errors import BadDocumentError, StoreUnavailableError, TakenError
+from api_stub.errors import BadDocumentError, StoreUnavailableError
 from api_stub.store import Store
-from api_stub.subscriber import printable
+from api_stub.subscriber import brief
 from crypto_updates.bus.errors import InvalidEventError
 from crypto_updates.service import lifecycle
 from stack import console
@@ -49,6 +49,8 @@ def _arguments(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Nam
     text = "store them as events, under the ids of the messages"
     command = commands.add_parser("replay", parents=[several], help=text)
     command.add_argument("--body", type=_file, metavar="FILE", help="with one ID: a corrected body, - for stdin")
+    text = "under the letter's own id, when that of the message is taken or too long"
+    command.add_argument("--own-id", action="store_true", help=text)
     command.set_defaults(command=_replay)
     command = commands.add_parser("discard", parents=[several], help="remove them for good")
     command.add_argument("--yes", action="store_true", help="do not ask")
@@ -131,12 +133,13 @@ async def _replay_one(store: Store, letter_id: str, options: argparse.Namespace)
         # With --all, somebody else may have replayed it meanwhile.
         return options.all or not _unknown(letter_id)
     try:
-        new = await replay(store, found, options.body)
-    except (InvalidEventError, BadDocumentError, TakenError) as error:
-        print(f"Kept {printable(letter_id)}: {printable(str(error))}", file=sys.stderr)
+        new = await replay(store, found, options.body, own_id=options.own_id)
+    except (InvalidEventError, BadDocumentError) as error:
+        print(f"Kept {brief(letter_id)}: {brief(str(error))}", file=sys.stderr)
         return False
     what = "Stored" if new else "Stored already"
-    console.say(f"{what}: {printable(identity(found))} (was {printable(letter_id)})")
+    name = letter_id if options.own_id else identity(found, options.body)
+    console.say(f"{what}: {brief(name)} (was {brief(letter_id)})")
     return True
 
 
@@ -160,7 +163,7 @@ def _confirm(ids: Sequence[str]) -> bool:
 
 
 def _unknown(letter_id: str) -> int:
-    print(f"No dead letter has the id {printable(letter_id)}", file=sys.stderr)
+    print(f"No dead letter has the id {brief(letter_id)}", file=sys.stderr)
     return 1
 
 

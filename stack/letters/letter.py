@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from api_stub.subscriber import printable
+from api_stub.subscriber import brief, printable
 from crypto_updates.bus.event import text
 
 Letter = Mapping[str, Any]
@@ -13,7 +13,7 @@ DUMP_BYTES_A_LINE = 16
 def summary(letter: Letter) -> str:
     """A line with the time, the id, the size and the reason."""
     size = f"{letter['size']} B"
-    return f"{text(letter['received_at'])}  {printable(letter['_id'])}  {size:>9}  {printable(letter['reason'])}"
+    return f"{text(letter['received_at'])}  {brief(letter['_id'])}  {size:>9}  {brief(letter['reason'])}"
 
 
 def fields(letter: Letter) -> dict[str, Any]:

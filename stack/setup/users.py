@@ -10,8 +10,8 @@ log = logging.getLogger(__name__)
 
 # Actions on each collection: https://www.mongodb.com/docs/manual/reference/privilege-actions/
 ROLES: dict[str, dict[str, list[str]]] = {
-    # A duplicate key error says that an event is stored already, so the store need not read.
-    "writer": {"events": ["insert"], "dead_letters": ["insert"]},
+    # An event whose id is taken is compared with the one that has it.
+    "writer": {"events": ["find", "insert"], "dead_letters": ["insert"]},
     "reader": {"events": ["find", "changeStream"], "dead_letters": ["find"]},
     # `verify` removes its own event again, `dead-letters` what was replayed.
     "operator": {"events": ["find", "insert", "remove"], "dead_letters": ["find", "insert", "remove"]},

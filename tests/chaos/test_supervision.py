@@ -38,7 +38,7 @@ class Services:
                 batch = await self.consumer.take()
                 for delivery in batch:
                     await delivery.ack()
-                if any(int(delivery.identity) > first for delivery in batch):
+                if any(int(delivery.headers[MSG_ID]) > first for delivery in batch):
                     return time.monotonic() - begin
         finally:
             await lifecycle.end(publishing)

@@ -14,7 +14,7 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from api_stub.errors import BadDocumentError, TakenError
+from api_stub.errors import BadDocumentError
 from api_stub.store import Store
 from api_stub.subscriber import dead_letter, document
 from crypto_updates.bus.delivery import Delivery
@@ -145,7 +145,7 @@ async def test_a_letter_whose_id_another_event_has_is_kept(stack: Stack, mongo_u
     stack.events.insert_one(document(delivery(other), datetime.now(UTC)))
     before = list(stack.events.find())
     async with Store(mongo_url, stack.events.database.name) as store:
-        with pytest.raises(TakenError, match=f"^another event is stored as {KEY}$"):
+        with pytest.raises(BadDocumentError, match=f"^another event is stored as {KEY}$"):
             await replay(store, await store.dead_letter(letter) or {})
     assert (list(stack.events.find()), everything(stack)[1]) == (before, [letter])
 
@@ -220,6 +220,21 @@ def test_the_newest_are_listed_first_and_counted(stack: Stack) -> None:
         "headers": {"Nats-Msg-Id": KEY},
         "size": 5,
     }
+
+
+def test_a_letter_of_a_long_id_has_a_short_line_and_is_stored_under_its_own_id(stack: Stack) -> None:
+    letter = bury(stack, GOOD, 1, "x" * 20_000)
+    line = run(stack, "list").lines[0]
+    assert len(line) < 200
+    assert json.loads("\n".join(run(stack, "list", "--json").lines))[0]["headers"] is None
+    assert f"  Nats-Msg-Id: {'x' * 20_000}" in run(stack, "show", letter).lines
+    kept = run(stack, "replay", letter)
+    assert kept.status == 1
+    assert kept.lines[0].startswith(f"Kept {letter}: id: 20000 bytes, more than 2048: 'xxx")
+    assert len(kept.lines[0]) < 200
+    done = run(stack, "replay", letter, "--own-id")
+    assert (done.status, done.lines[0]) == (0, f"Stored: {letter} (was {letter})")
+    assert everything(stack) == [[letter], []]
 
 
 def test_where_there_are_none_it_says_so(stack: Stack) -> None:

@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from datetime import UTC, datetime
 from typing import Any
@@ -13,11 +14,12 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
+from crypto_updates.bus.message import MAX_ID_BYTES
 from crypto_updates.bus.stream import ACK_WAIT_SECONDS
 from crypto_updates.local import ports
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod
-from tests.e2e.conftest import Stack, gaps
+from tests.e2e.conftest import Stack, gaps, publish_raw
 from tests.support import FakeMarket, eventually, settled, soon
 
 
@@ -304,3 +306,84 @@ def test_a_slot_published_by_hand_is_no_beginning(stack: Stack) -> None:
     worker = stack.worker(SCHEDULE="@hourly")
     worker.wait_for_line("[PUBLISH] Sent")
     assert not any("Missed" in line for line in worker.lines)
+
+
+def at(second: int, **more: object) -> bytes:
+    return json.dumps({"event": "CRYPTO_UPDATE", "timestamp": f"2023-11-21T14:30:{second:02}Z"} | more).encode()
+
+
+async def test_another_event_of_the_same_id_is_a_dead_letter_that_can_be_replayed(
+    stack: Stack, publisher: Client
+) -> None:
+    stub = stack.api_stub()
+    # The stream forgets ids at once, as after its window.
+    js = publisher.jetstream()
+    config = (await js.stream_info("CRYPTO")).config
+    await js.update_stream(config, duplicate_window=0.1)
+    headers = {"Nats-Msg-Id": "1"}
+    for body in (at(1, x="first"), at(1, x="copy"), at(2, x="other")):
+        sent = await js.publish("crypto.updates", body, headers=headers)
+        assert not sent.duplicate
+        await asyncio.sleep(0.3)  # the window itself
+    assert await soon(lambda: stack.dead_letters.count_documents({}) == 1)
+    assert [event["x"] for event in stack.events.find()] == ["first"]
+    letter = stack.dead_letters.find_one({}) or {}
+    assert (letter["reason"], letter["raw"]) == ("another event is stored as 1", at(2, x="other"))
+    stub.wait_for_line("[EVENT] Already stored: 1 (seq 2)")
+    assert stack.run("stack", "dead-letters", "replay", "--all").wait(30) == 1
+    assert stack.run("stack", "dead-letters", "replay", "--all", "--own-id").wait(30) == 0
+    assert {event["_id"]: event["x"] for event in stack.events.find()} == {"1": "first", letter["_id"]: "other"}
+    assert stack.dead_letters.count_documents({}) == 0
+
+
+async def test_of_two_ids_in_a_message_the_first_counts_as_for_the_stream(stack: Stack, publisher: Client) -> None:
+    stack.api_stub()
+    for first, second, x in (("a", "z", 1), ("b", "z", 2), ("a", "y", 3)):
+        await publish_raw(stack.nats, f"Nats-Msg-Id: {first}\r\nNats-Msg-Id: {second}".encode(), at(0, x=x))
+    await settled(publisher)
+    assert (await publisher.jetstream().stream_info("CRYPTO")).state.messages == 2
+    assert await soon(lambda: stack.events.count_documents({}) == 2)
+    assert {event["_id"]: event["x"] for event in stack.events.find()} == {"a": 1, "b": 2}
+
+
+async def test_a_cloudevent_is_stored_once_in_whatever_mode_it_comes(stack: Stack, publisher: Client) -> None:
+    stack.api_stub()
+    binary = {"ce-specversion": "1.0", "ce-id": "7", "ce-source": "/shop", "ce-type": "x"}
+    envelope = {"specversion": "1.0", "id": "7", "source": "/shop", "type": "x", "data": json.loads(at(1))}
+    structured = {"Content-Type": "application/cloudevents+json; charset=UTF-8"}
+    for headers, body in (
+        *((binary, at(1)), (binary, at(1)), (structured, json.dumps(envelope).encode())),
+        *((binary | {"ce-source": "/other"}, at(1)), (binary, at(2))),
+        ({"Content-Type": "application/cloudevents+avro"}, at(1)),
+    ):
+        await publisher.publish("crypto.updates", body, headers=headers)
+    await settled(publisher)
+    assert await soon(lambda: stack.sum() == 4)
+    assert {event["_id"] for event in stack.events.find()} == {"ce:/shop#7", "ce:/other#7"}
+    assert {letter["reason"][:40] for letter in stack.dead_letters.find()} == {
+        "another event is stored as ce:/shop#7",
+        "Content-Type: 'application/cloudevents+avro'"[:40],
+    }
+
+
+async def test_an_id_that_is_stored_can_be_fetched_and_a_longer_one_is_kept_as_a_dead_letter(
+    stack: Stack, publisher: Client
+) -> None:
+    port = ports.free()
+    stub = stack.api_stub(HTTP_PORT=str(port))
+    longest = "é" * (MAX_ID_BYTES // 2)
+    for identity in (longest, longest + "x", "x" * 8186):
+        await publish_raw(stack.nats, f"Nats-Msg-Id: {identity}".encode(), at(0))
+    assert await soon(lambda: stack.sum() == 3)
+    assert get(port, f"/events/{urllib.parse.quote(longest)}")["_id"] == longest
+    await publisher.publish("crypto.updates", at(1))
+    assert await soon(lambda: stack.sum() == 4)
+    page = get(port, "/events?limit=1&until=2023-11-21T14:30:01Z&since=20231121T1430Z")
+    assert page["events"][0]["_id"] == longest
+    newest = get(port, "/events?limit=1")
+    assert get(port, f"/events?limit=1&cursor={newest['next']}")["events"][0]["_id"] == longest
+    letters = list(stack.dead_letters.find(sort=[("stream_seq", 1)]))
+    assert [letter["headers"]["Nats-Msg-Id"] for letter in letters] == [longest + "x", "x" * 8186]
+    assert [letter["raw"] for letter in letters] == [at(0), at(0)]
+    assert letters[0]["reason"].startswith(f"id: {MAX_ID_BYTES + 1} bytes, more than {MAX_ID_BYTES}: 'é")
+    assert max(map(len, stub.lines)) < 400

@@ -2,16 +2,21 @@
 
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
+from api_stub.errors import StoreUnavailableError
 from api_stub.store import Store
 from crypto_updates.local.servers import Mongod
 
-NEW, LAST, THERE = {"_id": "new"}, {"_id": "last"}, {"_id": "there"}
+SLOT = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
+NEW, LAST, THERE = ({"_id": name, "timestamp": SLOT} for name in ("new", "last", "there"))
+OTHER = {"_id": "there", "timestamp": SLOT + timedelta(milliseconds=1)}
+TAKEN = "another event is stored as there"
 # BSON has no form for the one, and MongoDB takes no list as an id.
 UNENCODABLE, REFUSED = {"_id": "large", "v": 2**64}, {"_id": [1]}
 
@@ -36,12 +41,18 @@ async def store(mongod: Mongod, events: Collection[dict[str, Any]]) -> AsyncIter
     [
         ([NEW, THERE, LAST], {1}, {}),
         ([NEW, REFUSED, THERE, LAST], {2}, {1: "list|array"}),
-        ([UNENCODABLE, NEW, REFUSED, THERE, LAST], {3}, {0: "8-byte ints", 2: "list|array"}),
-        ([NEW, THERE, UNENCODABLE, THERE, UNENCODABLE, REFUSED, LAST], {1, 3}, {2: "8-byte", 4: "8-byte", 5: "array"}),
-        ([UNENCODABLE], set(), {0: "8-byte ints"}),
+        ([UNENCODABLE, NEW, REFUSED, THERE, LAST], {3}, {0: "64 bits", 2: "list|array"}),
+        ([NEW, THERE, UNENCODABLE, THERE, UNENCODABLE, REFUSED, LAST], {1, 3}, {2: "bits", 4: "bits", 5: "array"}),
+        ([UNENCODABLE], set(), {0: "64 bits"}),
         ([], set(), {}),
+        ([NEW, OTHER, THERE, LAST], {2}, {1: TAKEN}),
+        ([UNENCODABLE, OTHER, NEW, THERE, LAST, OTHER], {3}, {0: "64 bits", 1: TAKEN, 5: TAKEN}),
+        ([NEW, NEW, NEW | {"timestamp": SLOT - timedelta(1)}], {1}, {2: "another event is stored as new"}),
     ],
-    ids=["encodable", "one refused", "one of each", "several", "none encodable", "empty"],
+    ids=[
+        *("encodable", "one refused", "one of each", "several", "none encodable", "empty"),
+        *("another event", "others and one unencodable", "of one batch"),
+    ],
 )
 async def test_each_document_of_a_batch_is_stored_or_told_by_its_own_index(
     store: Store,
@@ -54,7 +65,16 @@ async def test_each_document_of_a_batch_is_stored_or_told_by_its_own_index(
     assert written.duplicates == duplicates
     assert set(written.rejected) == set(rejected)
     for index, words in rejected.items():
-        assert written.rejected[index].startswith("body: not storable: ")
         assert any(word in written.rejected[index] for word in words.split("|"))
     stored = {document["_id"] for document in events.find()}
     assert stored == {"there"} | {document["_id"] for document in batch if document in (NEW, LAST)}
+
+
+async def test_an_event_that_is_gone_when_it_is_looked_up_is_tried_again(
+    store: Store, events: Collection[dict[str, Any]]
+) -> None:
+    found = await store._timestamps(["there"])
+    events.delete_one({"_id": "there"})
+    assert found == {"there": SLOT}
+    with pytest.raises(StoreUnavailableError, match="1 events were removed in this moment"):
+        await store._timestamps(["there"])

@@ -37,18 +37,6 @@ def test_a_reply_with_domain_and_account_is_read_too(place: str, more: str) -> N
     assert (taken.seq, taken.times, taken.place) == (41, 1, delivery(jetstream()).place)
 
 
-def test_the_identity_is_the_publishers_id() -> None:
-    assert delivery(jetstream(), {"Nats-Msg-Id": "crypto@2023-11-21T14:30:00Z#2"}).identity == (
-        "crypto@2023-11-21T14:30:00Z#2"
-    )
-    assert delivery("", {"Nats-Msg-Id": "crypto@x"}).identity == "crypto@x"
-
-
-@pytest.mark.parametrize("headers", [None, {}, {"Nats-Msg-Id": ""}, {"nats-msg-id-": "x"}])
-def test_without_an_id_the_place_in_the_stream_is_the_identity(headers: dict[str, str] | None) -> None:
-    assert delivery(jetstream(), headers).identity == "CRYPTO#41@2023-11-21T14:30:00+00:00"
-
-
 def test_a_message_delivered_again_is_the_same_one() -> None:
     assert delivery(jetstream(delivered=2)).place == delivery(jetstream(delivered=1)).place
 

@@ -1,5 +1,6 @@
 """The store's own decisions: how to connect, what can be stored, and where a page begins."""
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,8 +8,9 @@ import bson
 import pytest
 from pymongo.errors import ServerSelectionTimeoutError
 
+from api_stub.document import MAX_BYTES, encode
 from api_stub.errors import BadDocumentError, StoreUnavailableError
-from api_stub.store import DUPLICATE, MAX_DOCUMENT, _encode, _sort_out, brief, direct
+from api_stub.store import DUPLICATE, _sort_out, brief, direct
 from crypto_updates.bus.event import MAX_DEPTH
 
 SLOT = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
@@ -36,16 +38,25 @@ def test_a_single_host_is_spoken_to_directly_unless_the_url_decides_otherwise(ur
     [2**63 - 1, -(2**63), "a\0b", "é\U0001f680", {"$a": 1, "b.c": 2, "": 3}, datetime.min.replace(tzinfo=UTC), None],
 )
 def test_it_encodes_what_mongodb_can_hold(value: object) -> None:
-    assert bson.decode(_encode({"_id": "x", "v": value}).raw, bson.CodecOptions(tz_aware=True))["v"] == value
+    assert bson.decode(encode({"_id": "x", "v": value}).raw, bson.CodecOptions(tz_aware=True))["v"] == value
 
 
 @pytest.mark.parametrize(
-    "value",
-    [2**63, -(2**63) - 1, [{"a": 2**64}], "\ud800", {"a\0b": 1}, {1: 2}, object()],
+    ("value", "problem"),
+    [
+        (2**63, "v: not storable: 9223372036854775808 has more than 64 bits"),
+        (-(2**63) - 1, "v: not storable: -9223372036854775809 has more than 64 bits"),
+        ([{"a": [0, {"b.c": 2**64}]}], "v[0].a[1].b.c: not storable: 18446744073709551616 has more than 64 bits"),
+        ({"a\0b": 1}, "v: not storable: the key 'a\\x00b' has a NUL"),
+        ([{"a\0b": 2**64}], "v[0]: not storable: the key 'a\\x00b' has a NUL"),
+        ("\ud800", "body: not storable: "),
+        ({1: 2}, "body: not storable: "),
+        (object(), "body: not storable: "),
+    ],
 )
-def test_it_refuses_what_bson_has_no_form_for(value: object) -> None:
-    with pytest.raises(BadDocumentError, match=r"^body: not storable: "):
-        _encode({"_id": "x", "v": value})
+def test_it_refuses_what_bson_has_no_form_for_and_names_the_key(value: object, problem: str) -> None:
+    with pytest.raises(BadDocumentError, match=f"^{re.escape(problem)}"):
+        encode({"_id": "x", "u": [True, 0, {}], "v": value})
 
 
 def test_it_refuses_nesting_that_breaks_the_encoder() -> None:
@@ -53,21 +64,21 @@ def test_it_refuses_nesting_that_breaks_the_encoder() -> None:
     for _ in range(50_000):
         value = [value]
     with pytest.raises(BadDocumentError, match=r"^body: not storable: "):
-        _encode({"v": value})
+        encode({"v": value})
 
 
 def test_it_refuses_a_document_above_16_mib_and_takes_one_of_just_that() -> None:
-    room = MAX_DOCUMENT - len(bson.encode({"v": b""}))
-    assert len(_encode({"v": bytes(room)}).raw) == MAX_DOCUMENT
+    room = MAX_BYTES - len(bson.encode({"v": b""}))
+    assert len(encode({"v": bytes(room)}).raw) == MAX_BYTES
     with pytest.raises(BadDocumentError, match="16777217 bytes as BSON, more than 16777216"):
-        _encode({"v": bytes(room + 1)})
+        encode({"v": bytes(room + 1)})
 
 
 def test_the_depth_that_a_reader_accepts_can_be_encoded() -> None:
     value: Any = 1
     for _ in range(MAX_DEPTH - 1):
         value = {"a": [value]} if isinstance(value, list) else [value]
-    _encode({"v": value})
+    encode({"v": value})
 
 
 def test_it_tells_what_failed_without_the_view_of_the_topology() -> None:

@@ -6,7 +6,8 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from api_stub import store, subscriber
+from api_stub import subscriber
+from api_stub.document import MAX_BYTES, encode
 from api_stub.subscriber import MAX_RAW_BYTES, dead_letter, document
 from crypto_updates.bus.delivery import Delivery
 from crypto_updates.bus.errors import InvalidEventError
@@ -81,7 +82,7 @@ def test_two_dead_letters_with_one_id_are_both_kept() -> None:
 def test_a_dead_letter_can_always_be_stored(body: bytes, headers: dict[str, str]) -> None:
     letter = dead_letter(delivery(body, headers), "reason")
     assert letter["raw"] == body[:MAX_RAW_BYTES]
-    assert len(store._encode(letter).raw) < store.MAX_DOCUMENT
+    assert len(encode(letter).raw) < MAX_BYTES
 
 
 @pytest.mark.parametrize(("seq", "where"), [(41, "seq 41"), (None, "core NATS")])

@@ -27,12 +27,12 @@ JAVASCRIPT: dict[str, Attempt] = {
         crypto.events.aggregate([{"$set": {"x": {"$function": {"body": "function(){}", "args": [], "lang": "js"}}}}])
     ),
 }
-READ: dict[str, Attempt] = {
+FIND: dict[str, Attempt] = {
     "find": lambda crypto: crypto.events.find_one(),
-    "find dead letters": lambda crypto: crypto.dead_letters.find_one(),
     "count": lambda crypto: crypto.events.count_documents({}),
     "distinct": lambda crypto: crypto.events.distinct("_id"),
 }
+READ = FIND | {"find dead letters": lambda crypto: crypto.dead_letters.find_one()}
 WATCH: dict[str, Attempt] = {"watch": lambda crypto: crypto.events.watch(max_await_time_ms=1).close()}
 INSERT: dict[str, Attempt] = {
     "insert": lambda crypto: crypto.events.insert_one({"_id": f"forged{time.time_ns()}"}),
@@ -77,7 +77,7 @@ NOBODYS: dict[str, Attempt] = {
 # These would break what the other tests rely on.
 HARMFUL = {"change a password", "grant itself a role", "drop the database", "lock"}
 ALL = READ | WATCH | INSERT | REMOVE | NOBODYS | JAVASCRIPT
-ALLOWED = {"writer": INSERT, "reader": READ | WATCH, "operator": READ | INSERT | REMOVE}
+ALLOWED = {"writer": FIND | INSERT, "reader": READ | WATCH, "operator": READ | INSERT | REMOVE}
 
 
 def url(server: Confined, user: str, password: str) -> str:
