@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -169,9 +170,9 @@ async def test_each_plan_has_its_own_header(plan: str, header: str | None) -> No
 
 async def test_a_password_in_the_url_is_sent_and_never_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    async with playing(user="user:hunter2@") as (api, market):
+    async with playing(user="user:hunter2%40%2F@") as (api, market):
         await market.fetch(SLOT, 5)
-    assert api.requests[0]["authorization"] == "Basic dXNlcjpodW50ZXIy"
+    assert b64decode(api.requests[0]["authorization"].removeprefix("Basic ")) == b"user:hunter2@/"
     assert "HTTP Request" in caplog.text
     assert "hunter2" not in caplog.text
 
