@@ -29,8 +29,16 @@ MAX_COIN_CHARS = 200
 # A dead letter's body may have 15 MB, and its headers as much as a message. A list reads only those up to this size.
 MAX_LISTED_BYTES = 16 * 1024
 LISTED_HEADERS = {"$cond": [{"$lte": [{"$bsonSize": "$headers"}, MAX_LISTED_BYTES]}, "$headers", None]}
+# Every id but those of a feed, whichever it is, and of their parts. MongoDB looks for it in the index alone, which it
+# would not do for `$not`.
+FOREIGN_ID = r"^(?![A-Za-z0-9_-]{1,64}@\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ(#|$))"
+# So many events are looked through for the first or the newest foreign one, whoever has sent them.
+MAX_SEARCHED = 10_000
 # From the slot to the event's arrival, computed by the server.
 LAG_SECONDS = {"$divide": [{"$subtract": ["$received_at", "$timestamp"]}, 1000]}
+
+SOON = {"$expr": {"$lt": [LAG_SECONDS, BY_HAND / SECOND]}}
+OF_NO_FEED = {"_id": {"$regex": FOREIGN_ID}}
 
 
 def cursor(document: Mapping[str, Any], key: str) -> str:
@@ -63,7 +71,26 @@ def slots(feed: str, start: datetime, end: datetime) -> Document:
 
 def in_time(feed: str, end: datetime) -> Document:
     """The feed's events up to `end`, without those that somebody published by hand for a slot long past."""
-    return slots(feed, EPOCH, end) | {"$expr": {"$lt": [LAG_SECONDS, BY_HAND / SECOND]}}
+    return slots(feed, EPOCH, end) | SOON
+
+
+def foreign(start: datetime, end: datetime) -> Document:
+    """The events of no feed from `start` up to and including `end`."""
+    return {"timestamp": {"$gte": start, "$lte": end}} | OF_NO_FEED
+
+
+def search(start: datetime, end: datetime, order: int) -> Stages:
+    """The times of the events of no feed that came in time, from `start` to `end`: the first ones, or with -1 the last.
+
+    MongoDB looks at MAX_SEARCHED events, so that those of a feed, of which there may be millions, cost little.
+    """
+    return [
+        {"$match": {"timestamp": {"$gte": start, "$lte": end}}},
+        {"$sort": {key: order * -direction for key, direction in NEWEST_FIRST}},
+        {"$limit": MAX_SEARCHED},
+        {"$match": OF_NO_FEED | SOON},
+        {"$project": {"timestamp": 1}},
+    ]
 
 
 def quoting(coin: str) -> Document:

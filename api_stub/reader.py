@@ -12,7 +12,10 @@ from pymongo.read_concern import ReadConcern
 from api_stub import query
 from api_stub.errors import MissingError
 from api_stub.store import MONGO_SECONDS, Document, Mongo, available
+from crypto_updates.clock import slots
+from crypto_updates.clock.cron import SECOND
 from crypto_updates.clock.slots import Stored
+from crypto_updates.clock.timetable import Timetable
 from crypto_updates.service import lifecycle
 
 PRICES_IN_DEVIATION = 100
@@ -126,34 +129,58 @@ class Reader(Mongo):
             events = await self._events.estimated_document_count()
             return {"events": events, "dead_letters": await self._dead_letters.count_documents({}, hint="_id_")}
 
-    async def newest(self, feed: str, now: datetime) -> datetime | None:
-        """The feed's newest slot that is stored and not in the future."""
+    async def newest(self, timetable: Timetable, now: datetime) -> datetime | None:
+        """The newest slot that is stored and not in the future, also if only a foreign event has it."""
         with available():
-            where = query.slots(feed, query.EPOCH, now)
+            where = query.slots(timetable.feed, query.EPOCH, now)
             found = await self._events.find_one(where, {"timestamp": 1}, sort=[("_id", -1)])
-        return found["timestamp"] if found else None
+        own = found["timestamp"] if found else None
+        return await self._search(timetable, own + SECOND if own else query.EPOCH, now, -1) or own
 
-    async def beginning(self, feed: str, now: datetime) -> datetime | None:
-        """The feed's first slot. Slots before it were never expected.
+    async def beginning(self, timetable: Timetable, now: datetime) -> datetime | None:
+        """The first slot, also if only a foreign event has it. Slots before it were never expected.
 
         A slot long past that somebody published by hand is no beginning, unless there is nothing else.
         """
         with available():
-            first = await self._events.find_one(query.in_time(feed, now), {"timestamp": 1}, sort=[("_id", 1)])
-        return first["timestamp"] if first else await self.newest(feed, now)
+            found = await self._events.find_one(query.in_time(timetable.feed, now), {"timestamp": 1}, sort=[("_id", 1)])
+        own = found["timestamp"] if found else None
+        first = await self._search(timetable, query.EPOCH, own - query.MILLISECOND if own else now, 1)
+        return first or own or await self.newest(timetable, now)
 
-    async def stored(self, feed: str, start: datetime, end: datetime) -> dict[datetime, Stored]:
-        """The feed's slots from `start` to `end`, both included. A slot in parts has the lag of its last part."""
-        fields = {"timestamp": 1, "lag": query.LAG_SECONDS, "data": {"$isArray": "$data"}}
-        found: dict[datetime, Stored] = {}
+    async def _search(self, timetable: Timetable, start: datetime, end: datetime, order: int) -> datetime | None:
+        """The first slot of a foreign event from `start` to `end`, or with -1 the last one."""
+        cron = timetable.cron
         with available():
-            async for event in self._events.find(query.slots(feed, start, end), fields):
-                slot, lag, data = event["timestamp"], event["lag"], event["data"]
-                if before := found.get(slot):
-                    lag = max((lag for lag in (lag, before.lag) if lag is not None), default=None)
-                    data = data or before.data
-                found[slot] = Stored(lag, data)
-        return found
+            async for event in await self._events.aggregate(query.search(start, end, order)):
+                if slot := slots.of(cron, event["timestamp"]):
+                    return slot
+        return None
+
+    async def stored(self, timetable: Timetable, start: datetime, end: datetime) -> dict[datetime, Stored]:
+        """The slots from `start` to `end`, both included, that have an event: one of the feed, or else a foreign one.
+
+        A slot in parts has the lag of its last part.
+        """
+        fields = {"timestamp": 1, "lag": query.LAG_SECONDS, "data": {"$isArray": "$data"}}
+        own, foreign = dict[datetime, Stored](), dict[datetime, Stored]()
+        cron = timetable.cron
+        with available():
+            async for event in self._events.find(query.slots(timetable.feed, start, end), fields):
+                _add(own, event["timestamp"], Stored(event["lag"], event["data"]))
+            async for event in self._events.find(query.foreign(start, end + SECOND), fields, sort=query.NEWEST_FIRST):
+                slot = slots.of(cron, at := event["timestamp"])
+                if slot and start <= slot <= end:
+                    lag = event["lag"] and event["lag"] + (at - slot) / SECOND
+                    _add(foreign, slot, Stored(lag, event["data"], foreign=True))
+        return foreign | own
+
+
+def _add(found: dict[datetime, Stored], slot: datetime, event: Stored) -> None:
+    if before := found.get(slot):
+        lag = max((lag for lag in (event.lag, before.lag) if lag is not None), default=None)
+        event = event._replace(lag=lag, data=event.data or before.data)
+    found[slot] = event
 
 
 def _cut(found: list[Document], limit: int, key: str) -> tuple[list[Document], str | None]:

@@ -102,8 +102,8 @@ def expected(reader: Reader, timetable: Timetable) -> APIRouter:
         if (count := slots.about(cron, since, at)) > MAX_SLOTS:
             problem = f"hours={hours:g}: about {count} slots of {timetable.schedule!r}; accepted: {MAX_SLOTS}"
             raise HTTPException(422, problem)
-        beginning = await reader.beginning(timetable.feed, at)
-        stored = await reader.stored(timetable.feed, since, at)
+        beginning = await reader.beginning(timetable, at)
+        stored = await reader.stored(timetable, since, at)
         # In a thread, because a day of `* * * * * *` takes a second.
         cells = await asyncio.to_thread(slots.cells, cron, since, at, beginning, stored)
         times = {"now": at, "since": since, "next": cron.next(at), "beginning": beginning}

@@ -63,10 +63,10 @@ class State:
     async def _worker(self, now: datetime) -> Document:
         """What the worker's stored events tell about it."""
         feed = self._timetable.feed
-        slot = await self._reader.newest(feed, now)
+        slot = await self._reader.newest(self._timetable, now)
         if slot is None:
             return {"ok": None, "slot": None, "reason": f"no event of feed {feed} yet"}
-        stored = (await self._reader.stored(feed, slot, slot)).get(slot)
+        stored = (await self._reader.stored(self._timetable, slot, slot)).get(slot)
         due = slots.due(self._cron, now)
         reason = None if slot >= due else f"the event of slot {event.text(due)} has not come"
         return {"ok": reason is None, "reason": reason, "slot": slot, "lag": stored and stored.lag}

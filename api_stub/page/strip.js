@@ -5,9 +5,11 @@ import { write } from "./write.js";
 
 export const CELLS = 300;
 
+const foreign = (cell) => (cell.foreign ? ", by a foreign event (its id names no feed)" : "");
+
 const STATES = {
-  stored: (cell) => `stored ${seconds(cell.lag)} after its time${cell.data ? "" : ", without market data"}`,
-  late: (cell) => `stored late, ${seconds(cell.lag)} after its time`,
+  stored: (cell) => `stored ${seconds(cell.lag)} after its time${cell.data ? "" : ", without market data"}${foreign(cell)}`,
+  late: (cell) => `stored late, ${seconds(cell.lag)} after its time${foreign(cell)}`,
   missing: () => "missing: no event of this slot is stored",
   pending: (cell) => (cell.coming ? "to come" : "due, its event is on the way"),
   before: () => "before the first event, so none was expected",
@@ -56,6 +58,7 @@ export class Strip {
     }
     button.dataset.state = cell.state;
     button.dataset.coming = String(Boolean(cell.coming));
+    button.dataset.foreign = String(Boolean(cell.foreign));
     const words = explanation(cell);
     if (button.ariaLabel !== words) {
       button.ariaLabel = words;

@@ -25,10 +25,14 @@ MONDAY = datetime(1970, 1, 5, tzinfo=UTC)
 
 
 class Stored(NamedTuple):
-    """A slot's event. `lag`: seconds from the slot to its arrival, None if unknown. `data`: whether it has quotes."""
+    """A slot's event. `lag`: seconds from the slot to its arrival, None if unknown. `data`: whether it has quotes.
+
+    `foreign`: its id names no feed, and it counts because its time is within a second after the slot.
+    """
 
     lag: float | None
     data: bool
+    foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class Cell:
     state: Literal["stored", "late", "missing", "pending", "before"]
     lag: Annotated[float | None, Field(description="seconds from the slot to its event's arrival")] = None
     data: Annotated[bool, Field(description="whether its event has quotes")] = False
+    foreign: Annotated[bool, Field(description="whether its event's id names no feed")] = False
 
 
 class Gap(NamedTuple):
@@ -53,7 +58,11 @@ class Gap(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A span's figures. `bare`: events without data. `strays`: events at no slot. `lags`: seconds, ascending."""
+    """A span's figures.
+
+    `bare`: events without data. `strays`: events at no slot. `lags`: seconds, ascending. `foreign`: slots that have
+    only an event of no feed.
+    """
 
     start: datetime
     expected: int
@@ -62,6 +71,7 @@ class Row(NamedTuple):
     strays: int
     gaps: Sequence[Gap]
     lags: Sequence[float]
+    foreign: int = 0
 
     @property
     def missing(self) -> int:
@@ -94,6 +104,7 @@ def compare(cron: Cron, start: datetime, end: datetime, stored: Mapping[datetime
         strays=len(stored) - len(found),
         gaps=_gaps(slots, stored),
         lags=array("d", sorted(event.lag for _, event in found if event.lag is not None)),
+        foreign=sum(event.foreign for _, event in found),
     )
 
 
@@ -106,12 +117,18 @@ def cells(
     for slot in cron.between(start, now):
         if event := stored.get(slot):
             late = _is_late(cron, slot, event.lag)
-            found.append(Cell(slot, "late" if late else "stored", event.lag, event.data))
+            found.append(Cell(slot, "late" if late else "stored", *event))
         elif beginning is None or slot < beginning:
             found.append(Cell(slot, "before"))
         else:
             found.append(Cell(slot, "missing" if slot <= newest else "pending"))
     return found
+
+
+def of(cron: Cron, at: datetime) -> datetime | None:
+    """The slot for which an event of this time counts if its id names no feed: one less than a second before it."""
+    slot = cron.next(at - SECOND)
+    return slot if slot <= at else None
 
 
 def about(cron: Cron, start: datetime, end: datetime) -> int:
@@ -141,6 +158,7 @@ def total(cron: Cron, rows: Sequence[Row]) -> Row:
         strays=sum(row.strays for row in rows),
         gaps=_joined(cron, (gap for row in rows for gap in row.gaps)),
         lags=array("d", sorted(lag for row in rows for lag in row.lags)),
+        foreign=sum(row.foreign for row in rows),
     )
 
 

@@ -96,16 +96,16 @@ async def _collect(stack: Stack, asked: datetime, now: datetime) -> Audit:
     reader = await stack.closing.enter_async_context(
         Reader(settings.mongo_url, settings.mongo_db, QUERY_SECONDS, settled=True)
     )
-    first = await reader.beginning(settings.feed, now)
+    first = await reader.beginning(settings, now)
     if first is None:
         problem = f"no event of feed {settings.feed} is stored in database {settings.mongo_db}"
         raise FailedError(problem, "see FEED and MONGO_DB")
-    newest = await reader.newest(settings.feed, now)
+    newest = await reader.newest(settings, now)
     letters = await reader.count_dead_letters(asked)
     start, end = max(first, asked), now - slots.grace(cron, now)
     rows = []
     for begin, until in slots.pieces(cron, start, end):
-        stored = await reader.stored(settings.feed, begin, until)
+        stored = await reader.stored(settings, begin, until)
         rows.append(slots.compare(cron, begin, until, stored))
     total = slots.total(cron, rows or [slots.compare(cron, start, end, {})])
     told = await _ask_nats(stack)

@@ -106,29 +106,32 @@ async def event_arrives(stack: Stack) -> str:
 async def schedule_is_kept(stack: Stack) -> str:
     name, now = stack.settings.feed, datetime.now(UTC)
     advice = WORKER_ADVICE if stack.delivers else "mend the event delivery first"
-    newest = await stack.mongo().reader.newest(name, now)
+    newest = await stack.mongo().reader.newest(stack.settings, now)
     if newest is None:
         upcoming = text(stack.settings.cron.next(now))
         raise FailedError(f"no event of feed {name} is stored; the next slot is {upcoming}", advice)
     due = slots.due(stack.settings.cron, now)
     if newest < due:
         raise FailedError(f"the newest event of feed {name} is {text(newest)}; {text(due)} was due", advice)
-    return f"newest event of feed {name}: {text(newest)}"
+    event = (await stack.mongo().reader.stored(stack.settings, newest, newest)).get(newest)
+    foreign = " (foreign: its id names no feed)" if event and event.foreign else ""
+    return f"newest event of feed {name}: {text(newest)}{foreign}"
 
 
 async def no_slot_is_missing(stack: Stack) -> str:
     reader, name, now = stack.mongo().reader, stack.settings.feed, datetime.now(UTC)
-    first = await reader.beginning(name, now)
+    first = await reader.beginning(stack.settings, now)
     if first is None:
         raise SkippedError(f"no event of feed {name} is stored")
     start, end = max(first, now - LOOK_BACK), now - slots.grace(stack.settings.cron, now)
-    stored = await reader.stored(name, start, end)
+    stored = await reader.stored(stack.settings, start, end)
     # In a thread, because a day has up to 86,400 slots.
     row = await asyncio.to_thread(slots.compare, stack.settings.cron, start, end, stored)
     count, since = f"{row.expected} slot{'' if row.expected == 1 else 's'}", f"since {text(start)}"
     if row.gaps:
         raise FailedError(f"{row.missing} of {count} {since}: {slots.named(row.gaps, MAX_NAMED_GAPS)}", MISSING_ADVICE)
-    return f"{count} {since}, all stored"
+    foreign = f", {row.foreign} of them by foreign events, whose ids name no feed" if row.foreign else ""
+    return f"{count} {since}, all stored{foreign}"
 
 
 async def api_is_ready(stack: Stack) -> str:

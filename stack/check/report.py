@@ -41,9 +41,14 @@ def table(audit: Audit) -> Iterator[str]:
     yield _aligned(COLUMNS)
     for row in audit.rows:
         if row.expected:
-            yield _aligned((text(row.start)[:16].replace("T", " "), *_figures(row)))
-    yield _aligned(("total", *_figures(total)))
+            yield _aligned((text(row.start)[:16].replace("T", " "), *_figures(row))) + _mark(row)
+    yield _aligned(("total", *_figures(total))) + _mark(total)
     yield from _missing(total)
+    if total.foreign:
+        yield (
+            f"Foreign: {total.foreign} of the stored slots have no event of feed {audit.feed}, but one whose id names"
+            " no feed, less than a second after the slot"
+        )
     if total.strays:
         yield f"Events at no slot of the schedule: {total.strays}; SCHEDULE and SCHEDULE_TZ must be the worker's"
     yield from _surroundings(audit)
@@ -71,6 +76,10 @@ def document(audit: Audit) -> str:
 def _aligned(cells: tuple[str, ...]) -> str:
     first, *others = (cell.rjust(width) for cell, width in zip(cells, WIDTHS, strict=True))
     return " ".join([first.strip().ljust(WIDTHS[0]), *others])
+
+
+def _mark(row: Row) -> str:
+    return f"  {row.foreign} foreign" if row.foreign else ""
 
 
 def _figures(row: Row) -> tuple[str, ...]:
@@ -120,6 +129,7 @@ def _fields(row: Row) -> dict[str, Any]:
         "missing": row.missing,
         "late": row.late,
         "without_data": row.bare,
+        "foreign": row.foreign,
         "at_no_slot": row.strays,
         "lag_seconds": lags | {"max": percentile(row.lags, 100)},
     }

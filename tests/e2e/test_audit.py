@@ -34,7 +34,7 @@ class History:
     def __init__(self, stack: Stack, age: timedelta = timedelta(minutes=8)) -> None:
         self.stack = stack
         self._newest = datetime.now(UTC).replace(second=0, microsecond=0) - age
-        self._schedule = f"{self._newest.minute % 15}-59/15 * * * *"
+        self.schedule = f"{self._newest.minute % 15}-59/15 * * * *"
 
     def slots(self, count: int) -> list[datetime]:
         """The newest ones, the oldest first."""
@@ -50,7 +50,7 @@ class History:
         self.stack.events.delete_many({"timestamp": {"$in": slots}})
 
     def audit(self, *arguments: str, **environ: str) -> Audit:
-        process = self.stack.run("stack", "audit", *arguments, **{"SCHEDULE": self._schedule} | environ)
+        process = self.stack.run("stack", "audit", *arguments, **{"SCHEDULE": self.schedule} | environ)
         return Audit(process.wait(30), "\n".join(process.lines))
 
 
@@ -129,6 +129,61 @@ def test_other_feeds_and_other_schedules_events_make_up_for_nothing(history: His
     assert f"  {text(slots[1])} to {text(slots[3])} (3 slots)" in done.output
     assert "Events at no slot of the schedule: 4;" in done.output
     assert history.audit(FEED="crypto-2").status == 0
+
+
+# An id of the stream's sequence and time, one of core NATS, one of a CloudEvent, and a plain one.
+FOREIGN = ["CRYPTO#7@2026-11-28T01:18:18.009398+00:00", "core@2026-11-28T01:18:18.009398+00:00#5f", "/other/1", "1"]
+
+
+def seed_style(slots: list[datetime], past: timedelta = timedelta(milliseconds=26)) -> list[dict[str, Any]]:
+    """Events without a feed, as from a worker that stamps them when it sends them."""
+    return [
+        {"_id": f"{FOREIGN[number % 4]}{number}", "timestamp": slot + past, "received_at": slot + 2 * past}
+        for number, slot in enumerate(slots)
+    ]
+
+
+def test_an_event_without_a_feed_counts_for_its_slot_and_is_marked(history: History, stack: Stack) -> None:
+    slots = history.slots(20)
+    stack.events.insert_many(seed_style(slots[:12]))
+    history.store(slots[10:18])
+    done = history.audit()
+    assert done.status == 1
+    assert f"  {text(slots[18])} to {text(slots[19])} (2 slots)" in done.output
+    assert "\nForeign: 10 of the stored slots have no event of feed crypto, " in done.output
+    found = history.audit("--json").document
+    assert (found["expected"], found["stored"], found["foreign"], found["at_no_slot"]) == (20, 18, 10, 0)
+    assert found["newest_stored"] == text(slots[17])
+    stack.events.insert_many(event | {"_id": f"later{event['_id']}"} for event in seed_style(slots[18:]))
+    complete = history.audit("--json")
+    assert (complete.status, complete.document["newest_stored"]) == (0, text(slots[19]))
+
+
+def test_where_only_others_events_are_stored_they_are_audited(history: History, stack: Stack) -> None:
+    slots = history.slots(8)
+    stack.events.insert_many(seed_style(slots))
+    # Published by hand for a slot long past: no beginning.
+    stack.events.insert_one({"_id": "2", "timestamp": slots[0] - 40 * QUARTER, "received_at": slots[0] + 99 * QUARTER})
+    done = history.audit()
+    assert done.status == 0
+    assert f"{text(slots[0])} (its first slot) to " in done.output
+    assert history.audit(FEED="other").status == 0
+    verified = stack.run("stack", "verify", SCHEDULE=history.schedule)
+    verified.wait(45)
+    lines = "\n".join(verified.lines)
+    assert f"newest event of feed crypto: {text(slots[7])} (foreign: its id names no feed)" in lines
+    assert "all stored, 8 of them by foreign events, whose ids name no feed" in lines
+
+
+@pytest.mark.parametrize("past", [timedelta(milliseconds=-1), timedelta(seconds=1), timedelta(minutes=2)])
+def test_an_event_without_a_feed_at_another_time_counts_for_nothing(
+    past: timedelta, history: History, stack: Stack
+) -> None:
+    slots = history.slots(5)
+    history.store([slots[0], slots[4]])
+    stack.events.insert_many(seed_style(slots[1:4], past))
+    done = history.audit("--json")
+    assert (done.status, done.document["missing"], done.document["foreign"]) == (1, 3, 0)
 
 
 def test_an_event_in_parts_is_one_slot(history: History, stack: Stack) -> None:

@@ -52,6 +52,15 @@ NATS: 9 messages in the stream; consumer: 1 waiting, 2 unacknowledged, 3 redeliv
     )
 
 
+def test_slots_that_only_a_foreign_event_has_are_marked() -> None:
+    rows = [ROWS[0]._replace(foreign=2), *ROWS[1:]]
+    text = table(AUDIT._replace(rows=rows, total=TOTAL._replace(foreign=2)))
+    assert [line[-11:] for line in text.splitlines() if line.endswith("foreign")] == ["  2 foreign"] * 2
+    assert "\nForeign: 2 of the stored slots have no event of feed crypto, but one whose id names no feed," in text
+    found = json.loads(report.document(AUDIT._replace(rows=rows, total=TOTAL._replace(foreign=2))))
+    assert (found["foreign"], [row["foreign"] for row in found["rows"]]) == (2, [2, 0, 0])
+
+
 def test_a_silent_nats_is_told_and_hides_nothing() -> None:
     text = table(AUDIT._replace(figures=None, problem="CONNECTION_REFUSED nats://x:4222: verify"))
     assert text.endswith("\nNATS: CONNECTION_REFUSED nats://x:4222: verify")
@@ -90,6 +99,7 @@ def test_json_has_the_same_figures() -> None:
         "missing": 1,
         "late": 1,
         "without_data": 2,
+        "foreign": 0,
         "at_no_slot": 3,
         "lag_seconds": {"p50": 1.5, "p99": 300_000.0, "max": 300_000.0},
         "gaps": [{"from": "2023-11-21T12:00:00Z", "to": "2023-11-21T12:00:00Z", "slots": 1}],

@@ -63,6 +63,33 @@ def test_the_time_allowed_is_that_of_the_slot() -> None:
     assert slots.compare(cron, NOON, NOON + MINUTE, stored).late == 1
 
 
+@pytest.mark.parametrize(
+    ("milliseconds", "slot"), [(-1, None), (0, NOON), (26, NOON), (999, NOON), (1000, None), (1001, None)]
+)
+def test_an_event_of_no_feed_counts_for_the_slot_less_than_a_second_before_it(
+    milliseconds: int, slot: datetime | None
+) -> None:
+    at = NOON + timedelta(milliseconds=milliseconds)
+    assert slots.of(QUARTERS, at) == slot
+    second = NOON + milliseconds // 1000 * SECOND
+    assert slots.of(Cron("* * * * * *"), at) == second
+
+
+def test_foreign_events_are_counted_as_stored_and_marked() -> None:
+    foreign = Stored(0.5, data=False, foreign=True)
+    stored = {NOON: ON_TIME, quarter(1): foreign, quarter(2): foreign._replace(lag=500.0)}
+    row = compared(stored)
+    assert (row.stored, row.late, row.foreign) == (3, 1, 2)
+    assert slots.total(QUARTERS, [row, row]).foreign == 4
+    cells = slots.cells(QUARTERS, NOON - SECOND, quarter(3), NOON, stored)
+    assert [(cell.state, cell.foreign) for cell in cells] == [
+        ("stored", False),
+        ("stored", True),
+        ("late", True),
+        ("pending", False),
+    ]
+
+
 def test_events_without_data_are_counted() -> None:
     assert compared({NOON: Stored(None, data=False), quarter(1): ON_TIME}).bare == 1
 

@@ -128,6 +128,25 @@ def test_the_slots_of_a_span_cost_its_events(events: Documents) -> None:
     assert examined == 101
 
 
+def test_the_foreign_events_of_a_span_cost_its_place_in_the_index(events: Documents) -> None:
+    command = {"find": "events", "filter": query.foreign(FIRST, LAST), "sort": dict(query.NEWEST_FIRST)}
+    used, examined = winning(explain(events, command))
+    assert "IXSCAN" in used
+    assert examined == 0  # all are of a feed
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_search_for_a_foreign_event_looks_at_no_more_than_so_many(
+    events: Documents, order: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(query, "MAX_SEARCHED", 20)
+    pipeline = query.search(query.EPOCH, LAST, order)
+    used, examined = winning(explain(events, {"aggregate": "events", "pipeline": pipeline, "cursor": {}}))
+    assert "IXSCAN" in used
+    assert "SORT" not in used
+    assert examined <= 20
+
+
 def test_a_page_of_dead_letters_costs_what_it_shows(events: Documents) -> None:
     cursor = query.cursor({"received_at": LAST, "_id": "x"}, "received_at")
     for where in ({}, query.after(cursor, "received_at")):
