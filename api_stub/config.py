@@ -2,14 +2,14 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from api_stub.store import direct
+from api_stub.store import check
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.clock.timetable import Timetable
 from crypto_updates.service.config import ServiceSettings
 
 
 def _parsed(url: str) -> str:
-    direct(url)
+    check(url)
     return url
 
 

@@ -5,14 +5,16 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Info
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.gc_collector import GCCollector
-from prometheus_client.metrics_core import HistogramMetricFamily
+from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from api_stub.store import Document, Written
+from crypto_updates import __version__
 from crypto_updates.bus.delivery import Delivery
 
 # From an event that goes straight through to one that an outage of a day held back.
@@ -22,7 +24,7 @@ ASKED = {
     ("nats", "pending"): ("consumer_pending", "Events in the stream that were not delivered yet"),
     ("nats", "ack_pending"): ("consumer_ack_pending", "Events that were delivered and are not acknowledged yet"),
     ("nats", "redelivered"): ("consumer_redelivered", "Unacknowledged events that were delivered more than once"),
-    ("mongo", "dead_letters"): ("dead_letters", "Dead letters in MongoDB"),
+    ("mongo", "dead_letters"): ("dead_letters_stored", "Dead letters in MongoDB"),
     ("worker", "slot"): ("last_stored_slot_timestamp_seconds", "The newest slot of FEED in MongoDB, or the last known"),
 }
 
@@ -47,6 +49,18 @@ class Lag(Collector):
         yield HistogramMetricFamily("crypto_slot_lag_seconds", text, buckets=buckets, sum_value=self._sum)
 
 
+class Asked(Collector):
+    """What the state tells at a scrape. What it does not tell is left out."""
+
+    def __init__(self) -> None:
+        self.told: Document = {}
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        for (station, figure), (name, text) in ASKED.items():
+            if (value := self.told.get(station, {}).get(figure)) is not None:
+                yield GaugeMetricFamily(f"crypto_{name}", text, value)
+
+
 class Metrics:
     """Each has its own registry, so a process may have several. `stored` counts the events that it stored."""
 
@@ -54,6 +68,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._registry)
+        Info("crypto_build", "The version that runs", registry=self._registry).info({"version": __version__})
         self._stored = self._counter("crypto_events_stored", "Events stored in MongoDB")
         self._duplicate = self._counter("crypto_events_duplicate", "Events that were stored already")
         self._dead = self._counter("crypto_dead_letters", "Messages that were moved to dead_letters")
@@ -64,6 +79,8 @@ class Metrics:
         self.clients = Gauge("crypto_stream_clients", "Open event streams", registry=self._registry)
         self._lag = Lag()
         self._registry.register(self._lag)
+        self._asked = Asked()
+        self._registry.register(self._asked)
         self._newest: datetime | None = None
         self.stored = 0
 
@@ -82,18 +99,9 @@ class Metrics:
         self._dead.inc(dead)
         self._redeliveries.inc(sum(delivery.times > 1 for delivery in batch))
 
-    def counted(self) -> bytes:
-        """As text, without what is asked for at a scrape."""
-        return generate_latest(self._registry)
-
-    def exposition(self, state: Document) -> bytes:
-        """All metrics as text, without what the state does not tell."""
+    def exposition(self, state: Document, accept: str = "") -> tuple[bytes, str]:
+        """All metrics, without what the state does not tell, and their media type: what the Accept header asks for."""
         self._newest = state["worker"]["slot"] or self._newest
-        told = state | {"worker": {"slot": self._newest and self._newest.timestamp()}}
-        # In one registry, the gauge of dead letters would clash with the counter, whose name ends in _total only in
-        # the text format.
-        registry = CollectorRegistry()
-        for (station, figure), (name, text) in ASKED.items():
-            if (value := told[station][figure]) is not None:
-                Gauge(f"crypto_{name}", text, registry=registry).set(value)
-        return self.counted() + generate_latest(registry)
+        self._asked.told = state | {"worker": {"slot": self._newest and self._newest.timestamp()}}
+        encode, media_type = choose_encoder(accept)
+        return encode(self._registry), media_type

@@ -2,12 +2,17 @@
 
 import math
 import re
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import bson
 from bson.datetime_ms import DatetimeMS
+from bson.errors import InvalidBSON
+from bson.objectid import ObjectId
 
+from api_stub.codec import CODEC, MILLISECOND
 from crypto_updates.bus.event import identity
 from crypto_updates.clock.cron import SECOND
 from crypto_updates.clock.timetable import BY_HAND
@@ -20,22 +25,30 @@ NEWEST_FIRST = [("timestamp", -1), ("_id", -1)]
 BY_COIN = [("data.coin", 1), *NEWEST_FIRST]
 LETTERS_FIRST = [("received_at", -1), ("_id", -1)]
 
-# Milliseconds since 1970 and the id in hexadecimal. It fits in a URL, and every text of this form is a valid cursor.
-CURSOR = r"^-?[0-9]{1,15}-([0-9a-f]{2})*$"
+# Milliseconds since 1970, and the id as BSON in hexadecimal: it may be of any type. Every text of this form is a valid
+# cursor, and fits in a URL.
+CURSOR = r"^-?[0-9]{1,19}-([0-9a-f]{2})*$"
 ARRAY = {"$type": "array"}
 EPOCH = datetime.fromtimestamp(0, UTC)
-MILLISECOND = timedelta(milliseconds=1)
+LONGEST_AGO = -(2**63)  # milliseconds, in BSON
 MAX_COIN_CHARS = 200
 # A dead letter's body may have 15 MB, and its headers as much as a message. A list reads only those up to this size.
 MAX_LISTED_BYTES = 16 * 1024
-LISTED_HEADERS = {"$cond": [{"$lte": [{"$bsonSize": "$headers"}, MAX_LISTED_BYTES]}, "$headers", None]}
+HEADERS_BYTES = {"$cond": [{"$eq": [{"$type": "$headers"}, "object"]}, {"$bsonSize": "$headers"}, 0]}
+LISTED_HEADERS = {"$cond": [{"$lte": [HEADERS_BYTES, MAX_LISTED_BYTES]}, "$headers", None]}
 # Every id but those of a feed, whichever it is, and of their parts. MongoDB looks for it in the index alone, which it
 # would not do for `$not`.
 FOREIGN_ID = r"^(?![A-Za-z0-9_-]{1,64}@\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ(#|$))"
 # So many events are looked through for the first or the newest foreign one, whoever has sent them.
 MAX_SEARCHED = 10_000
-# From the slot to the event's arrival, computed by the server.
-LAG_SECONDS = {"$divide": [{"$subtract": ["$received_at", "$timestamp"]}, 1000]}
+# From the slot to the event's arrival, computed by the server. Null if the arrival is no date.
+LAG_SECONDS = {
+    "$cond": [
+        {"$eq": [{"$type": "$received_at"}, "date"]},
+        {"$divide": [{"$subtract": ["$received_at", "$timestamp"]}, 1000]},
+        None,
+    ]
+}
 
 SOON = {"$expr": {"$lt": [LAG_SECONDS, BY_HAND / SECOND]}}
 OF_NO_FEED = {"_id": {"$regex": FOREIGN_ID}}
@@ -43,7 +56,9 @@ OF_NO_FEED = {"_id": {"$regex": FOREIGN_ID}}
 
 def cursor(document: Mapping[str, Any], key: str) -> str:
     """The place of a document among those sorted by a time and the id."""
-    return f"{(document[key] - EPOCH) // MILLISECOND}-{document['_id'].encode().hex()}"
+    at = document[key]
+    milliseconds = int(at) if isinstance(at, DatetimeMS) else (at - EPOCH) // MILLISECOND
+    return f"{milliseconds}-{bson.encode({'_id': document['_id']}, codec_options=CODEC).hex()}"
 
 
 def after(cursor: str, key: str) -> Document:
@@ -51,8 +66,24 @@ def after(cursor: str, key: str) -> Document:
     if not re.fullmatch(CURSOR, cursor):
         raise ValueError(f"{cursor[:60]!r}: not a cursor")
     sign = cursor.index("-", 1)
-    at, last_id = DatetimeMS(int(cursor[:sign])), bytes.fromhex(cursor[sign + 1 :]).decode(errors="replace")
-    return {key: {"$lte": at}, "$or": [{key: {"$lt": at}}, {"_id": {"$lt": last_id}}]}
+    at = DatetimeMS(max(LONGEST_AGO, min(-LONGEST_AGO - 1, int(cursor[:sign]))))
+    # Unlike `$lt` alone, `$expr` compares ids of different types.
+    beyond = {"$expr": {"$lt": ["$_id", {"$literal": _last_id(bytes.fromhex(cursor[sign + 1 :]))}]}}
+    return {key: {"$lte": at}, "$or": [{key: {"$lt": at}}, beyond]}
+
+
+def _last_id(encoded: bytes) -> object:
+    """The id, or the bytes as text where nobody but the client made the cursor."""
+    try:
+        return bson.decode(encoded, CODEC)["_id"]
+    except (InvalidBSON, KeyError, RecursionError):
+        return encoded.decode(errors="replace")
+
+
+def named(identity: str) -> Document:
+    """The document of this id. MongoDB's shell and drivers give an ObjectId to what they insert without an id."""
+    ids = [identity, ObjectId(identity)] if ObjectId.is_valid(identity) else [identity]
+    return {"_id": {"$in": ids}}
 
 
 def span(since: datetime | None, until: datetime | None) -> Document:
@@ -60,13 +91,14 @@ def span(since: datetime | None, until: datetime | None) -> Document:
     bounds = {"$gte": since, "$lt": until}
     # Not astimezone(UTC): a time in the year 1 with an offset may have no datetime in UTC.
     asked = {name: DatetimeMS((at - EPOCH) // MILLISECOND) for name, at in bounds.items() if at}
-    return {"timestamp": asked} if asked else {}
+    # What has no date is no event.
+    return {"timestamp": asked or {"$type": "date"}}
 
 
 def slots(feed: str, start: datetime, end: datetime) -> Document:
     """The feed's events from `start` to `end`, parts included. The feed's ids sort in the order of their slots."""
     ids = {"$gte": identity(feed, start), "$lt": identity(feed, end + SECOND)}
-    return {"_id": ids, "timestamp": {"$type": "date"}}
+    return {"_id": ids, "timestamp": {"$gte": start, "$lt": end + SECOND}}
 
 
 def in_time(feed: str, end: datetime) -> Document:
@@ -132,7 +164,7 @@ def step(span: timedelta, points: int) -> timedelta:
 
 def letters(where: Document, limit: int) -> Stages:
     """Dead letters, newest first, with the `size` of the body in bytes; `raw` and `headers` are null when large."""
-    size = {"$binarySize": "$raw"}
+    size = {"$cond": [{"$eq": [{"$type": "$raw"}, "binData"]}, {"$binarySize": "$raw"}, None]}
     return [
         {"$match": where},
         {"$sort": dict(LETTERS_FIRST)},
@@ -153,10 +185,14 @@ def _name(coin: str) -> Document:
 
 
 def _priced(coin: str) -> Document:
-    return {"data": {"$elemMatch": {"coin": _name(coin), "price": {"$type": "number", "$not": ARRAY}}}}
+    # Not `$type: number`: JSON has no NaN and no infinities, and a decimal may be larger than any float.
+    bounds = {"$gte": -sys.float_info.max, "$lte": sys.float_info.max}
+    return {"data": {"$elemMatch": {"coin": _name(coin), "price": bounds | {"$not": ARRAY}}}}
 
 
 def _price(coin: str) -> Document:
     """The first price of the coin in an event that has one. $literal, because a coin's name may begin with a `$`."""
-    wanted = {"$and": [{"$eq": ["$$this.coin", {"$literal": coin}]}, {"$isNumber": "$$this.price"}]}
+    # The server sorts NaN before all numbers, and values of other types before or after them.
+    bounds = [{"$gte": ["$$this.price", -sys.float_info.max]}, {"$lte": ["$$this.price", sys.float_info.max]}]
+    wanted = {"$and": [{"$eq": ["$$this.coin", {"$literal": coin}]}, *bounds]}
     return {"$first": {"$map": {"input": {"$filter": {"input": "$data", "cond": wanted}}, "in": "$$this.price"}}}

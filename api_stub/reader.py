@@ -5,11 +5,11 @@ import contextlib
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
-import msgspec
 from pymongo.asynchronous.change_stream import AsyncChangeStream
 from pymongo.read_concern import ReadConcern
 
 from api_stub import query
+from api_stub.codec import CODEC, MILLISECOND
 from api_stub.errors import MissingError
 from api_stub.store import MONGO_SECONDS, Document, Mongo, available
 from crypto_updates.clock import slots
@@ -28,11 +28,6 @@ CLOSE_SECONDS = 1.0
 Inserts = AsyncChangeStream[Document]
 
 
-def encode(content: object) -> bytes:
-    """Encode as JSON. What other programs stored may have types of MongoDB's own, which become text."""
-    return msgspec.json.encode(content, enc_hook=str)
-
-
 class Reader(Mongo):
     """Every method raises StoreUnavailableError."""
 
@@ -40,15 +35,11 @@ class Reader(Mongo):
         """`settled`: read only what no election of the replica set can take back."""
         super().__init__(url, database, seconds)
         concern = ReadConcern("majority") if settled else None
-        self._events = self._database.get_collection("events", read_concern=concern)
-        self._dead_letters = self._database.get_collection("dead_letters", read_concern=concern)
+        self._events = self._database.get_collection("events", CODEC, read_concern=concern)
+        self._dead_letters = self._database.get_collection("dead_letters", CODEC, read_concern=concern)
 
-    async def page(
-        self, limit: int, cursor: str | None, since: datetime | None, until: datetime | None, coin: str | None
-    ) -> tuple[list[Document], str | None]:
-        """Events, newest first, and the cursor of the next page."""
-        where: list[Document] = [query.span(since, until), query.quoting(coin) if coin else {}]
-        where.append(query.after(cursor, "timestamp") if cursor else {})
+    async def page(self, limit: int, where: list[Document]) -> tuple[list[Document], str | None]:
+        """The events that all conditions hold for, newest first, and the cursor of the next page."""
         with available():
             found = await self._events.find({"$and": where}, sort=query.NEWEST_FIRST, limit=limit + 1).to_list()
         return _cut(found, limit, "timestamp")
@@ -56,7 +47,7 @@ class Reader(Mongo):
     async def event(self, identity: str) -> Document:
         """Raises MissingError."""
         with available():
-            found = await self._events.find_one({"_id": identity})
+            found = await self._events.find_one(query.named(identity))
         if found is None:
             raise MissingError(f"no event {identity[:200]!r}")
         return found
@@ -89,7 +80,8 @@ class Reader(Mongo):
             found = await self._events.find_one(where, {"data": 1}, sort=query.NEWEST_FIRST)
         if found is None:
             raise MissingError(f"no quote of coin {coin!r}")
-        return next(quote for quote in found["data"] if isinstance(quote, dict) and quote.get("coin") == coin)
+        quotes = (quote for quote in found["data"] if isinstance(quote, dict) and quote.get("coin") == coin)
+        return next(quotes, {})
 
     async def deviation(self, coin: str, now: datetime) -> float:
         """Raises MissingError."""
@@ -116,7 +108,8 @@ class Reader(Mongo):
         with available():
             found = await (await self._dead_letters.aggregate(query.letters(where, limit + 1))).to_list()
         for letter in found:
-            letter["raw"] = letter["raw"] and letter["raw"].decode(errors="replace")[:MAX_SHOWN_CHARS]
+            if isinstance(letter.get("raw"), bytes):
+                letter["raw"] = letter["raw"].decode(errors="replace")[:MAX_SHOWN_CHARS]
         return _cut(found, limit, "received_at")
 
     async def count_dead_letters(self, since: datetime) -> int:
@@ -145,7 +138,7 @@ class Reader(Mongo):
         with available():
             found = await self._events.find_one(query.in_time(timetable.feed, now), {"timestamp": 1}, sort=[("_id", 1)])
         own = found["timestamp"] if found else None
-        first = await self._search(timetable, query.EPOCH, own - query.MILLISECOND if own else now, 1)
+        first = await self._search(timetable, query.EPOCH, own - MILLISECOND if own else now, 1)
         return first or own or await self.newest(timetable, now)
 
     async def _search(self, timetable: Timetable, start: datetime, end: datetime, order: int) -> datetime | None:

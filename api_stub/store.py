@@ -49,10 +49,19 @@ def direct(url: str) -> bool:
         return False
     try:
         parsed = parse_uri(url)
-    except PyMongoError as error:
+    except (PyMongoError, OSError) as error:
         raise ValueError(str(error)) from error
     alone = len(parsed["nodelist"]) == 1 and "replicaSet" not in parsed["options"]
     return bool(parsed["options"].get("directConnection", alone))
+
+
+def check(url: str) -> None:
+    """Raises ValueError if the driver refuses the URL, an option in it, or a file that it names."""
+    direct(url)  # the client would only warn of an option
+    try:
+        AsyncMongoClient[Document](url)  # connects when it is used
+    except (PyMongoError, OSError) as error:
+        raise ValueError(str(error)) from error
 
 
 class Mongo:

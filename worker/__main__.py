@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import sys
 from datetime import UTC, datetime
 
@@ -13,7 +14,9 @@ from worker.config import WorkerSettings
 from worker.market import Market, open_market
 from worker.outbox import Outbox
 from worker.pipeline import Pipeline
-from worker.scheduler import Scheduler
+from worker.scheduler import Scheduler, SchedulerError
+
+log = logging.getLogger(__name__)
 
 
 def arguments() -> argparse.Namespace:
@@ -37,27 +40,32 @@ async def run(settings: WorkerSettings, args: argparse.Namespace) -> int:
                 return await once.show(slot, settings.feed, market)
             return await once.publish(slot, settings, market)
         with Outbox(settings.outbox_dir, settings.feed) as outbox:
-            await forever(settings, market, outbox)
-    return 0
+            try:
+                await forever(settings, market, outbox)
+            except* SchedulerError as errors:
+                for error in errors.exceptions:
+                    log.error("[CRON] %s", error)
+    return 1
 
 
 async def forever(settings: WorkerSettings, market: Market | None, outbox: Outbox) -> None:
-    loop = asyncio.get_running_loop()
     async with Bus(settings, "worker") as bus:
-
-        def problem() -> str | None:
-            try:
-                asyncio.run_coroutine_threadsafe(bus.ping(), loop).result(4)
-            except (UnreachableError, TimeoutError) as error:
-                return str(error) or "the worker's event loop does not answer"
-            return None
-
         pipeline = Pipeline(settings, bus, market, outbox)
         scheduler = Scheduler(settings.cron, pipeline.hand)
-        with health.serve(settings.health_host, settings.health_port, problem):
+
+        async def problems() -> list[str]:
+            try:
+                await bus.ping()
+            except UnreachableError as error:
+                return [*filter(None, [scheduler.problem]), str(error)]
+            return [*filter(None, [scheduler.problem])]
+
+        async with health.serve(settings.health_host, settings.health_port, problems):
             scheduler.start()
             try:
-                await pipeline.run()
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(pipeline.run())
+                    group.create_task(scheduler.watch())
             finally:
                 scheduler.stop(lifecycle.left(1))
 

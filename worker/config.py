@@ -1,3 +1,4 @@
+import os
 import re
 from pathlib import Path
 from typing import Annotated
@@ -6,10 +7,12 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationInfo
 
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.clock.timetable import Timetable
+from crypto_updates.service import trust
 from crypto_updates.service.config import Words
 from worker import catchup
 from worker.market import SOURCES
-from worker.market.coingecko import Plan, http_url
+from worker.market.coingecko import Plan
+from worker.market.network import Network, http_url, proxy
 
 
 def _coins(coins: tuple[str, ...]) -> tuple[str, ...]:
@@ -41,6 +44,36 @@ def _key(key: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
     return key
 
 
+def _fetches(info: ValidationInfo) -> bool:
+    """What is only for requests does not matter where nothing is asked."""
+    return info.data.get("market_source") not in {None, "simulated", "none"}
+
+
+def _proxy(url: str, info: ValidationInfo) -> str:
+    if _fetches(info):
+        proxy(url)
+    return url
+
+
+def _certificates(folders: str | None, info: ValidationInfo) -> str | None:
+    """Checked together, because one context has both."""
+    if _fetches(info):
+        if folders and not any(Path(folder).is_dir() for folder in folders.split(os.pathsep)):
+            raise ValueError
+        Network(ssl_cert_dir=folders).context()
+    return folders
+
+
+def _certificate(file: Path, info: ValidationInfo) -> Path:
+    if _fetches(info):
+        trust.check(file)
+    return file
+
+
+ProxyUrl = Annotated[str, AfterValidator(_proxy)] | None
+PROXY = "http://host:3128, https://host:3128 or socks5://host:1080"
+
+
 class WorkerSettings(Timetable, BusSettings):
     missed_slots: catchup.Policy = Field("latest", description="latest, all or none")
     market_source: Annotated[str, AfterValidator(_source)] = Field(
@@ -60,6 +93,20 @@ class WorkerSettings(Timetable, BusSettings):
     coingecko_api_key: Annotated[SecretStr | None, AfterValidator(_key)] = Field(
         None, validate_default=True, description="the key of the plan: printable ASCII without a space"
     )
+    http_proxy: ProxyUrl = Field(None, repr=False, description=PROXY)
+    https_proxy: ProxyUrl = Field(None, repr=False, description=PROXY)
+    all_proxy: ProxyUrl = Field(None, repr=False, description=PROXY)
+    no_proxy: str | None = None
+    ssl_cert_file: Annotated[Path, AfterValidator(_certificate)] | None = Field(
+        None, description="the path of a PEM file"
+    )
+    ssl_cert_dir: Annotated[str | None, AfterValidator(_certificates)] = Field(
+        None, validate_default=True, description="the path of a folder with certificates"
+    )
     outbox_dir: Annotated[Path, AfterValidator(_folder)] = Field(Path("outbox"), description="the path of a folder")
     health_host: str = Field("127.0.0.1", min_length=1, description="an address of this machine, 0.0.0.0 for all")
     health_port: int = Field(8081, ge=1, le=65535, description="a port from 1 to 65535")
+
+    @property
+    def network(self) -> Network:
+        return Network(**{name: getattr(self, name) for name in Network._fields})

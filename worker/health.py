@@ -1,57 +1,133 @@
-"""The worker's /livez, /readyz and /metrics, answered by a thread, also while the event loop is busy."""
+"""The worker's /livez, /readyz and /metrics, answered in its event loop: a connection needs no thread."""
 
+import asyncio
 import contextlib
+import errno
 import json
 import logging
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from http import HTTPStatus
+from typing import NamedTuple
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
+
+from crypto_updates.service.config import ConfigError
+from crypto_updates.service.errors import text
 
 log = logging.getLogger(__name__)
 
+JSON = "application/json"
+METHODS = ("GET", "HEAD")
+# A client that has not sent its request and taken the answer by then is cut off. A ping of NATS takes 2 s at most.
+CLIENT_SECONDS = 5.0
+# For one more connection, the oldest one is closed: a probe takes milliseconds, so the oldest one is idle.
+MAX_CONNECTIONS = 100
+MAX_LINE_BYTES = 8 * 1024
+ACCEPTED = "an address of this machine, 0.0.0.0 for all, and a port that this user may open"
 
-@contextlib.contextmanager
-def serve(host: str, port: int, problem: Callable[[], str | None]) -> Iterator[None]:
-    """Serve while the context lasts. `problem` makes a round trip and says why the worker is not ready, or None.
+# What keeps the worker from being ready. It makes a round trip.
+Problems = Callable[[], Awaitable[list[str]]]
+Answer = tuple[HTTPStatus, str, bytes]
+
+
+class Request(NamedTuple):
+    method: str
+    path: str
+    accept: str
+
+
+@contextlib.asynccontextmanager
+async def serve(host: str, port: int, problems: Problems) -> AsyncIterator[None]:
+    """Serve while the context lasts. Raises ConfigError if this machine cannot listen there.
 
     If the port is taken, for example by a second worker on this machine, the worker runs without them.
     """
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, kind, body = _answer(self.path.partition("?")[0], problem)
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it
-            log.debug(format, *args)
-
     try:
-        server = ThreadingHTTPServer((host, port), Handler)
+        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        log.warning("[HEALTH] HEALTH_PORT=%d: %s; running without /livez, /readyz and /metrics", port, error.strerror)
+        problem = error.strerror or text(error)
+        if error.errno != errno.EADDRINUSE:
+            raise ConfigError(f"HEALTH_HOST={host} HEALTH_PORT={port}: {problem}; accepted: {ACCEPTED}") from error
+        log.warning("[HEALTH] HEALTH_PORT=%d: %s; running without /livez, /readyz and /metrics", port, problem)
         yield
         return
-    threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
+    clients = _Clients(problems)
+    server = await asyncio.start_server(clients.serve, sock=listener, limit=MAX_LINE_BYTES)
     try:
         yield
     finally:
-        server.shutdown()
-        server.server_close()
+        server.close()
+        clients.close()
 
 
-def _answer(path: str, problem: Callable[[], str | None]) -> tuple[int, str, bytes]:
-    if path == "/metrics":
-        return 200, CONTENT_TYPE_LATEST, generate_latest()
-    if path == "/livez":
-        return 200, "application/json", b'{"status":"alive"}'
-    if path != "/readyz":
-        return 404, "application/json", b'{"status":"not found"}'
-    if reason := problem():
-        return 503, "application/json", json.dumps({"status": "not ready", "reasons": [reason]}).encode()
-    return 200, "application/json", b'{"status":"ready"}'
+class _Clients:
+    def __init__(self, problems: Problems) -> None:
+        self._problems = problems
+        self._writers: dict[asyncio.StreamWriter, None] = {}  # the oldest first
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one request, and close."""
+        self._writers[writer] = None
+        if len(self._writers) > MAX_CONNECTIONS:
+            next(iter(self._writers)).transport.abort()
+        try:
+            async with asyncio.timeout(CLIENT_SECONDS):
+                if request := await _request(reader):
+                    writer.write(await _response(request, self._problems))
+                    await writer.drain()
+                writer.close()
+                await writer.wait_closed()
+        except (OSError, TimeoutError, ValueError) as error:
+            log.debug("[HEALTH] Client cut off: %s", text(error))
+        except Exception:
+            log.exception("[HEALTH] Cannot answer")
+        finally:
+            writer.transport.abort()
+            del self._writers[writer]
+
+    def close(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+
+
+async def _request(reader: asyncio.StreamReader) -> Request | None:
+    """Read the head of a request. None if the client sent nothing. Raises ValueError if a line is too long."""
+    method, _, rest = (await reader.readline()).decode("latin-1").strip().partition(" ")
+    accept = ""
+    while line := (await reader.readline()).strip():
+        name, _, value = line.decode("latin-1").partition(":")
+        accept = value if name.lower() == "accept" else accept
+    return Request(method, rest.partition(" ")[0].partition("?")[0], accept) if method else None
+
+
+async def _response(request: Request, problems: Problems) -> bytes:
+    status, kind, body = await _answer(request, problems)
+    head = [
+        f"HTTP/1.1 {status.value} {status.phrase}",
+        f"Content-Type: {kind}",
+        f"Content-Length: {len(body)}",
+        *([f"Allow: {', '.join(METHODS)}"] if status == HTTPStatus.METHOD_NOT_ALLOWED else []),
+        "Connection: close",
+    ]
+    return "".join(f"{line}\r\n" for line in [*head, ""]).encode() + (b"" if request.method == "HEAD" else body)
+
+
+async def _answer(request: Request, problems: Problems) -> Answer:
+    if request.path not in {"/livez", "/readyz", "/metrics"}:
+        return _say(HTTPStatus.NOT_FOUND, "not found")
+    if request.method not in METHODS:
+        return _say(HTTPStatus.METHOD_NOT_ALLOWED, "method not allowed")
+    if request.path == "/metrics":
+        encode, media_type = choose_encoder(request.accept)
+        return HTTPStatus.OK, media_type, encode(REGISTRY)
+    if request.path == "/livez":
+        return _say(HTTPStatus.OK, "alive")
+    if reasons := await problems():
+        return _say(HTTPStatus.SERVICE_UNAVAILABLE, "not ready", reasons=reasons)
+    return _say(HTTPStatus.OK, "ready")
+
+
+def _say(status: HTTPStatus, word: str, **more: object) -> Answer:
+    return status, JSON, json.dumps({"status": word, **more}, separators=(",", ":")).encode()

@@ -1,13 +1,16 @@
 """The thread that hands each slot over when it is due, as a job of the `schedule` library."""
 
+import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import schedule
 
 from crypto_updates.clock.cron import Cron
+from crypto_updates.service.errors import CryptoUpdatesError
 
 log = logging.getLogger(__name__)
 
@@ -17,12 +20,22 @@ Hand = Callable[[datetime], None]
 # Event.wait counts on the monotonic clock, which stands still while the machine is suspended and does not notice when
 # somebody sets the wall clock. So the thread looks at the wall clock at least this often.
 MAX_WAIT_SECONDS = 30.0
+# The thread may be this late with a look before /readyz says so.
+MAX_LATE_SECONDS = 10.0
+# A thread that has died or hangs does not come back. Whoever asks /readyz gets this long to learn why the worker ends.
+FAIL_SECONDS, CHECK_EVERY_SECONDS = 10.0, 1.0
+# After an error in the thread itself.
+RETRY_SECONDS = 1.0
 # NTP makes smaller corrections of the wall clock every day.
 SET_BACK = timedelta(seconds=1)
 
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+class SchedulerError(CryptoUpdatesError):
+    """The scheduler hands over no more slots."""
 
 
 class SlotJob(schedule.Job):
@@ -73,6 +86,27 @@ class Scheduler(threading.Thread):
         self._stopped = threading.Event()
         self._schedule = schedule.Scheduler()
         self._job = SlotJob(cron, hand, scheduler=self._schedule, clock=clock)
+        self._looked = time.monotonic()
+
+    @property
+    def problem(self) -> str | None:
+        """Why no slot can come: the thread has died, or has not looked at the clock for too long."""
+        if not self.is_alive():
+            return "the scheduler's thread has ended"
+        seconds = time.monotonic() - self._looked
+        if seconds > MAX_WAIT_SECONDS + MAX_LATE_SECONDS:
+            return f"the scheduler's thread has not looked at the clock for {seconds:.0f} s"
+        return None
+
+    async def watch(self) -> None:
+        """Return never. Raises SchedulerError when a problem lasts, so that a supervisor starts the worker again."""
+        since = None
+        while True:
+            problem, now = self.problem, time.monotonic()
+            since = (since or now) if problem else None
+            if since and now - since >= FAIL_SECONDS:
+                raise SchedulerError(f"{problem}: ending, so that the worker is started again")
+            await asyncio.sleep(CHECK_EVERY_SECONDS)
 
     def start(self) -> None:
         log.info("[CRON] Scheduled job initialized (%s)", self._cron.words)
@@ -81,8 +115,14 @@ class Scheduler(threading.Thread):
         super().start()
 
     def run(self) -> None:
-        while not self._stopped.wait(self._delay()):
-            self._schedule.run_pending()
+        seconds = 0.0
+        while not self._stopped.wait(seconds):
+            try:
+                self._schedule.run_pending()
+                seconds = self._delay()
+            except Exception:
+                log.exception("[CRON] The scheduler failed; trying again")
+                seconds = RETRY_SECONDS
 
     def stop(self, timeout: float | None = None) -> None:
         """End the thread, and wait for it up to `timeout` seconds."""
@@ -92,6 +132,7 @@ class Scheduler(threading.Thread):
 
     def _delay(self) -> float:
         """Seconds until the next slot, or until the next look at the clock."""
+        self._looked = time.monotonic()
         now = self._clock()
         if self._seen - now >= SET_BACK:
             self._job.aim(now)

@@ -14,9 +14,10 @@ from typing import Self
 
 from fastapi import HTTPException, Request
 
+from api_stub.codec import encode
 from api_stub.errors import StoreUnavailableError
 from api_stub.http.problem import RETRY_AFTER
-from api_stub.reader import Inserts, Reader, encode
+from api_stub.reader import Inserts, Reader
 from api_stub.store import Document
 from crypto_updates.service import lifecycle
 

@@ -4,9 +4,10 @@ from datetime import UTC, datetime, timedelta
 from fastapi import APIRouter, HTTPException, Response
 
 from api_stub import query
+from api_stub.codec import encode, number
 from api_stub.http import schema
 from api_stub.http.problem import documented
-from api_stub.reader import Reader, encode
+from api_stub.reader import Reader
 from crypto_updates.clock import slots
 from crypto_updates.clock.cron import SECOND
 from crypto_updates.clock.timetable import Timetable
@@ -31,14 +32,18 @@ def events(reader: Reader) -> APIRouter:
 
     @router.get("/events", response_model=schema.Events)
     async def page(
+        *,
         limit: schema.Limit = 5,
         cursor: schema.Cursor = None,
         since: schema.Since = None,
         until: schema.Until = None,
         coin: schema.Coin | None = None,
+        id: schema.Id = None,  # noqa: A002 - the parameter's name
     ) -> Response:
         """The newest events; `next` is the cursor of the page after this one, or null."""
-        found, following = await reader.page(limit, cursor, since, until, coin)
+        where = [query.span(since, until), query.quoting(coin) if coin else {}]
+        where += [query.after(cursor, "timestamp") if cursor else {}, {} if id is None else query.named(id)]
+        found, following = await reader.page(limit, where)
         return answer({"events": found, "next": following})
 
     @router.get("/events/{identity:path}", response_model=schema.Event, responses=documented(404))
@@ -67,7 +72,9 @@ def quotes(reader: Reader) -> APIRouter:
     async def stats(coin: schema.Coin) -> Response:
         """The newest quote of the coin."""
         quote = await reader.quote(coin, now())
-        return answer({field.alias or name: quote.get(name) for name, field in schema.Stats.model_fields.items()})
+        return answer(
+            {field.alias or name: number(quote.get(name)) for name, field in schema.Stats.model_fields.items()}
+        )
 
     @router.get("/deviation", response_model=schema.Deviation, responses=documented(404))
     async def deviation(coin: schema.Coin) -> Response:

@@ -2,7 +2,7 @@
 
 import re
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 from fastapi import Path, Query
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
@@ -19,11 +19,12 @@ def _iso(value: object) -> datetime:
 
 Instant = Annotated[AwareDatetime, BeforeValidator(_iso)]
 Limit = Annotated[int, Query(ge=1, le=500, description="how many at most")]
-Cursor = Annotated[str | None, Query(pattern=CURSOR, max_length=16_384, description="`next` of the page before")]
+Cursor = Annotated[str | None, Query(pattern=CURSOR, description="`next` of the page before")]
 Since = Annotated[Instant | None, Query(description="slots from this time on")]
 Until = Annotated[Instant | None, Query(description="slots before this time")]
 Coin = Annotated[str, Query(min_length=1, max_length=MAX_COIN_CHARS, description="a coin's id, such as bitcoin")]
-Identity = Annotated[str, Path(min_length=1, max_length=4096, description="an event's `_id`")]
+Identity = Annotated[str, Path(description="an event's `_id`")]
+Id = Annotated[str | None, Query(description="an event's `_id`, also one that no path can hold: `stream`, `..`")]
 Points = Annotated[int, Query(ge=2, le=2000, description="about how many prices")]
 Hours = Annotated[float, Query(ge=0.01, le=168, description="how far back to look")]
 Cells = Annotated[int, Query(ge=1, le=2000, description="how many of the newest slots to name")]
@@ -53,16 +54,16 @@ class Coins(BaseModel):
 
 
 class Stats(BaseModel):
-    """The newest quote. A value is null if its source has none."""
+    """The newest quote. A value is null if its source has none, or something that is no number."""
 
     # The field has the name in the quote, the alias the one in the answer.
-    price: Any
-    market_cap: Any = Field(alias="marketCap")
-    change_24h: Any = Field(alias="24hChange")
+    price: float | None
+    market_cap: float | None = Field(alias="marketCap")
+    change_24h: float | None = Field(alias="24hChange")
 
 
 class Deviation(BaseModel):
-    deviation: float
+    deviation: float | None = Field(description="null if it is larger than any float")
 
 
 class Price(BaseModel):
@@ -109,3 +110,8 @@ class DeadLetter(BaseModel):
 class DeadLetters(BaseModel):
     dead_letters: list[DeadLetter]
     next: str | None
+
+
+class Unready(BaseModel):
+    status: Literal["not ready"]
+    reasons: list[str]

@@ -52,6 +52,7 @@ async def serve(app: FastAPI, host: str, port: int) -> AsyncIterator[None]:
         access_log=False,
         server_header=False,
         lifespan="off",
+        workers=1,  # else uvicorn reads WEB_CONCURRENCY, and raises what is no number
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve([listener]), name="http")

@@ -4,14 +4,13 @@ import asyncio
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
-from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api_stub.http import problem, routes
+from api_stub.http import problem, routes, schema
 from api_stub.http.live import Client, Live
 from api_stub.http.problem import documented
 from api_stub.http.state import State
@@ -25,6 +24,9 @@ from crypto_updates.service import errors
 PAGE = Path(__file__).parents[1] / "page"
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {}}, "description": "events as they are stored, and the state every 2 s"}
+}
+UNREADY: dict[int | str, dict[str, Any]] = {
+    503: {"model": schema.Unready, "description": "NATS or MongoDB did not answer; `reasons` says which"}
 }
 # Browsers load nothing from another host, show the page in no frame, and guess no type.
 HEADERS = {
@@ -99,7 +101,7 @@ def _health(bus: Bus, store: Store, metrics: Metrics, state: State) -> APIRouter
         """The process runs."""
         return {"status": "alive"}
 
-    @router.get("/readyz", responses={503: {"description": "NATS or MongoDB did not answer; `reasons` says which"}})
+    @router.get("/readyz", responses=UNREADY)
     async def readyz() -> JSONResponse:
         """NATS and MongoDB answered a round trip just now."""
         answers = await asyncio.gather(bus.ping(), store.ping(), return_exceptions=True)
@@ -109,9 +111,10 @@ def _health(bus: Bus, store: Store, metrics: Metrics, state: State) -> APIRouter
         return JSONResponse({"status": "ready"})
 
     @router.get("/metrics", response_class=PlainTextResponse)
-    async def measured() -> Response:
+    async def measured(request: Request) -> Response:
         """For Prometheus. What NATS or MongoDB does not tell within 2 s is left out."""
-        return Response(metrics.exposition(await state.read()), media_type=CONTENT_TYPE_LATEST)
+        content, media_type = metrics.exposition(await state.read(), request.headers.get("accept", ""))
+        return Response(content, media_type=media_type)
 
     return router
 

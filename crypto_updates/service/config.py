@@ -19,8 +19,9 @@ class ConfigError(CryptoUpdatesError):
 
 
 def redacted(url: str) -> str:
-    """Return the URL, or the list of URLs, without user and password, even if it is badly written."""
-    return re.sub(r"((?:^|,\s*)(?:[\w+.-]+://)?)(?:(?!,\s*[\w+.-]+://).)*@", r"\1***@", url, flags=re.DOTALL)
+    """Return the URL, or the list of URLs, without login and secret options, even if it is badly written."""
+    bare = re.sub(r"((?:^|,\s*)(?:[\w+.-]+://)?)(?:(?!,\s*[\w+.-]+://).)*@", r"\1***@", url, flags=re.DOTALL)
+    return re.sub(r"(\w*(?:password|secret|token|api_?key)=)[^&\s]*", r"\1***", bare, flags=re.IGNORECASE)
 
 
 def _split(value: object) -> object:

@@ -9,6 +9,8 @@ from crypto_updates.service import lookalike
 from crypto_updates.service.envfile import EnvFile
 
 DOTENV = Path(".env")
+# Most programs read these in small letters as well, and those first: https://curl.se/docs/manpage.html#ENVIRONMENT
+SMALL = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
 class Environment(NamedTuple):
@@ -26,7 +28,7 @@ def read() -> Environment:
         *lookalike.warnings(file.values, lookalike.FILE_CUTOFF),
         *lookalike.warnings(process.keys() - file.values.keys(), lookalike.PROCESS_CUTOFF),
     ]
-    return Environment(file.values | process, tuple(file.problems), (*file.warnings, *near))
+    return Environment(_capital(file.values) | process, tuple(file.problems), (*file.warnings, *near))
 
 
 def unquoted(env: Mapping[str, str]) -> dict[str, str]:
@@ -34,7 +36,11 @@ def unquoted(env: Mapping[str, str]) -> dict[str, str]:
 
     The contents of a NAME_FILE keep theirs, and so does a value of `.env` that has other quotes within its own.
     """
-    return {name: value[1:-1] if _is_quoted(value) else value for name, value in env.items()}
+    return _capital({name: value[1:-1] if _is_quoted(value) else value for name, value in env.items()})
+
+
+def _capital(env: Mapping[str, str]) -> dict[str, str]:
+    return {**env, **{name.upper(): env[name] for name in SMALL if env.get(name)}}
 
 
 def _is_quoted(value: str) -> bool:

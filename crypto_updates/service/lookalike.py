@@ -8,11 +8,13 @@ _NAMES = """
     NATS_URL NATS_USER NATS_PASSWORD NATS_TOKEN NATS_CREDS NATS_CA NATS_INBOX_PREFIX NATS_API_PREFIX NATS_PORT
     LOG_LEVEL LOG_FORMAT DELIVERY STREAM_REPLICAS SCHEDULE SCHEDULE_TZ FEED MISSED_SLOTS MARKET_SOURCE COINS VS_CURRENCY
     COINGECKO_PLAN COINGECKO_API_KEY COINGECKO_URL OUTBOX_DIR HEALTH_HOST HEALTH_PORT HTTP_HOST HTTP_PORT
+    HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY SSL_CERT_FILE SSL_CERT_DIR
     MONGO_URL MONGO_DB MONGO_READER_URL MONGO_PORT BATCH_SIZE MAX_EVENTS_PER_SECOND API_URL TLS
 """
 NAMES = frozenset(_NAMES.split())
-# The API's address is near to what other programs call theirs: APP_URL, API_HOST.
-_CANDIDATES = sorted(NAMES - {"API_URL"})
+# Not to be guessed: other programs have similar names, as APP_URL, FTP_PROXY and GIT_SSL_CERT_FILE.
+_COMMON = {"API_URL", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+_CANDIDATES = sorted(NAMES - _COMMON)
 _SAME_WORDS = {
     "CG": "COINGECKO",
     "CRON": "SCHEDULE",
@@ -45,7 +47,7 @@ def warnings(names: Iterable[str], cutoff: float) -> list[str]:
 
 def _nearest(name: str, cutoff: float) -> str | None:
     stem, suffix = name.upper().removesuffix("_FILE"), "_FILE" if name.upper().endswith("_FILE") else ""
-    if stem in NAMES and name.isupper():
+    if stem in _COMMON or (stem in NAMES and name.isupper()):
         return None
     plain = "_".join(dict.fromkeys(_SAME_WORDS.get(word, word) for word in stem.split("_")))
     near = [plain] if plain in _CANDIDATES else get_close_matches(stem, _CANDIDATES, 1, cutoff)

@@ -4,24 +4,28 @@ import os
 import ssl
 from pathlib import Path
 
+NO_CERTIFICATE = "no PEM certificate is in it"
 
-def context(ca: Path | None = None) -> ssl.SSLContext:
-    """Trust the CAs in the PEM file; without one, those of the system, or of SSL_CERT_FILE, which OpenSSL reads.
+
+def context(ca: Path | None = None, folder: str | None = None) -> ssl.SSLContext:
+    """Trust the CAs in the PEM file and in the folders; without them, those of the system, or of SSL_CERT_FILE.
 
     Raises ValueError with the cause.
     """
     given = os.environ.get("SSL_CERT_FILE")
-    if ca:
-        check(ca)
-    elif given:  # OpenSSL goes on without a file that is missing or bad
+    if given and not (ca or folder):  # OpenSSL reads it by itself, and goes on without a file that is missing or bad
         try:
             check(Path(given))
         except ValueError as error:
             raise ValueError(f"SSL_CERT_FILE={given}: {error}") from error
     try:
-        return ssl.create_default_context(cafile=ca)
-    except OSError as error:  # Python opens this file for every context
-        raise ValueError(f"SSLKEYLOGFILE={error.filename}: {error.strerror}") from error
+        return ssl.create_default_context(cafile=ca, capath=folder)
+    except ssl.SSLError as error:
+        raise ValueError(NO_CERTIFICATE) from error
+    except OSError as error:
+        # Python opens SSLKEYLOGFILE for every context. Only then the error has the name of a file.
+        other = f"SSLKEYLOGFILE={error.filename}: " if error.filename else ""
+        raise ValueError(f"{other}{error.strerror}") from error
 
 
 def check(ca: Path) -> None:
@@ -29,6 +33,6 @@ def check(ca: Path) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca)
     except ssl.SSLError as error:
-        raise ValueError("no PEM certificate is in it") from error
+        raise ValueError(NO_CERTIFICATE) from error
     except OSError as error:
         raise ValueError(error.strerror) from error

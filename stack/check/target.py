@@ -8,20 +8,22 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from api_stub.config import StoreSettings
 from api_stub.errors import MissingError, StoreUnavailableError
 from api_stub.reader import Reader
 from api_stub.store import Store
 from crypto_updates.bus import event
+from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.connection import LINK_ERRORS, Connection
 from crypto_updates.bus.event import Event
 from crypto_updates.bus.stream import PROBE, STREAM
+from crypto_updates.clock.timetable import Timetable
 from crypto_updates.local.errors import StackError
-from worker.config import WorkerSettings
+from worker.market.network import http_url
 
 # Takes body, headers and subject, returns the sequence in the stream and whether the stream had the event already.
 Publish = Callable[[bytes, dict[str, str], str], Awaitable[tuple[int | None, bool]]]
@@ -49,9 +51,9 @@ class SkippedError(StackError):
     """The check needs what an earlier one did not find."""
 
 
-class CheckSettings(WorkerSettings, StoreSettings):
-    api_url: str = Field(
-        "http://127.0.0.1:8080", pattern=r"^https?://[^/\s]+", description="http://host:8080 or https://host"
+class CheckSettings(Timetable, StoreSettings, BusSettings):
+    api_url: Annotated[str, AfterValidator(http_url)] = Field(
+        "http://127.0.0.1:8080", repr=False, description="http://host:8080 or https://host"
     )
 
     def quiet(self) -> None:

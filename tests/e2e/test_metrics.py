@@ -72,7 +72,7 @@ async def test_it_counts_events_duplicates_and_dead_letters(stack: Stack, publis
     assert found["crypto_events_stored_total"] == found["crypto_slot_lag_seconds_count"] == 4
     assert found["crypto_events_duplicate_total"] == 1
     assert found["crypto_redeliveries_total"] == 0
-    assert found["crypto_dead_letters"] == 1
+    assert found["crypto_dead_letters_stored"] == 1
     assert found["crypto_last_stored_slot_timestamp_seconds"] == (slot + timedelta(seconds=2)).timestamp()
     assert 259 < found["crypto_slot_lag_seconds_sum"] < 400
     assert found["process_resident_memory_bytes"] > 1e6
@@ -118,7 +118,7 @@ async def test_without_servers_the_scrape_is_answered_all_the_same(stack: Stack)
     assert time.monotonic() - begin < 3
     assert found["crypto_events_stored_total"] == 0
     assert not [name for name in found if name.startswith("crypto_consumer")]
-    assert not found.keys() & {"crypto_dead_letters", "crypto_last_stored_slot_timestamp_seconds"}
+    assert not found.keys() & {"crypto_dead_letters_stored", "crypto_last_stored_slot_timestamp_seconds"}
 
 
 async def test_with_frozen_servers_it_is_in_time_and_knows_the_last_slot(
@@ -137,11 +137,11 @@ async def test_with_frozen_servers_it_is_in_time_and_knows_the_last_slot(
     found = stub.scrape()
     assert time.monotonic() - begin < 3
     assert found["crypto_last_stored_slot_timestamp_seconds"] == slot.timestamp()
-    assert "crypto_dead_letters" not in found
+    assert "crypto_dead_letters_stored" not in found
     assert "crypto_consumer_pending" not in found
     own_mongod.kill(signal.SIGCONT)
     stack.nats.kill(signal.SIGCONT)
-    assert await soon(lambda: {"crypto_dead_letters", "crypto_consumer_pending"} <= stub.scrape().keys(), 20)
+    assert await soon(lambda: {"crypto_dead_letters_stored", "crypto_consumer_pending"} <= stub.scrape().keys(), 20)
     assert stub.process.status is None
 
 

@@ -1,10 +1,12 @@
-"""SIGTERM: exit status 0 within 10 s, whatever the servers and the clients do."""
+"""How services end: on SIGTERM with 0 within 10 s, whatever the servers and the clients do; else with a reason."""
 
 import asyncio
 import contextlib
+import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -89,3 +91,37 @@ async def test_a_worker_stops_in_time_when_nats_is_frozen(stack: Stack) -> None:
         market.delay = None
         assert await soon(lambda: len(market.asked) > asked)
         assert await asyncio.to_thread(seconds_to_stop, worker) < STOP_SECONDS
+
+
+# The scheduler's thread ends as soon as it has started.
+BROKEN = """
+import runpy
+from worker import scheduler
+scheduler.Scheduler.run = lambda self: None
+runpy.run_module("worker", run_name="__main__")
+"""
+
+
+def test_a_worker_without_a_scheduler_says_so_and_ends_for_its_supervisor(stack: Stack, tmp_path: Path) -> None:
+    (tmp_path / "broken_worker.py").write_text(BROKEN, encoding="utf-8")
+    port = str(ports.free())
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    worker = stack.run("broken_worker", HEALTH_PORT=port, PYTHONPATH=path)
+    worker.wait_for_line("[NATS] Connected")
+    answer = httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5, trust_env=False)
+    assert (answer.status_code, answer.json()["reasons"]) == (503, ["the scheduler's thread has ended"])
+    assert httpx.get(f"http://127.0.0.1:{port}/livez", timeout=5, trust_env=False).status_code == 200
+    assert worker.wait(30) == 1
+    worker.wait_for_line("[CRON] the scheduler's thread has ended: ending, so that the worker is started again (error)")
+
+
+def test_a_worker_that_cannot_listen_names_the_variables(stack: Stack) -> None:
+    worker = stack.worker(HEALTH_HOST="192.0.2.1", HEALTH_PORT="8081")
+    assert worker.wait(30) == 2
+    assert worker.lines[-1].startswith("HEALTH_HOST=192.0.2.1 HEALTH_PORT=8081: ")
+
+
+def test_a_worker_answers_on_ipv6(stack: Stack) -> None:
+    port = str(ports.free())
+    stack.worker(HEALTH_HOST="::1", HEALTH_PORT=port).wait_for_line("[PUBLISH] Sent")
+    assert httpx.head(f"http://[::1]:{port}/readyz", timeout=5, trust_env=False).status_code == 200

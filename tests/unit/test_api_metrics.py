@@ -1,15 +1,29 @@
 """What the API stub counts of a batch."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from prometheus_client import REGISTRY
+from prometheus_client.openmetrics.exposition import generate_latest as as_openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
 from api_stub.metrics import Metrics
 from api_stub.store import Written
+from crypto_updates import __version__
 from crypto_updates.bus.delivery import Delivery
+from worker.metrics import PUBLISHED
+
+UNKNOWN: dict[str, Any] = {"worker": {"slot": None}}
+STATE: dict[str, Any] = {
+    "worker": {"slot": datetime(2023, 11, 21, 14, 30, tzinfo=UTC)},
+    "nats": {"pending": 1, "ack_pending": 2, "redelivered": 0},
+    "mongo": {"events": 7, "dead_letters": 3},
+}
 
 
 def event(seconds: float) -> dict[str, Any]:
@@ -24,7 +38,7 @@ def delivery(times: int) -> Delivery:
 
 
 def values(metrics: Metrics) -> dict[str, float]:
-    families = text_string_to_metric_families(metrics.counted().decode())
+    families = text_string_to_metric_families(metrics.exposition(UNKNOWN)[0].decode())
     samples = (sample for family in families for sample in family.samples)
     return {sample.name + "".join(sample.labels.values()): sample.value for sample in samples}
 
@@ -72,3 +86,35 @@ def test_process_and_python_are_told_too() -> None:
     found = values(Metrics())
     assert found["process_open_fds"] > 0
     assert any(name.startswith("python_info") for name in found)
+
+
+def api_stub_as_openmetrics() -> str:
+    content, media_type = Metrics().exposition(STATE, "application/openmetrics-text; version=1.0.0, text/plain;q=0.5")
+    assert media_type.startswith("application/openmetrics-text; version=1.0.0")
+    return content.decode()
+
+
+def worker_as_openmetrics() -> str:
+    PUBLISHED.labels("sent").inc(0)
+    return as_openmetrics(REGISTRY).decode()
+
+
+@pytest.mark.parametrize("service", [api_stub_as_openmetrics, worker_as_openmetrics])
+def test_each_name_belongs_to_one_family_in_openmetrics_too(service: Callable[[], str]) -> None:
+    """Its parser refuses two families of one name, and a counter's name has no _total there."""
+    families = {family.name: family for family in openmetrics_families(service())}
+    assert {name for name in families if name.startswith("crypto_")} >= {"crypto_build"}
+    clashes = {name for name in families for suffix in ("_total", "_created", "_info") if name + suffix in families}
+    assert clashes == set()
+    (build,) = families["crypto_build"].samples
+    assert (build.name, build.labels, build.value) == ("crypto_build_info", {"version": __version__}, 1)
+
+
+def test_what_the_state_does_not_tell_is_left_out() -> None:
+    metrics = Metrics()
+    known, unknown = (metrics.exposition(state)[0].decode() for state in (STATE, UNKNOWN))
+    for name, value in (("dead_letters_stored", 3), ("consumer_pending", 1), ("consumer_redelivered", 0)):
+        assert f"\ncrypto_{name} {value:.1f}\n" in known
+        assert f"\ncrypto_{name} " not in unknown
+    # The last known slot stays.
+    assert all("\ncrypto_last_stored_slot_timestamp_seconds 1.700577e+09\n" in text for text in (known, unknown))

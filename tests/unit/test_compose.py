@@ -9,11 +9,12 @@ import yaml
 from api_stub.config import ApiSettings
 from tests.support import ROOT
 from worker.config import WorkerSettings
+from worker.market.network import Network
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-# The token and the .creds file are for other people's servers.
-ELSEWHERE = {"nats_token", "nats_creds", "health_host", "health_port"}
+# The token and the .creds file are for other people's servers. This machine's proxies and files are not a container's.
+ELSEWHERE = {"nats_token", "nats_creds", "health_host", "health_port", *Network._fields}
 
 
 @pytest.mark.parametrize("service", SERVICES)

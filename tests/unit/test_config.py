@@ -252,6 +252,11 @@ def test_a_key_log_that_cannot_be_written_is_told(monkeypatch: pytest.MonkeyPatc
         ("nats://user:hun/ter2@one", "nats://***@one"),
         ("user:hunter2@one", "***@one"),
         ("mongodb:/user:hunter2@one", "***@one"),
+        (
+            "mongodb://one/?tlsCertificateKeyFilePassword=hunter2&w=1",
+            "mongodb://one/?tlsCertificateKeyFilePassword=***&w=1",
+        ),
+        ("https://one/v3?x_cg_demo_api_key=hunter2", "https://one/v3?x_cg_demo_api_key=***"),
         ("nats://user:hun\nter2@one", "nats://***@one"),
         ("nats://user:hunter2://x@one, nats://two", "nats://***@one, nats://two"),
     ],

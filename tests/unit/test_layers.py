@@ -21,7 +21,7 @@ MONGO = ("api_stub/store.py", "api_stub/reader.py", "stack/setup/", "crypto_upda
 PLACES = {
     "nats": ("crypto_updates/bus/",),
     "pymongo": MONGO,
-    "bson": (*MONGO, "api_stub/document.py", "api_stub/query.py"),
+    "bson": (*MONGO, "api_stub/codec.py", "api_stub/document.py", "api_stub/query.py"),
     "httpx": ("worker/market/", "stack/check/checks.py"),
     "http.client": ("stack/services.py",),
     "urllib.request": ("nats/watchdog.py",),

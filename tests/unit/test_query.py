@@ -23,7 +23,8 @@ def test_a_cursor_leads_to_what_comes_after_its_event(at: datetime, identity: st
     cursor = query.cursor({"timestamp": at, "_id": identity}, "timestamp")
     assert re.fullmatch(r"[-0-9a-f]+", cursor)
     where = bson.decode(bson.encode(query.after(cursor, "timestamp")), bson.CodecOptions(tz_aware=True))
-    assert where == {"timestamp": {"$lte": at}, "$or": [{"timestamp": {"$lt": at}}, {"_id": {"$lt": identity}}]}
+    beyond = {"$expr": {"$lt": ["$_id", {"$literal": identity}]}}
+    assert where == {"timestamp": {"$lte": at}, "$or": [{"timestamp": {"$lt": at}}, beyond]}
 
 
 @given(cursor=st.from_regex(query.CURSOR, fullmatch=True))
@@ -31,7 +32,7 @@ def test_whatever_has_the_form_of_a_cursor_can_be_asked_for(cursor: str) -> None
     assert bson.encode(query.after(cursor, "timestamp"))
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "-", "1", "1-a", "1-AB", "--", "1-ab\n", "1234567890123456-"])
+@pytest.mark.parametrize("cursor", ["", "x", "-", "1", "1-a", "1-AB", "--", "1-ab\n", "12345678901234567890-"])
 def test_another_form_is_no_cursor(cursor: str) -> None:
     with pytest.raises(ValueError, match="not a cursor"):
         query.after(cursor, "timestamp")
@@ -41,7 +42,7 @@ def test_a_span_begins_with_its_first_instant_and_ends_before_its_last() -> None
     later = SLOT + timedelta(milliseconds=1)
     asked = {"$gte": DatetimeMS(MILLISECONDS), "$lt": DatetimeMS(MILLISECONDS + 1)}
     assert query.span(SLOT, later) == {"timestamp": asked}
-    assert query.span(None, None) == {}
+    assert query.span(None, None) == {"timestamp": {"$type": "date"}}
 
 
 @given(at=st.datetimes(timezones=st.timezones() | st.sampled_from([timezone(timedelta(hours=h)) for h in (-23, 23)])))

@@ -1,7 +1,9 @@
 """The slot job under an injected clock, and the thread under the real one."""
 
+import asyncio
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,7 +14,7 @@ import schedule
 from crypto_updates.clock.cron import Cron
 from tests.support import eventually
 from worker import scheduler
-from worker.scheduler import MAX_WAIT_SECONDS, Clock, Hand, Scheduler, SlotJob, utc_now
+from worker.scheduler import MAX_WAIT_SECONDS, Clock, Hand, Scheduler, SchedulerError, SlotJob, utc_now
 
 START = datetime(2023, 11, 21, 14, 20, tzinfo=UTC)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -184,6 +186,48 @@ def test_it_warns_of_a_step_that_does_not_mean_what_it_seems_to_say(
     start("*/90 * * * *", print)
     (line,) = [line for _, level, line in caplog.record_tuples if level == logging.WARNING]
     assert line.startswith("[CRON] SCHEDULE=*/90 * * * *: minute */90 means 0, ")
+
+
+def test_an_error_in_the_thread_is_logged_and_does_not_end_it(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(scheduler, "RETRY_SECONDS", 0.02)
+    handed, errors = list[datetime](), iter([LookupError(), LookupError()])
+
+    def clock() -> datetime:
+        if failing and (error := next(errors, None)):
+            raise error
+        return datetime.now(UTC)
+
+    failing = False
+    thread = start("* * * * * *", handed.append, clock=clock)
+    failing = True
+    assert eventually(lambda: len(handed) >= 2)
+    assert caplog.text.count("[CRON] The scheduler failed; trying again") == 2
+    assert thread.problem is None
+
+
+def test_a_thread_that_has_ended_or_hangs_is_a_problem(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "MAX_WAIT_SECONDS", 0.02)
+    monkeypatch.setattr(scheduler, "MAX_LATE_SECONDS", 0.1)
+    goes_on = threading.Event()
+    thread = start("* * * * * *", lambda _: goes_on.wait(60))
+    assert eventually(lambda: thread.problem == "the scheduler's thread has not looked at the clock for 0 s")
+    goes_on.set()
+    assert eventually(lambda: thread.problem is None)
+    thread.stop(5)
+    assert thread.problem == "the scheduler's thread has ended"
+
+
+async def test_a_problem_that_lasts_ends_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "CHECK_EVERY_SECONDS", 0.02)
+    monkeypatch.setattr(scheduler, "FAIL_SECONDS", 0.2)
+    problems = iter([None, "one", None, "two"])
+    monkeypatch.setattr(Scheduler, "problem", property(lambda _: next(problems, "three")))
+    begin = time.monotonic()
+    with pytest.raises(SchedulerError, match=r"^three: ending, so that the worker is started again$"):
+        await asyncio.wait_for(Scheduler(Cron(QUARTERS), print).watch(), 30)
+    assert time.monotonic() - begin >= 0.2
 
 
 def test_it_stops_within_a_second_in_the_middle_of_a_wait(start: Start) -> None:

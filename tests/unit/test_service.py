@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from crypto_updates.local import ports
 from crypto_updates.service import errors, lifecycle
 from tests.support import ROOT
 
@@ -101,6 +102,31 @@ def test_a_bad_configuration_exits_2_with_a_line_for_each_value_on_stderr(tmp_pa
     first, second = err.splitlines()
     assert first == "LOG_LEVEL=loud: accepted: debug, info, warning or error"
     assert second.startswith("SCHEDULE=soon: ")
+
+
+@pytest.mark.parametrize(
+    ("module", "environ"),
+    [
+        (
+            "worker",
+            {"MARKET_SOURCE": "coingecko", "ALL_PROXY": "socks5://127.0.0.1:1", "NO_PROXY": "localhost,::1,[::1]"},
+        ),
+        ("worker", {"MARKET_SOURCE": "simulated", "ALL_PROXY": "x://", "SSL_CERT_FILE": "/no/such.pem"}),
+        ("worker", {"MARKET_SOURCE": "none", "PROMETHEUS_MULTIPROC_DIR": "/no/such"}),
+        ("api_stub", {"PROMETHEUS_MULTIPROC_DIR": "/no/such", "WEB_CONCURRENCY": "many"}),
+    ],
+)
+def test_what_libraries_read_by_themselves_stops_no_service(
+    module: str, environ: dict[str, str], tmp_path: Path
+) -> None:
+    health = {"HTTP_PORT": str(ports.free()), "HEALTH_PORT": str(ports.free()), "NATS_URL": "nats://127.0.0.1:1"}
+    mongo = {"MONGO_URL": "mongodb://127.0.0.1:1"}
+    with started(tmp_path, "-u", "-m", module, **health, **mongo, **environ) as process:
+        assert process.stdout is not None
+        assert any("CONNECTION_REFUSED" in line for line in process.stdout)
+        process.terminate()
+        _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (0, "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

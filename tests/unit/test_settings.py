@@ -47,6 +47,12 @@ def test_the_worker_defaults_are_those_of_the_design() -> None:
         "coingecko_url": None,
         "coingecko_plan": "public",
         "coingecko_api_key": None,
+        "http_proxy": None,
+        "https_proxy": None,
+        "all_proxy": None,
+        "no_proxy": None,
+        "ssl_cert_file": None,
+        "ssl_cert_dir": None,
         "feed": "crypto",
         "outbox_dir": Path("outbox"),
         "health_host": "127.0.0.1",
@@ -159,6 +165,14 @@ def test_a_coin_named_twice_is_fetched_once() -> None:
 
 
 @pytest.mark.parametrize(
+    "url", ["http://[::1", "http://h:99999", "http://h:0", "ftp://h", "h:8080", "http://", "http://u:hunter2@h:x"]
+)
+def test_verify_tells_a_bad_address_of_the_api(url: str) -> None:
+    shown = url.replace("u:hunter2", "***")
+    assert problem(CheckSettings, "API_URL", url) == f"API_URL={shown}: accepted: http://host:8080 or https://host"
+
+
+@pytest.mark.parametrize(
     "service", [worker.config.WorkerSettings, api_stub.config.ApiSettings], ids=["worker", "api_stub"]
 )
 def test_an_empty_variable_is_told_where_nothing_is_no_value(service: type[BusSettings]) -> None:
@@ -177,11 +191,20 @@ def test_a_password_is_in_no_text_of_the_settings() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["mongodb://u:hun@ter2@h", "mongodb://u:hunter2@h:x", "mongodb://h/?directConnection=x"]
+    "url",
+    [
+        "mongodb://u:hun@ter2@h",
+        "mongodb://u:hunter2@h:x",
+        "mongodb://h/?directConnection=x",
+        "mongodb://u:hunter2@h/?tls=true&tlsCAFile=/no/such",
+        f"mongodb://u:hunter2@h/?tls=true&tlsCAFile={EXAMPLE}",
+        "mongodb+srv://u:hunter2@h:27017",
+        "mongodb://u:hunter2@h/?authMechanism=MONGODB-X509",
+    ],
 )
 def test_the_api_stub_tells_a_url_that_the_driver_refuses(url: str) -> None:
     line = problem(api_stub.config.ApiSettings, "MONGO_URL", url)
-    assert line.startswith("MONGO_URL=mongodb://")
+    assert line.startswith(f"MONGO_URL={url.partition('://')[0]}://")
     assert line.endswith(MONGO)
     assert "ter2" not in line
 

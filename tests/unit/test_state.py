@@ -4,10 +4,11 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
+from api_stub.codec import encode
 from api_stub.errors import StoreUnavailableError
 from api_stub.http.state import State
 from api_stub.metrics import Metrics
-from api_stub.reader import Reader, encode
+from api_stub.reader import Reader
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.connection import Connection
 from crypto_updates.bus.errors import UnreachableError

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from crypto_updates.bus.event import Quote
 from worker.market.coingecko import CoinGecko, Plan
 from worker.market.errors import MarketError, TemporaryMarketError
+from worker.market.network import Network
 from worker.market.simulated import Simulated
 
 __all__ = ["SOURCES", "Market", "MarketError", "MarketSettings", "TemporaryMarketError", "open_market"]
@@ -24,6 +25,9 @@ class MarketSettings(Protocol):
     coingecko_url: str | None
     coingecko_plan: Plan
     coingecko_api_key: SecretStr | None
+
+    @property
+    def network(self) -> Network: ...
 
 
 class Market(Protocol):
@@ -54,6 +58,7 @@ def _coingecko(settings: MarketSettings) -> Market:
         url=settings.coingecko_url,
         plan=settings.coingecko_plan,
         api_key=settings.coingecko_api_key.get_secret_value() if settings.coingecko_api_key else None,
+        network=settings.network,
     )
 
 

@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 from typing import Literal
 
 import httpx
+from socksio import SOCKSError
 
 from crypto_updates import __version__
 from crypto_updates.bus.event import Quote
 from worker.market import answer
 from worker.market.errors import MarketError, TemporaryMarketError
+from worker.market.network import DIRECT, Network
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +29,6 @@ _COINS_PER_REQUEST = 250
 _MAX_BYTES = 5_000_000
 # The longest wait before each retry. At random it is as little as half of that, so that workers do not retry in step.
 _RETRY_SECONDS = (1.0, 2.0, 4.0)
-_MAX_PORT = 65_535
 _TIMEOUT = httpx.Timeout(10.0, connect=5.0)
 
 
@@ -45,6 +46,7 @@ class CoinGecko:
         url: str | None = None,
         plan: Plan = "public",
         api_key: str | None = None,
+        network: Network = DIRECT,
         waits: Sequence[float] = _RETRY_SECONDS,
     ) -> None:
         self._coins = coins
@@ -52,7 +54,10 @@ class CoinGecko:
         self._key = api_key
         self._waits = waits
         self._unknown: tuple[str, ...] = ()
-        self._client = _client(url or (_PRO if plan == "pro" else _PUBLIC), plan, api_key)
+        base = httpx.URL(url or (_PRO if plan == "pro" else _PUBLIC))
+        proxy = network.proxy(base)
+        self._place = f"{base.host} through {proxy.url.scheme}://{proxy.url.netloc.decode()}" if proxy else base.host
+        self._client = _client(base, plan, api_key, network)
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -83,9 +88,9 @@ class CoinGecko:
         try:
             async with self._client.stream("GET", "coins/markets", params=params) as response:
                 body = await _read(response)
-        except httpx.TransportError as error:
+        except (httpx.TransportError, SOCKSError) as error:
             reason = f"{type(error).__name__} {error}".rstrip()
-            raise TemporaryMarketError(f"CoinGecko at {self._client.base_url.host} failed: {reason}") from error
+            raise TemporaryMarketError(f"CoinGecko at {self._place} failed: {reason}") from error
         if response.status_code == httpx.codes.OK:
             return answer.quotes(body, self._currency)
         raise self._failure(response, body)
@@ -112,21 +117,8 @@ class CoinGecko:
         return tuple(quotes[coin] for coin in self._coins if coin in quotes)
 
 
-def http_url(url: str) -> str:
-    """Return the URL if the HTTP client can ask it. Raises ValueError."""
-    try:
-        part = httpx.URL(url)
-        good = part.scheme in {"http", "https"} and part.host and part.port != 0 and (part.port or 0) <= _MAX_PORT
-    except httpx.InvalidURL:
-        good = False
-    if not good:
-        raise ValueError  # without its cause, which may show a part of a password
-    return url
-
-
-def _client(url: str, plan: Plan, key: str | None) -> httpx.AsyncClient:
+def _client(base: httpx.URL, plan: Plan, key: str | None, network: Network) -> httpx.AsyncClient:
     """The client. httpx logs each URL, so user and password are taken out of it and sent as a header."""
-    base = httpx.URL(url)
     auth = httpx.BasicAuth(base.username, base.password) if base.userinfo else None
     # Ask for no compression: a compressed answer could unpack to any size before its length is known.
     headers = {"user-agent": f"crypto-updates/{__version__}", "accept-encoding": "identity"}
@@ -134,7 +126,15 @@ def _client(url: str, plan: Plan, key: str | None) -> httpx.AsyncClient:
         log.warning("[MARKET] COINGECKO_API_KEY is not used: COINGECKO_PLAN is public, not demo or pro")
     elif key:
         headers[_KEY_HEADERS[plan]] = key
-    return httpx.AsyncClient(base_url=base.copy_with(userinfo=b""), headers=headers, auth=auth, timeout=_TIMEOUT)
+    return httpx.AsyncClient(
+        base_url=base.copy_with(userinfo=b""),
+        headers=headers,
+        auth=auth,
+        timeout=_TIMEOUT,
+        trust_env=False,
+        proxy=network.proxy(base),
+        verify=network.context(),
+    )
 
 
 async def _read(response: httpx.Response) -> bytes:

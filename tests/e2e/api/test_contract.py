@@ -9,6 +9,19 @@ import pytest
 from tests.e2e.api.conftest import Api
 
 
+def test_every_answer_in_json_has_a_schema(api: Api) -> None:
+    paths = api.read("/openapi.json")["paths"]
+    answers = {
+        (path, status): content["application/json"]["schema"]
+        for path, operations in paths.items()
+        for status, answer in operations["get"]["responses"].items()
+        if "application/json" in (content := answer.get("content", {}))
+    }
+    assert ("/readyz", "503") in answers
+    # `/state` and `/readyz` have no schema for 200.
+    assert {place for place, schema in answers.items() if not schema} <= {("/state", "200"), ("/readyz", "200")}
+
+
 @pytest.mark.timeout(180)
 def test_schemathesis_finds_no_failure(api: Api, tmp_path: Path) -> None:
     # The event stream has no end, so it cannot be asked thousands of times.
