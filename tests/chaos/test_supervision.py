@@ -2,9 +2,12 @@
 
 import asyncio
 import itertools
+import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 from nats.aio.client import Client
@@ -20,6 +23,50 @@ from tests.chaos import client
 from tests.chaos.proxy import Proxy
 
 RECOVERY_SECONDS, NOTICE_SECONDS = 10.0, 15.0
+# A look at the machine, and how long it may take before it counts as a stall.
+LOOK_EVERY_SECONDS, LOOK_SECONDS = 0.1, 0.05
+T = TypeVar("T")
+
+
+class Stalls:
+    """Seconds for which this machine kept everybody waiting, for the processor or for the disk.
+
+    The bounds are those of the project: 5 s for an answer, 1 s before another try, 2 s for probes. On a busy machine
+    the clock also counts what other programs take, and a nats-server that syncs each event waits for the disk.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._ended, self._begin = 0.0, time.monotonic()
+        self._path = folder / "stalls"
+
+    @property
+    def seconds(self) -> float:
+        """Those that have ended, and the one that lasts."""
+        return self._ended + max(time.monotonic() - self._begin - LOOK_EVERY_SECONDS - LOOK_SECONDS, 0.0)
+
+    async def watch(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_SECONDS)
+            await asyncio.to_thread(self._sync)
+            self._ended, self._begin = self.seconds, time.monotonic()
+
+    def _sync(self) -> None:
+        with self._path.open("wb") as file:
+            file.write(b"x")
+            os.fsync(file.fileno())
+
+    async def within(self, seconds: float, work: Coroutine[Any, Any, T]) -> T:
+        """Return what the work returns. Raises TimeoutError after `seconds`, without stalls meanwhile."""
+        task, begin, before = asyncio.ensure_future(work), time.monotonic(), self.seconds
+        try:
+            while not task.done():
+                left = begin + seconds + self.seconds - before - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError(f"not done within {seconds:.1f} s and {self.seconds - before:.1f} s of stalls")
+                await asyncio.wait([task], timeout=min(left, LOOK_EVERY_SECONDS))
+            return task.result()
+        finally:
+            await lifecycle.end(task)
 
 
 class Services:
@@ -53,6 +100,14 @@ class Services:
 def server() -> Iterator[NatsServer]:
     with NatsServer() as running:
         yield running
+
+
+@pytest.fixture
+async def stalls(tmp_path: Path) -> AsyncIterator[Stalls]:
+    found = Stalls(tmp_path)
+    watching = asyncio.create_task(found.watch())
+    yield found
+    watching.cancel()
 
 
 @pytest.fixture
@@ -130,14 +185,30 @@ async def stream_made_again(services: Services) -> None:
     ],
 )
 async def test_events_pass_again_within_10_s_of(
-    fault: Callable[[Services], Awaitable[None]], services: Services, record_property: Callable[[str, object], None]
+    fault: Callable[[Services], Awaitable[None]],
+    services: Services,
+    stalls: Stalls,
+    record_property: Callable[[str, object], None],
 ) -> None:
     begin = time.monotonic()
     await fault(services)
-    await asyncio.wait_for(services.passes(), RECOVERY_SECONDS - (time.monotonic() - begin))
+    await stalls.within(RECOVERY_SECONDS - (time.monotonic() - begin), services.passes())
     record_property("recovery_seconds", round(time.monotonic() - begin, 1))
     print(f"{fault.__name__}: {time.monotonic() - begin:.1f} s")  # noqa: T201 - the figure
-    assert await asyncio.wait_for(services.passes(), 2) < 1
+    await stalls.within(1, services.passes())
+
+
+async def test_stalls_stretch_a_bound_and_nothing_else_does(stalls: Stalls) -> None:
+    begin = time.monotonic()
+    with pytest.raises(TimeoutError, match=r"^not done within 0\.3 s"):
+        await stalls.within(0.3, asyncio.sleep(60))
+    assert time.monotonic() - begin - stalls.seconds < 1
+
+    async def stalled() -> None:
+        time.sleep(0.8)  # noqa: ASYNC251 - the case tested
+        await asyncio.sleep(0.2)
+
+    await stalls.within(0.5, stalled())
 
 
 async def test_a_frozen_server_is_noticed_within_15_s_and_recovered_from(services: Services) -> None:
