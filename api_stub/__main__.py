@@ -8,6 +8,7 @@ import sys
 from api_stub.config import ApiSettings
 from api_stub.errors import ApiError
 from api_stub.http import web
+from api_stub.http.gate import gate
 from api_stub.http.live import Live
 from api_stub.http.server import serve
 from api_stub.http.state import State
@@ -46,7 +47,8 @@ async def serve_and_store(settings: ApiSettings) -> None:
         gc.freeze()
         # The objects of a batch live until it is stored. Looking for garbage after every 700 was a tenth of a drain.
         gc.set_threshold(100_000)
-        async with serve(app, settings.http_host, settings.http_port), live:
+        hosts = (settings.http_host, *(settings.http_allowed_hosts or ()))
+        async with serve(gate(app, hosts), settings.http_host, settings.http_port), live:
             log.info("[HTTP] Listening on http://%s:%d", settings.http_host, settings.http_port)
             await Subscriber(consumer, store, metrics, settings.max_events_per_second).run()
 

@@ -5,7 +5,7 @@ from pydantic import AfterValidator, Field
 from api_stub.store import check
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.clock.timetable import Timetable
-from crypto_updates.service.config import ServiceSettings
+from crypto_updates.service.config import ServiceSettings, Words
 
 
 def _parsed(url: str) -> str:
@@ -32,6 +32,7 @@ class ApiSettings(Timetable, StoreSettings, BusSettings):
         None, repr=False, description="mongodb://host:27017 or mongodb+srv://host, or nothing for MONGO_URL"
     )
     http_host: str = Field("127.0.0.1", min_length=1, description="an address of this machine, 0.0.0.0 for all")
+    http_allowed_hosts: Words | None = Field(None, description="host names separated by commas, * for all")
     http_port: int = Field(8080, ge=1, le=65535, description="a port from 1 to 65535")
     batch_size: int = Field(500, ge=1, le=5000, description="a whole number from 1 to 5000")
     max_events_per_second: float | None = Field(

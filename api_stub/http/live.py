@@ -16,6 +16,7 @@ from fastapi import HTTPException, Request
 
 from api_stub.codec import encode
 from api_stub.errors import StoreUnavailableError
+from api_stub.http.gate import BODILESS
 from api_stub.http.problem import RETRY_AFTER
 from api_stub.reader import Inserts, Reader
 from api_stub.store import Document
@@ -103,8 +104,12 @@ class Live:
     async def client(self, request: Request) -> AsyncIterator[Client]:
         """A client that gets every event that is stored from now on, until its request ends."""
         address = request.client.host if request.client else ""
-        self._count_in(address)
         client = Client(address)
+        if BODILESS in request.scope:
+            client.end()
+            yield client
+            return
+        self._count_in(address)
         try:
             with contextlib.suppress(TimeoutError):  # without MongoDB, the client still gets the state
                 async with asyncio.timeout(OPEN_SECONDS):

@@ -16,6 +16,9 @@ MEDIA_TYPE = "application/problem+json"
 # An answer repeats this much of a bad value.
 MAX_VALUE_CHARS = 200
 RETRY_AFTER = {"Retry-After": "5"}  # seconds
+ALLOWED = {"Allow": "GET, HEAD"}
+# RFC 9110's names, which Python's `HTTPStatus` has from 3.13 on.
+TITLES = {413: "Content Too Large", 414: "URI Too Long", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
 
 
 class Problem(BaseModel):
@@ -31,7 +34,7 @@ class Problem(BaseModel):
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """An operation's problems, as OpenAPI describes them."""
     content = {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
-    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+    return {status: {"description": _title(status), "content": content} for status in statuses}
 
 
 def install(app: FastAPI) -> None:
@@ -39,29 +42,45 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        faults = [_fault(fault) for fault in error.errors()]
-        detail = "; ".join("{parameter}={value}: {accepted}".format(**fault) for fault in faults)
-        return _answer(Problem(title="Unprocessable Content", status=422, detail=detail, errors=faults))
+        return _faulty(422, [_fault(fault) for fault in error.errors()])
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> JSONResponse:
-        return _failed(error.status_code, error.detail, error.headers)
+        return failed(
+            error.status_code,
+            error.detail,
+            ALLOWED if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else error.headers,
+        )
 
     @app.exception_handler(MissingError)
     async def missing(_: Request, error: MissingError) -> JSONResponse:
-        return _failed(404, str(error))
+        return failed(404, str(error))
 
     @app.exception_handler(ApiError)
     async def unavailable(_: Request, error: ApiError) -> JSONResponse:
-        return _failed(503, str(error), RETRY_AFTER)
+        return failed(503, str(error), RETRY_AFTER)
 
     @app.exception_handler(Exception)
     async def unexpected(_: Request, error: Exception) -> JSONResponse:
-        return _failed(500, type(error).__name__)
+        return failed(500, type(error).__name__)
 
 
-def _failed(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    return _answer(Problem(title=HTTPStatus(status).phrase, status=status, detail=detail), headers)
+def failed(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    return _answer(Problem(title=_title(status), status=status, detail=detail), headers)
+
+
+def faulty(status: int, header: str, value: str, accepted: str) -> JSONResponse:
+    """Refuse a header's value."""
+    return _faulty(status, [{"parameter": header, "value": value[:MAX_VALUE_CHARS], "accepted": accepted}])
+
+
+def _faulty(status: int, faults: list[dict[str, str]]) -> JSONResponse:
+    detail = "; ".join("{parameter}={value}: {accepted}".format(**fault) for fault in faults)
+    return _answer(Problem(title=_title(status), status=status, detail=detail, errors=faults))
+
+
+def _title(status: int) -> str:
+    return TITLES.get(status) or HTTPStatus(status).phrase
 
 
 def _answer(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:

@@ -7,9 +7,10 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from api_stub.errors import ApiError
+from api_stub.http.protocol import Protocol
 from crypto_updates.service import lifecycle
 
 # The kernel ends the connection of a client that acknowledges nothing for this long.
@@ -39,7 +40,7 @@ def _tune(listener: socket.socket) -> None:
 
 
 @contextlib.asynccontextmanager
-async def serve(app: FastAPI, host: str, port: int) -> AsyncIterator[None]:
+async def serve(app: ASGIApp, host: str, port: int) -> AsyncIterator[None]:
     """Serve while the context lasts. Raises ApiError if the address is not free."""
     try:
         listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
@@ -52,6 +53,8 @@ async def serve(app: FastAPI, host: str, port: int) -> AsyncIterator[None]:
         access_log=False,
         server_header=False,
         lifespan="off",
+        http=Protocol,
+        ws="none",
         workers=1,  # else uvicorn reads WEB_CONCURRENCY, and raises what is no number
     )
     server = _Server(config)

@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
-from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, RedirectResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api_stub.http import problem, routes, schema
 from api_stub.http.live import Client, Live
@@ -28,24 +26,13 @@ STREAM: dict[int | str, dict[str, Any]] = {
 UNREADY: dict[int | str, dict[str, Any]] = {
     503: {"model": schema.Unready, "description": "NATS or MongoDB did not answer; `reasons` says which"}
 }
-# Browsers load nothing from another host, show the page in no frame, and guess no type.
-HEADERS = {
-    # Swagger UI's images and the icon of /docs are data: URLs.
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
-    " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
 
 
 def application(
     timetable: Timetable, bus: Bus, store: Store, *, reader: Reader, metrics: Metrics, live: Live, state: State
 ) -> FastAPI:
-    app = FastAPI(title="Crypto Updates", docs_url=None, redoc_url=None)
+    app = FastAPI(title="Crypto Updates", docs_url=None, redoc_url=None, redirect_slashes=False)
     problem.install(app)
-    app.add_middleware(_with_headers)
     app.include_router(_live(live, state))
     app.include_router(routes.events(reader))
     app.include_router(routes.quotes(reader))
@@ -54,21 +41,6 @@ def application(
     app.include_router(_page())
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
     return app
-
-
-def _with_headers(app: ASGIApp) -> ASGIApp:
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        async def sent(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.update(HEADERS)
-                # Browsers may keep the page's files, and ask each time whether the ETag is still the same.
-                headers["Cache-Control"] = "no-cache" if scope["path"].startswith("/page/") else "no-store"
-            await send(message)
-
-        await app(scope, receive, sent)
-
-    return answer
 
 
 def _live(live: Live, state: State) -> APIRouter:
@@ -125,6 +97,10 @@ def _page() -> APIRouter:
     @router.get("/")
     async def home() -> FileResponse:
         return FileResponse(PAGE / "index.html")
+
+    @router.get("/docs/")
+    async def docs_folder() -> RedirectResponse:
+        return RedirectResponse("../docs")
 
     @router.get("/docs")
     async def docs() -> FileResponse:

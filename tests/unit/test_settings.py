@@ -70,6 +70,7 @@ def test_the_api_stub_defaults_are_those_of_the_design() -> None:
         "mongo_db": "crypto",
         "http_host": "127.0.0.1",
         "http_port": 8080,
+        "http_allowed_hosts": None,
         "batch_size": 500,
         "max_events_per_second": None,
     }
