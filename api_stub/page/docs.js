@@ -1,4 +1,4 @@
-// The API's documentation: Swagger UI for /openapi.json, light or dark like the system.
+// The API's documentation: Swagger UI for openapi.json, light or dark like the system.
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
@@ -9,8 +9,11 @@ function follow() {
 dark.addEventListener("change", follow);
 follow();
 
+const description = await (await fetch("openapi.json")).json();
+
 window.SwaggerUIBundle({
-  url: "/openapi.json",
+  // A proxy may serve all of this below a path of its own.
+  spec: { ...description, servers: [{ url: new URL(".", location.href).href }] },
   dom_id: "#docs",
   deepLinking: true,
   // The default validator is on another host.

@@ -11,7 +11,16 @@ const VALUE_CHARACTERS = 5000;
 
 export const number = (value) => (Number.isFinite(value) ? plain.format(value) : "–");
 
-const digitsOf = (value) => (Math.abs(value) >= 1 ? { maximumFractionDigits: 2 } : { maximumSignificantDigits: 4 });
+// Numbers from this size on, or with more decimals, are written as 1.5E20.
+const LARGEST_PLAIN = 1e18;
+const MOST_DECIMALS = 12;
+
+function digitsOf(value) {
+  const size = Math.abs(value);
+  if (size >= LARGEST_PLAIN || (size > 0 && size < 10 ** -MOST_DECIMALS)) return { notation: "scientific", maximumSignificantDigits: 4 };
+  if (size >= 1) return { maximumFractionDigits: size >= 100 ? 2 : 4 };
+  return { maximumSignificantDigits: 4 };
+}
 
 /** A price in its currency, with as many digits as a small one needs. */
 export function price(value, currency, digits = digitsOf(value)) {
@@ -25,10 +34,20 @@ export function price(value, currency, digits = digitsOf(value)) {
   }
 }
 
-/** The prices of an axis, as whole numbers when the steps are that large. */
+/** The decimals that tell the multiples of a step apart: 2 for 0.25, 0 for 2500. */
+function decimals(step) {
+  const [digits, exponent] = Number(step.toPrecision(3)).toExponential().split("e");
+  return Math.max(0, (digits.split(".")[1] ?? "").length - exponent);
+}
+
+/** The prices of an axis, with as many decimals as their distance needs. */
 export function priceTicks(ticks, currency) {
-  const whole = ticks.length > 1 && ticks[1] - ticks[0] >= 1;
-  return ticks.map((tick) => price(tick, currency, whole ? { maximumFractionDigits: 0 } : undefined));
+  const step = ticks.length > 1 ? ticks[1] - ticks[0] : Math.abs(ticks[0] ?? 0) || 1;
+  const largest = Math.max(...ticks.map(Math.abs));
+  const scientific = largest >= LARGEST_PLAIN || decimals(step) > MOST_DECIMALS;
+  const places = scientific ? decimals(step / 10 ** Math.floor(Math.log10(largest))) : decimals(step);
+  const digits = { minimumFractionDigits: places, maximumFractionDigits: places, notation: scientific ? "scientific" : "standard" };
+  return ticks.map((tick) => price(tick, currency, digits));
 }
 
 /** A change in percent: 1.5 is 1.5 %. */

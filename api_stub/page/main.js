@@ -63,14 +63,14 @@ function debounced(work) {
 const latestTime = () => countdown.now + HOUR_MS;
 
 const showEvents = debounced(async () => {
-  const page = await get("/events", { limit: SHOWN_ENTRIES, until: new Date(latestTime()).toISOString() });
+  const page = await get("events", { limit: SHOWN_ENTRIES, until: new Date(latestTime()).toISOString() });
   events.show(page.events);
   label(page.events[0]);
   ready("events");
 });
 
 const showSlots = debounced(async () => {
-  const slots = await get("/slots", { hours, limit: CELLS });
+  const slots = await get("slots", { hours, limit: CELLS });
   strip.show(slots);
   countdown.set(slots.now, slots.next);
   // A dense schedule has more slots than cells: from now on, ask only for those that are shown.
@@ -80,7 +80,7 @@ const showSlots = debounced(async () => {
 });
 
 const showPrices = debounced(async () => {
-  const known = (await get("/coins")).coins;
+  const known = (await get("coins")).coins;
   const chosen = known.includes(coins.value) ? coins.value : known[0];
   if (known.join() !== [...coins.options].map((option) => option.value).join()) {
     coins.replaceChildren(...known.map((coin) => new Option(coin, coin, false, coin === chosen)));
@@ -89,8 +89,8 @@ const showPrices = debounced(async () => {
     const back = Number(range.querySelector("[aria-pressed=true]").dataset.hours) * HOUR_MS;
     const since = new Date(countdown.now - back).toISOString();
     const [series, newest] = await Promise.all([
-      get("/prices", { coin: chosen, since, points: Chart.points }),
-      get("/events", { coin: chosen, limit: 1, until: new Date(latestTime()).toISOString() }),
+      get("prices", { coin: chosen, since, points: Chart.points }),
+      get("events", { coin: chosen, limit: 1, until: new Date(latestTime()).toISOString() }),
     ]);
     chart.show(chosen, series.prices, newest.events[0] && quote(newest.events[0], chosen));
   }
@@ -98,7 +98,7 @@ const showPrices = debounced(async () => {
 });
 
 const showLetters = debounced(async () => {
-  letters.show((await get("/dead-letters", { limit: SHOWN_ENTRIES })).dead_letters);
+  letters.show((await get("dead-letters", { limit: SHOWN_ENTRIES })).dead_letters);
   ready("letters");
 });
 

@@ -24,7 +24,7 @@ export class Stream {
   }
 
   #connect() {
-    const source = new EventSource("/events/stream");
+    const source = new EventSource("events/stream");
     this.#source = source;
     this.#expectMore();
     source.onmessage = (message) => this.#hear(this.#on.event, message);
