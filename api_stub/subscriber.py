@@ -47,7 +47,7 @@ class Subscriber:
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(1 if self._rate else BATCHES_AT_ONCE):
-                    group.create_task(self._store_on())
+                    group.create_task(lifecycle.keep(self._store_on))
         finally:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(lifecycle.left(lifecycle.GRACE_SECONDS)):

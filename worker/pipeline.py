@@ -47,8 +47,8 @@ class Pipeline:
         self._last = self._cron.previous(datetime.now(UTC))
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._collect())
-                group.create_task(self._deliver())
+                group.create_task(lifecycle.keep(self._collect))
+                group.create_task(lifecycle.keep(self._deliver))
         finally:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(lifecycle.left(lifecycle.GRACE_SECONDS)):

@@ -87,7 +87,7 @@ class Live:
         self._closed = False
 
     async def __aenter__(self) -> Self:
-        self._tasks = [asyncio.create_task(work(), name="live") for work in (self._follow, self._beat)]
+        self._tasks = [asyncio.create_task(lifecycle.keep(work), name="live") for work in (self._follow, self._beat)]
         return self
 
     async def __aexit__(self, *_: object) -> None:

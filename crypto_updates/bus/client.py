@@ -41,7 +41,7 @@ class Bus:
         self._is_refused = False
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._supervise(), name="bus")
+        self._task = asyncio.create_task(lifecycle.keep(self._supervise), name="bus")
         return self
 
     async def __aexit__(self, *_: object) -> None:

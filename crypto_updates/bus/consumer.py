@@ -60,7 +60,7 @@ class Consumer:
         self._changed = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._feed(), name="consumer")
+        self._task = asyncio.create_task(lifecycle.keep(self._feed), name="consumer")
         return self
 
     async def __aexit__(self, *_: object) -> None:

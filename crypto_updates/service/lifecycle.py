@@ -26,6 +26,7 @@ GRACE_SECONDS = 3.0
 EXIT_SECONDS = 9.0
 # nats-py can swallow a cancellation while it connects, so it is repeated.
 CANCEL_AGAIN_SECONDS = 0.5
+KEEP_AGAIN_SECONDS = 1.0
 
 BAD_CONFIG = 2
 
@@ -86,6 +87,23 @@ def _stop(task: asyncio.Future[Any]) -> None:
 def left(most: float) -> float:
     """The seconds that a step may take: `most`, or less when a stop has less time left."""
     return most if _stop_by is None else max(min(most, _stop_by - time.monotonic()), 0.0)
+
+
+async def keep(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run the work again and again until this task is cancelled. What the work raises is passed on.
+
+    A library that cancels a future of its own, for example when a connection closes, also ends the task that waits for
+    it, without an error. Then nobody would notice that the task is gone.
+    """
+    while True:
+        try:
+            await work()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+        logger.error("[TASK] %s ended without a reason; starting it again", work.__qualname__)
+        await asyncio.sleep(KEEP_AGAIN_SECONDS)
 
 
 async def end(task: asyncio.Task[Any]) -> None:

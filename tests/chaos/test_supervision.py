@@ -144,6 +144,12 @@ async def reading_stopped(services: Services) -> None:
     assert nc.is_connected  # which is not true
 
 
+async def waiting_cancelled(services: Services) -> None:
+    """As by a library that cancels a future on which our tasks wait."""
+    for waiter in (await services.bus.connection()).lost._waiters:
+        waiter.cancel()
+
+
 async def half_open(services: Services) -> None:
     services.link.half_open()
     services.link.heal()
@@ -177,6 +183,7 @@ async def stream_made_again(services: Services) -> None:
         stale,
         kicked,
         reading_stopped,
+        waiting_cancelled,
         half_open,
         restarted,
         consumer_deleted,

@@ -230,6 +230,37 @@ async def test_work_that_does_not_end_is_given_up_after_the_grace(monkeypatch: p
     await asyncio.wait_for(stopped.wait(), 5)
 
 
+async def test_a_task_that_a_library_ends_is_started_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(lifecycle, "KEEP_AGAIN_SECONDS", 0.0)
+    runs, third = [], asyncio.Event()
+
+    async def work() -> None:
+        runs.append(len(runs))
+        if len(runs) == 1:
+            future = asyncio.get_running_loop().create_future()
+            future.cancel()
+            await future
+        if len(runs) == 3:
+            third.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(lifecycle.keep(work))
+    await asyncio.wait_for(third.wait(), 5)
+    await asyncio.wait_for(lifecycle.end(task), 5)
+    assert (task.cancelled(), runs) == (True, [0, 1, 2])
+    assert caplog.text.count("ended without a reason; starting it again") == 2
+
+
+async def test_what_a_kept_task_raises_is_passed_on() -> None:
+    async def work() -> None:
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await lifecycle.keep(work)
+
+
 async def test_what_the_work_raises_is_passed_on() -> None:
     async def work() -> None:
         raise LookupError
