@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
 from pymongo.asynchronous.change_stream import AsyncChangeStream
+from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
 
 from api_stub import query
 from api_stub.codec import CODEC, MILLISECOND
 from api_stub.errors import MissingError
-from api_stub.store import MONGO_SECONDS, Document, Mongo, available
+from api_stub.poll import Poll
+from api_stub.store import MONGO_SECONDS, UNAUTHORIZED, Document, Mongo, available
 from crypto_updates.clock import slots
 from crypto_updates.clock.cron import SECOND
 from crypto_updates.clock.slots import Stored
@@ -25,7 +27,11 @@ MAX_SHOWN_CHARS = 2000
 INSERT_WAIT_MS = 100
 CLOSE_SECONDS = 1.0
 
-Inserts = AsyncChangeStream[Document]
+# No replica set, no right to, or a server that is compatible with MongoDB but has no change streams:
+# https://www.mongodb.com/docs/manual/reference/error-codes/
+NO_CHANGE_STREAM = {UNAUTHORIZED, 59, 115, 136, 238, 303, 40573}
+
+Inserts = AsyncChangeStream[Document] | Poll
 
 
 class Reader(Mongo):
@@ -55,15 +61,24 @@ class Reader(Mongo):
     @contextlib.asynccontextmanager
     async def inserts(self, batch: int) -> AsyncIterator[Inserts]:
         """What any API stub stores in `events` from now on. MongoDB sends up to `batch` of them at once."""
-        stages: query.Stages = [{"$match": {"operationType": "insert"}}, {"$project": {"fullDocument": 1}}]
         with available():
-            stream = await self._events.watch(stages, batch_size=batch, max_await_time_ms=INSERT_WAIT_MS)
+            stream = await self._watch(batch)
             try:
                 yield stream
             finally:
                 with contextlib.suppress(Exception):
                     async with asyncio.timeout(lifecycle.left(CLOSE_SECONDS)):
                         await stream.close()
+
+    async def _watch(self, batch: int) -> Inserts:
+        """A change stream, or what looks for new events where MongoDB has none."""
+        stages: query.Stages = [{"$match": {"operationType": "insert"}}, {"$project": {"fullDocument": 1}}]
+        try:
+            return await self._events.watch(stages, batch_size=batch, max_await_time_ms=INSERT_WAIT_MS)
+        except OperationFailure as error:
+            if error.code not in NO_CHANGE_STREAM:
+                raise
+            return await Poll.begin(self._events, INSERT_WAIT_MS)
 
     async def coins(self) -> list[str]:
         """Every coin that was ever quoted, in order."""

@@ -30,7 +30,7 @@ CLOSE_SECONDS = 1.0
 # Write errors that are the document's fault, so that another try cannot help (mongo/src/mongo/base/error_codes.yml).
 # Storage errors, such as "no space left", have other codes.
 FAULTS = {2, 15, 22, 52, 53, 54, 55, 56, 57, 121, 10334, 17280}
-DUPLICATE = 11000
+DUPLICATE, UNAUTHORIZED = 11000, 13
 
 
 class Written(NamedTuple):

@@ -11,11 +11,37 @@ import pytest
 from nats.aio.client import Client
 from pymongo import MongoClient
 from pymongo.database import Database
+from pymongo.errors import PyMongoError
 
 from crypto_updates.harness.plugin import Service
 from crypto_updates.local import ports
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod, NatsServer
+
+
+class Standalone(Mongod):
+    """A mongod that was started without `--replSet`."""
+
+    def _args(self, port: int) -> list[str]:
+        args = list(super()._args(port))
+        place = args.index("--replSet")
+        return args[:place] + args[place + 2 :]
+
+    def _answers(self, port: int) -> bool:
+        try:
+            with MongoClient[dict[str, Any]](
+                "127.0.0.1", port, directConnection=True, serverSelectionTimeoutMS=1000
+            ) as client:
+                return bool(client.admin.command("serverStatus")["pid"] == self.pid)
+        except PyMongoError:
+            return False
+
+
+@pytest.fixture(scope="session")
+def standalone(mongod: Mongod) -> Iterator[Standalone]:
+    assert mongod.status is None  # it is skipped where no mongod can run
+    with Standalone() as server:
+        yield server
 
 
 class Stack:

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple, Self
 import httpx
 import pytest
 from nats.aio.client import Client
+from pymongo import MongoClient
 
 from crypto_updates.bus.event import text
 from crypto_updates.local import ports
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod
-from tests.e2e.conftest import Stack
+from tests.e2e.conftest import Stack, Standalone
 from tests.support import eventually, settled, soon
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -203,6 +204,28 @@ async def test_after_the_collection_is_dropped_events_are_stored_and_told_and_th
         assert ready.status_code == 200
     assert await asyncio.to_thread(stub.process.stop) == 0
     assert not [line for line in stub.process.lines if "Traceback" in line]
+
+
+async def test_without_a_replica_set_each_event_is_told_once_too(
+    stack: Stack, standalone: Standalone, publisher: Client
+) -> None:
+    name = stack.events.database.name
+    stub = Stub(stack, MONGO_URL=standalone.url)
+    with MongoClient[dict[str, Any]](standalone.url, directConnection=True) as client:
+        async with Listener(stub) as listener:
+            expected = await publish(publisher, 0, 3)
+            assert await listener.hears(3, 3)
+            client[name].events.insert_one({"_id": "other@1", "timestamp": START + timedelta(minutes=3)})
+            expected += [text(START + timedelta(minutes=3))]
+            assert await listener.hears(4, 3)
+            client[name].events.delete_many({"_id": "other@1"})
+            expected += await publish(publisher, 4, 100)
+            assert await listener.hears(104)
+            assert sorted(listener.events) == expected
+            listener.messages.clear()
+            await publish(publisher, 104, 1000)
+            assert await listener.told("skipped")
+        client.drop_database(name)
 
 
 @contextlib.contextmanager
