@@ -5,6 +5,7 @@ import gc
 import logging
 import sys
 
+from api_stub import indexes
 from api_stub.config import ApiSettings
 from api_stub.errors import ApiError
 from api_stub.http import web
@@ -39,7 +40,7 @@ async def serve_and_store(settings: ApiSettings) -> None:
         Bus(settings, "api_stub") as bus,
         Consumer(bus, settings.batch, metrics.dropped.inc) as consumer,
     ):
-        state = State(settings, bus, reader, metrics)
+        state = State(settings, bus, store, reader, metrics)
         live = Live(reader, state.recent)
         metrics.clients.set_function(lambda: live.clients)
         app = web.application(settings, bus, store, reader=reader, metrics=metrics, live=live, state=state)
@@ -48,7 +49,8 @@ async def serve_and_store(settings: ApiSettings) -> None:
         # The objects of a batch live until it is stored. Looking for garbage after every 700 was a tenth of a drain.
         gc.set_threshold(100_000)
         hosts = (settings.http_host, *(settings.http_allowed_hosts or ()))
-        async with serve(gate(app, hosts), settings.http_host, settings.http_port), live:
+        served = serve(gate(app, hosts), settings.http_host, settings.http_port)
+        async with served, live, indexes.kept(store.database):
             log.info("[HTTP] Listening on http://%s:%d", settings.http_host, settings.http_port)
             await Subscriber(consumer, store, metrics, settings.max_events_per_second).run()
 

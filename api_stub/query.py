@@ -20,9 +20,8 @@ from crypto_updates.clock.timetable import BY_HAND
 Document = dict[str, Any]
 Stages = list[Document]
 
-# The indexes that these queries use. Anyone may have sent `data`, so `data.coin` may be anything.
+# The order of the lists. `indexes` has what serves them.
 NEWEST_FIRST = [("timestamp", -1), ("_id", -1)]
-BY_COIN = [("data.coin", 1), *NEWEST_FIRST]
 LETTERS_FIRST = [("received_at", -1), ("_id", -1)]
 
 # Milliseconds since 1970, and the id as BSON in hexadecimal: it may be of any type. Every text of this form is a valid

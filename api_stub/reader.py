@@ -9,7 +9,7 @@ from pymongo.asynchronous.change_stream import AsyncChangeStream
 from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
 
-from api_stub import query
+from api_stub import indexes, query
 from api_stub.codec import CODEC, MILLISECOND
 from api_stub.errors import MissingError
 from api_stub.poll import Poll
@@ -30,6 +30,14 @@ CLOSE_SECONDS = 1.0
 # No replica set, no right to, or a server that is compatible with MongoDB but has no change streams:
 # https://www.mongodb.com/docs/manual/reference/error-codes/
 NO_CHANGE_STREAM = {UNAUTHORIZED, 59, 115, 136, 238, 303, 40573}
+NO_REPLICA_SET = (
+    "MongoDB is not a replica set, so the driver repeats no write and the API stub looks for new events itself:"
+    " start mongod with --replSet, and run `crypto-updates provision`"
+)
+NO_RIGHT = (
+    "the user may not open a change stream, so the API stub looks for new events itself: give it the right changeStream"
+)
+NO_INDEX = "MongoDB lacks the index of %s, so queries are slow: run `crypto-updates provision`"
 
 Inserts = AsyncChangeStream[Document] | Poll
 
@@ -41,8 +49,9 @@ class Reader(Mongo):
         """`settled`: read only what no election of the replica set can take back."""
         super().__init__(url, database, seconds)
         concern = ReadConcern("majority") if settled else None
-        self._events = self._database.get_collection("events", CODEC, read_concern=concern)
-        self._dead_letters = self._database.get_collection("dead_letters", CODEC, read_concern=concern)
+        self._events = self.database.get_collection("events", CODEC, read_concern=concern)
+        self._dead_letters = self.database.get_collection("dead_letters", CODEC, read_concern=concern)
+        self._may_watch = True
 
     async def page(self, limit: int, where: list[Document]) -> tuple[list[Document], str | None]:
         """The events that all conditions hold for, newest first, and the cursor of the next page."""
@@ -74,11 +83,25 @@ class Reader(Mongo):
         """A change stream, or what looks for new events where MongoDB has none."""
         stages: query.Stages = [{"$match": {"operationType": "insert"}}, {"$project": {"fullDocument": 1}}]
         try:
-            return await self._events.watch(stages, batch_size=batch, max_await_time_ms=INSERT_WAIT_MS)
+            stream = await self._events.watch(stages, batch_size=batch, max_await_time_ms=INSERT_WAIT_MS)
         except OperationFailure as error:
             if error.code not in NO_CHANGE_STREAM:
                 raise
+            self._may_watch = error.code != UNAUTHORIZED
             return await Poll.begin(self._events, INSERT_WAIT_MS)
+        self._may_watch = True
+        return stream
+
+    async def lacks(self) -> list[str]:
+        """What works less well than it should, and what to do."""
+        with available():
+            hello = await self._client.admin.command("hello")
+            missing = await indexes.missing(self.database)
+        # A router of a sharded cluster says `msg`.
+        found = [] if "setName" in hello or "msg" in hello else [NO_REPLICA_SET]
+        if not self._may_watch:
+            found.append(NO_RIGHT)
+        return found + ([NO_INDEX % " and ".join(missing)] if missing else [])
 
     async def coins(self) -> list[str]:
         """Every coin that was ever quoted, in order."""

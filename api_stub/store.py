@@ -73,7 +73,7 @@ class Mongo:
             self._client = AsyncMongoClient[Document](
                 url, tz_aware=True, timeoutMS=int(seconds * 1000), directConnection=direct(url)
             )
-        self._database = self._client[database]
+        self.database = self._client[database]
 
     async def __aenter__(self) -> Self:
         return self
@@ -106,9 +106,15 @@ class Store(Mongo):
 
     def _collection(self, name: str) -> Events:
         # A secondary may not know yet what the primary has just refused as a duplicate.
-        return self._database.get_collection(
+        return self.database.get_collection(
             name, read_preference=ReadPreference.PRIMARY, write_concern=WriteConcern(w="majority", j=True)
         )
+
+    async def check(self) -> None:
+        """Raises StoreUnavailableError when MongoDB does not answer within PING_SECONDS, or takes no writes."""
+        with pymongo.timeout(PING_SECONDS):
+            if not await self.takes_writes():
+                raise StoreUnavailableError("MongoDB takes no writes: it is not the primary of its replica set")
 
     async def add_events(self, documents: Sequence[Document]) -> Written:
         """An event whose `_id` is taken is stored already if `timestamp` is the same. Else it is rejected."""

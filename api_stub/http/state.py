@@ -9,7 +9,7 @@ from typing import Any
 from api_stub.errors import StoreUnavailableError
 from api_stub.metrics import Metrics
 from api_stub.reader import Reader
-from api_stub.store import Document
+from api_stub.store import Document, Store
 from crypto_updates.bus import event, figures
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.errors import BusError
@@ -22,10 +22,11 @@ REPLY_SECONDS = 2.0
 
 
 class State:
-    def __init__(self, timetable: Timetable, bus: Bus, reader: Reader, metrics: Metrics) -> None:
+    def __init__(self, timetable: Timetable, bus: Bus, store: Store, reader: Reader, metrics: Metrics) -> None:
         self._timetable = timetable
         self._cron = timetable.cron
         self._bus = bus
+        self._store = store
         self._reader = reader
         self._metrics = metrics
         self._lock = asyncio.Lock()
@@ -47,7 +48,7 @@ class State:
             # Only MongoDB tells about the worker. Without it, nothing is known.
             _answered(self._worker(now), otherwise=None),
             _answered(self._nats()),
-            _answered(self._reader.counts()),
+            _answered(self._mongo()),
         )
         return {
             "now": now,
@@ -74,7 +75,11 @@ class State:
     async def _nats(self) -> Document:
         await self._bus.ping()
         told = await figures.read(await self._bus.connection(0))
-        return told._asdict() if told else {}
+        return told._asdict() if told else {"reason": self._bus.lack}
+
+    async def _mongo(self) -> Document:
+        await self._store.check()
+        return await self._reader.counts() | {"reason": "; ".join(await self._reader.lacks()) or None}
 
 
 async def _answered(part: Coroutine[Any, Any, Document], *, otherwise: bool | None = False) -> Document:

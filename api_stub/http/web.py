@@ -75,12 +75,18 @@ def _health(bus: Bus, store: Store, metrics: Metrics, state: State) -> APIRouter
 
     @router.get("/readyz", responses=UNREADY)
     async def readyz() -> JSONResponse:
-        """NATS and MongoDB answered a round trip just now."""
-        answers = await asyncio.gather(bus.ping(), store.ping(), return_exceptions=True)
+        """NATS and MongoDB answered a round trip just now, and events can be received and stored.
+
+        `warnings` are there when something works less well than it should: no replica set, no index, no JetStream.
+        """
+        told, *answers = await asyncio.gather(state.recent(), bus.ping(), store.check(), return_exceptions=True)
         reasons = [errors.text(answer) for answer in answers if isinstance(answer, BaseException)]
+        stations = [] if isinstance(told, BaseException) else [told["nats"], told["mongo"]]
+        reasons = reasons or [station["reason"] for station in stations if station["ok"] is False]
         if reasons:
             return JSONResponse({"status": "not ready", "reasons": reasons}, 503)
-        return JSONResponse({"status": "ready"})
+        warnings = [station["reason"] for station in stations if station["reason"]]
+        return JSONResponse({"status": "ready"} | ({"warnings": warnings} if warnings else {}))
 
     @router.get("/metrics", response_class=PlainTextResponse)
     async def measured(request: Request) -> Response:

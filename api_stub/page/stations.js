@@ -57,7 +57,7 @@ export class Stations {
   #state(name, { ok, reason }) {
     const station = document.getElementById(ELEMENTS[name]);
     station.dataset.state = ok === null ? "unknown" : ok ? "ok" : "problem";
-    write(station.querySelector(".state"), ok ? WHEN_OK[name] : (reason ?? "not known yet"));
+    write(station.querySelector(".state"), reason ?? (ok ? WHEN_OK[name] : "not known yet"));
   }
 
   #slot(slot) {

@@ -62,6 +62,16 @@ class Bus:
             raise UnreachableError(self._reason) from error
         return self._connection
 
+    @property
+    def lack(self) -> str | None:
+        """What the connection lacks, when DELIVERY=auto goes on without JetStream."""
+        if self._connection and not self._connection.js and self._delivery == "auto":
+            return (
+                f"{self._connection.url} has no JetStream: start nats-server with -js, or set DELIVERY=core to accept"
+                " that events are lost while nobody listens"
+            )
+        return None
+
     async def ping(self) -> None:
         """Make a round trip to the server. Raises UnreachableError."""
         if not self._connection:

@@ -22,14 +22,12 @@ def initiate(client: MongoClient[dict[str, Any]], host: str) -> None:
     try:
         client.admin.command("replSetGetConfig")
     except OperationFailure as error:
-        if error.code == NO_REPLICATION_ENABLED:
-            log.warning("[MONGO] Not started with --replSet: writes are not retried by the driver")
-        elif error.code == NOT_YET_INITIALIZED:
+        if error.code == NOT_YET_INITIALIZED:
             replication = client.admin.command("getCmdLineOpts")["parsed"]["replication"]
             name = replication.get("replSetName") or replication["replSet"]  # from its file, or its command line
             client.admin.command("replSetInitiate", {"_id": name, "members": [{"_id": 0, "host": host}]})
             log.info("[MONGO] Replica set %s initiated with %s", name, host)
-        else:
+        elif error.code != NO_REPLICATION_ENABLED:
             raise
 
 

@@ -92,6 +92,14 @@ async def mongo_answers(stack: Stack) -> str:
     return f"{redacted(url)}, round trip {_ms(seconds)}"
 
 
+async def mongo_is_right(stack: Stack) -> str:
+    found = await mongo_answers(stack)
+    if lacks := await stack.mongo().reader.lacks():
+        problem, _, advice = lacks[0].rpartition(": ")
+        raise FailedError("; ".join([problem, *lacks[1:]]), advice)
+    return found
+
+
 async def event_arrives(stack: Stack) -> str:
     connection = stack.publisher()
     try:
@@ -180,7 +188,7 @@ class Check(NamedTuple):
 CHECKS = (
     Check("NATS connection", 6, nats_answers),
     Check("JetStream", 5, stream_is_right),
-    Check("MongoDB connection", 5, mongo_answers),
+    Check("MongoDB connection", 5, mongo_is_right),
     Check("Event delivery", 20, event_arrives),
     Check("Schedule kept", 5, schedule_is_kept),
     Check("No slot missing", 10, no_slot_is_missing),

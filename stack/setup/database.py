@@ -9,7 +9,8 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
-from api_stub.query import BY_COIN, LETTERS_FIRST, NEWEST_FIRST
+from api_stub.indexes import INDEXES
+from api_stub.reader import NO_REPLICA_SET
 from api_stub.store import direct
 from crypto_updates.local.replica_set import await_primary, initiate
 from crypto_updates.service.config import redacted
@@ -32,9 +33,10 @@ def provision(settings: ProvisionSettings, patience: float) -> None:
                 host, port = parse_uri(url)["nodelist"][0]
                 initiate(client, f"{host}:{port}")
             await_primary(client, deadline - time.monotonic())
-            client[database].events.create_index(NEWEST_FIRST)
-            client[database].events.create_index(BY_COIN)
-            client[database].dead_letters.create_index(LETTERS_FIRST)
+            if "setName" not in (hello := client.admin.command("hello")) and "msg" not in hello:
+                log.warning("[MONGO] %s", NO_REPLICA_SET)
+            for collection, keys in INDEXES:
+                client[database][collection].create_index(keys)
             users.provision(client, database, given)
     except (PyMongoError, TimeoutError) as error:
         raise SetupError(f"MongoDB at {redacted(url)}: {error}") from error

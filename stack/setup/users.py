@@ -12,9 +12,13 @@ log = logging.getLogger(__name__)
 ROLES: dict[str, dict[str, list[str]]] = {
     # An event whose id is taken is compared with the one that has it.
     "writer": {"events": ["find", "insert"], "dead_letters": ["insert"]},
-    "reader": {"events": ["find", "changeStream"], "dead_letters": ["find"]},
+    # Both look whether the indexes are there.
+    "reader": {"events": ["find", "changeStream", "listIndexes"], "dead_letters": ["find", "listIndexes"]},
     # `verify` removes its own event again, `dead-letters` what was replayed.
-    "operator": {"events": ["find", "insert", "remove"], "dead_letters": ["find", "insert", "remove"]},
+    "operator": {
+        "events": ["find", "insert", "remove", "listIndexes"],
+        "dead_letters": ["find", "insert", "remove", "listIndexes"],
+    },
 }
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import httpx
 import nats
 import pytest
 from nats.aio.client import Client
@@ -17,6 +18,7 @@ from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.errors import UnreachableError
 from crypto_updates.bus.stream import MAX_BYTES, stream_config
 from crypto_updates.harness.plugin import Service
+from crypto_updates.local import ports
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import NatsServer
 from tests.support import soon
@@ -205,6 +207,10 @@ async def test_provision_names_the_right_that_its_user_lacks(service: Service, m
 
 async def test_a_consumer_that_the_server_refuses_is_named_by_the_api_stub(service: Service, mongo_url: str) -> None:
     with NatsServer(config="jetstream { limits { max_ack_pending: 100 } }", jetstream=False) as server:
-        process = service("api_stub", NATS_URL=server.url, MONGO_URL=mongo_url)
+        port = str(ports.free())
+        process = service("api_stub", NATS_URL=server.url, MONGO_URL=mongo_url, HTTP_PORT=port)
         line = await asyncio.to_thread(process.wait_for_line, "[NATS] No consumer api_stub", 20)
         assert "system limit of 100: raise max_ack_pending" in line
+        answer = await asyncio.to_thread(httpx.get, f"http://127.0.0.1:{port}/readyz", trust_env=False)
+        assert answer.status_code == 503
+        assert "there is no consumer api_stub" in answer.json()["reasons"][0]

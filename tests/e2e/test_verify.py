@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import nats
 import pytest
 from nats.aio.msg import Msg
@@ -27,8 +28,10 @@ from crypto_updates.local import ports
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod, NatsServer
 from stack.check import checks
+from tests.e2e.conftest import Standalone
 from tests.support import eventually, settled, soon
 
+EVENT_INDEXES = ("timestamp_-1__id_-1", "data.coin_1_timestamp_-1__id_-1")
 CHECKS = [check.name for check in checks.CHECKS]
 
 
@@ -72,6 +75,10 @@ class Running:
                 await connection.close()
 
         return asyncio.run(answer())
+
+    def get(self, path: str) -> tuple[int, dict[str, Any]]:
+        answer = httpx.get(f"{self.environ['API_URL']}{path}", trust_env=False)
+        return answer.status_code, answer.json()
 
     def probes(self) -> list[object]:
         """All probes in MongoDB and in the stream."""
@@ -294,6 +301,64 @@ def test_it_ends_in_time_when_the_servers_are_frozen(bare: Running) -> None:
         assert report.marked("✗") == ["NATS connection", "MongoDB connection", "HTTP API"]
         assert re.search(r"answers 503: NATS .*; MongoDB: ", report.text("HTTP API"))
         api_stub.kill()
+
+
+def test_a_mongodb_that_is_no_replica_set_is_named_by_all(bare: Running, standalone: Standalone) -> None:
+    bare.environ["MONGO_URL"] = standalone.url
+    provision = bare.start("stack", "provision")
+    assert provision.wait(timeout=30) == 0
+    assert "start mongod with --replSet" in provision.wait_for_line("MongoDB is not a replica set")
+    bare.start("api_stub").wait_for_line("[NATS] Connected")
+    report = bare.verify()
+    assert report.marked("✗") == ["MongoDB connection", "Schedule kept"]
+    assert "not a replica set" in report.text("MongoDB connection")
+    assert "start mongod with --replSet, and run `crypto-updates provision`" in report.output
+    status, ready = bare.get("/readyz")
+    assert (status, len(ready["warnings"])) == (200, 1)
+    assert "not a replica set" in ready["warnings"][0]
+    assert bare.get("/state")[1]["mongo"]["reason"] == ready["warnings"][0]
+
+
+def test_a_mongodb_that_takes_no_writes_is_not_ready(bare: Running) -> None:
+    with Mongod() as mongod, MongoClient[dict[str, Any]](mongod.url, directConnection=True) as client:
+        bare.environ["MONGO_URL"] = mongod.url
+        bare.start("api_stub").wait_for_line("[NATS] Connected")
+        assert eventually(lambda: bare.get("/readyz") == (200, {"status": "ready"}))
+        client.admin.command("replSetStepDown", 30, force=True)
+        status, answer = bare.get("/readyz")
+        assert (status, "takes no writes" in answer["reasons"][0]) == (503, True)
+        assert eventually(lambda: "takes no writes" in str(bare.get("/state")[1]["mongo"]["reason"]), 10)
+        assert "takes no writes" in bare.verify().text("MongoDB connection")
+
+
+def test_the_api_stub_makes_the_indexes_where_nobody_ran_provision(bare: Running) -> None:
+    bare.start("api_stub").wait_for_line("[NATS] Connected")
+    assert eventually(lambda: set(bare.events.index_information()) == {"_id_", *EVENT_INDEXES})
+    assert eventually(lambda: bare.get("/readyz") == (200, {"status": "ready"}))
+    bare.events.drop_index(EVENT_INDEXES[0])
+    assert eventually(lambda: "events on timestamp, _id" in str(bare.get("/readyz")[1].get("warnings")))
+    assert "lacks the index of events on timestamp, _id" in bare.verify().text("MongoDB connection")
+
+
+@pytest.mark.parametrize("options", [{"partialFilterExpression": {"source": "x"}}, {"sparse": True}, {"hidden": True}])
+def test_an_index_that_does_not_serve_every_query_is_named(bare: Running, options: dict[str, Any]) -> None:
+    bare.events.create_index([("timestamp", -1), ("_id", -1)], **options)
+    bare.start("api_stub").wait_for_line("[NATS] Connected")
+    assert eventually(lambda: "events on timestamp, _id" in str(bare.get("/state")[1]["mongo"]["reason"]))
+    report = bare.verify()
+    assert "lacks the index of events on timestamp, _id" in report.text("MongoDB connection")
+    assert "run `crypto-updates provision`" in report.output
+
+
+def test_a_server_without_jetstream_is_named_by_readyz_unless_it_is_wanted(bare: Running) -> None:
+    with NatsServer(jetstream=False) as server:
+        bare.environ["NATS_URL"] = server.url
+        process = bare.start("api_stub")
+        process.wait_for_line("[NATS] Connected")
+        assert eventually(lambda: "has no JetStream" in str(bare.get("/readyz")[1].get("warnings")))
+        process.stop()
+        bare.start("api_stub", DELIVERY="core").wait_for_line("[NATS] Connected")
+        assert eventually(lambda: bare.get("/readyz") == (200, {"status": "ready"}))
 
 
 def test_it_makes_no_stream_where_there_is_none(bare: Running) -> None:

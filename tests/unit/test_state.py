@@ -9,6 +9,7 @@ from api_stub.errors import StoreUnavailableError
 from api_stub.http.state import State
 from api_stub.metrics import Metrics
 from api_stub.reader import Reader
+from api_stub.store import Store
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.connection import Connection
 from crypto_updates.bus.errors import UnreachableError
@@ -21,6 +22,8 @@ class NoNats:
 
 
 class CoreNats:
+    lack: str | None = None
+
     async def ping(self) -> None:
         pass
 
@@ -46,8 +49,23 @@ class OldMongo(NoMongo):
         return {}
 
 
+class SlowMongo(OldMongo):
+    """It works, and lacks an index."""
+
+    async def counts(self) -> dict[str, int]:
+        return {"events": 1, "dead_letters": 0}
+
+    async def lacks(self) -> list[str]:
+        return ["MongoDB lacks the index of events on timestamp, _id"]
+
+
+class WritableStore:
+    async def check(self) -> None:
+        pass
+
+
 async def told(bus: object, reader: object) -> dict[str, Any]:
-    state = State(Timetable.load({}), cast(Bus, bus), cast(Reader, reader), Metrics())
+    state = State(Timetable.load({}), cast(Bus, bus), cast(Store, WritableStore()), cast(Reader, reader), Metrics())
     answer: dict[str, Any] = json.loads(encode(await state.recent()))
     return answer
 
@@ -74,3 +92,14 @@ async def test_without_nats_it_says_why() -> None:
     found = (await told(NoNats(), NoMongo()))["nats"]
     assert (found["ok"], found["messages"]) == (False, None)
     assert found["reason"].startswith("No NATS server")
+
+
+async def test_what_works_less_well_than_it_should_is_named() -> None:
+    bus = CoreNats()
+    bus.lack = "nats://x has no JetStream"
+    found = await told(bus, SlowMongo())
+    assert (found["nats"]["ok"], found["nats"]["reason"]) == (True, "nats://x has no JetStream")
+    assert (found["mongo"]["ok"], found["mongo"]["reason"]) == (
+        True,
+        "MongoDB lacks the index of events on timestamp, _id",
+    )

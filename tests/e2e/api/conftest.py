@@ -12,7 +12,7 @@ import httpx
 import pytest
 from pymongo import MongoClient
 
-from api_stub.query import BY_COIN, LETTERS_FIRST, NEWEST_FIRST
+from api_stub.indexes import INDEXES
 from crypto_updates.bus.event import identity, text
 from crypto_updates.local import ports
 from crypto_updates.local.process import Process
@@ -74,9 +74,8 @@ class Api:
 def client() -> Iterator[MongoClient[dict[str, Any]]]:
     with Mongod() as server, MongoClient[dict[str, Any]](server.url, directConnection=True) as client:
         events, letters = client.crypto.events, client.crypto.dead_letters
-        for index in (NEWEST_FIRST, BY_COIN):
-            events.create_index(index)
-        letters.create_index(LETTERS_FIRST)
+        for name, keys in INDEXES:
+            client.crypto[name].create_index(keys)
         events.insert_many(EVENTS)
         letters.insert_many(
             {

@@ -9,7 +9,8 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 
 from api_stub import query
-from api_stub.query import BY_COIN, LETTERS_FIRST, NEWEST_FIRST
+from api_stub.indexes import INDEXES
+from api_stub.query import NEWEST_FIRST
 from crypto_updates.bus.event import identity
 from crypto_updates.local.servers import Mongod
 
@@ -27,14 +28,13 @@ CURSOR = query.cursor({"timestamp": LAST, "_id": "x"}, "timestamp")
 def events() -> Iterator[Documents]:
     with Mongod() as server, MongoClient[dict[str, Any]](server.url, directConnection=True) as client:
         found = client.crypto.events
-        for index in (NEWEST_FIRST, BY_COIN):
-            found.create_index(index)
+        for name, keys in INDEXES:
+            client.crypto[name].create_index(keys)
         quotes = [{"coin": coin, "price": 1.5} for coin in ("bitcoin", "ethereum")]
         found.insert_many(
             {"_id": identity("crypto", slot), "timestamp": slot, "received_at": slot, "data": quotes} for slot in SLOTS
         )
         letters = client.crypto.dead_letters
-        letters.create_index(LETTERS_FIRST)
         letters.insert_many({"_id": str(n), "received_at": slot, "raw": b"x"} for n, slot in enumerate(SLOTS))
         yield found
 

@@ -10,6 +10,8 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import OperationFailure, PyMongoError
 
+from api_stub.query import LETTERS_FIRST
+from api_stub.reader import Reader
 from stack.setup import database
 from stack.setup.config import ProvisionSettings
 from stack.setup.servers import SYSTEM
@@ -33,6 +35,7 @@ FIND: dict[str, Attempt] = {
     "distinct": lambda crypto: crypto.events.distinct("_id"),
 }
 READ = FIND | {"find dead letters": lambda crypto: crypto.dead_letters.find_one()}
+INDEXES: dict[str, Attempt] = {"list the indexes": lambda crypto: crypto.events.list_indexes().to_list()}
 WATCH: dict[str, Attempt] = {"watch": lambda crypto: crypto.events.watch(max_await_time_ms=1).close()}
 INSERT: dict[str, Attempt] = {
     "insert": lambda crypto: crypto.events.insert_one({"_id": f"forged{time.time_ns()}"}),
@@ -76,8 +79,8 @@ NOBODYS: dict[str, Attempt] = {
 }
 # These would break what the other tests rely on.
 HARMFUL = {"change a password", "grant itself a role", "drop the database", "lock"}
-ALL = READ | WATCH | INSERT | REMOVE | NOBODYS | JAVASCRIPT
-ALLOWED = {"writer": FIND | INSERT, "reader": READ | WATCH, "operator": READ | INSERT | REMOVE}
+ALL = READ | INDEXES | WATCH | INSERT | REMOVE | NOBODYS | JAVASCRIPT
+ALLOWED = {"writer": FIND | INSERT, "reader": READ | INDEXES | WATCH, "operator": READ | INDEXES | INSERT | REMOVE}
 
 
 def url(server: Confined, user: str, password: str) -> str:
@@ -122,6 +125,27 @@ def test_a_user_can_do_nothing_but_its_part(
     with MongoClient[dict[str, Any]](address, directConnection=True) as client:
         assert done(client.crypto, ALL) == set(ALLOWED[user])
     assert system.crypto.events.find_one({"_id": "kept"}) == {"_id": "kept", "source": "simulated"}
+
+
+async def test_the_reader_knows_of_a_missing_index_and_of_a_missing_right(
+    confined_mongod: Confined, vault: Path, system: MongoClient[dict[str, Any]]
+) -> None:
+    async with Reader(url(confined_mongod, "reader", password_of(vault, "reader")), "crypto") as reader:
+        assert await reader.lacks() == []
+        system.crypto.dead_letters.drop_indexes()
+        assert ["dead_letters on received_at, _id" in lack for lack in await reader.lacks()] == [True]
+        privileges = [{"resource": {"db": "crypto", "collection": "events"}, "actions": ["find"]}]
+        system.admin.command("createRole", "finder", privileges=privileges, roles=[])
+        system.admin.command("createUser", "finder", pwd="finder", roles=["finder"])
+    async with Reader(url(confined_mongod, "finder", "finder"), "crypto") as reader:
+        async with reader.inserts(25) as inserts:
+            system.crypto.events.insert_one({"_id": "new"})
+            insert = await inserts.try_next()
+            assert insert
+            assert insert["fullDocument"] == {"_id": "new"}
+        assert ["changeStream" in lack for lack in await reader.lacks()] == [True]
+    system.crypto.events.delete_one({"_id": "new"})
+    system.crypto.dead_letters.create_index(LETTERS_FIRST)
 
 
 def test_a_user_with_broad_rights_finds_the_holes(

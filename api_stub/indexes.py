@@ -1,0 +1,83 @@
+"""The indexes that the queries use: made where this user may, and known to be missing where it may not."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pymongo
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import OperationFailure, PyMongoError
+
+from api_stub.query import LETTERS_FIRST, NEWEST_FIRST
+from api_stub.store import UNAUTHORIZED, Document, brief
+from crypto_updates.service import lifecycle
+
+log = logging.getLogger(__name__)
+
+Keys = list[tuple[str, int]]
+# Anyone may have sent `data`, so `data.coin` may be anything.
+INDEXES: tuple[tuple[str, Keys], ...] = (
+    ("events", NEWEST_FIRST),
+    ("events", [("data.coin", 1), *NEWEST_FIRST]),
+    ("dead_letters", LETTERS_FIRST),
+)
+# An index with one of these does not serve every query.
+PARTIAL = ("partialFilterExpression", "sparse", "hidden", "collation")
+MAKE_AGAIN_SECONDS = 30.0
+
+
+@contextlib.asynccontextmanager
+async def kept(database: AsyncDatabase[Document]) -> AsyncIterator[None]:
+    """Make the missing indexes in the background, and again when somebody drops them."""
+    task = asyncio.create_task(_keep(database), name="indexes")
+    try:
+        yield
+    finally:
+        await lifecycle.end(task)
+
+
+async def missing(database: AsyncDatabase[Document]) -> list[str]:
+    """Collection and fields of each missing index; none where this user may not ask. Raises PyMongoError."""
+    return [_named(*index) for index in INDEXES if not await _is_there(database, *index)]
+
+
+async def _keep(database: AsyncDatabase[Document]) -> None:
+    told: set[str] = set()
+    while True:
+        for name, keys in INDEXES:
+            if (problem := await _make(database, name, keys)) and problem not in told:
+                log.warning("[MONGO] No index of %s: %s", _named(name, keys), problem)
+                told.add(problem)
+        await asyncio.sleep(MAKE_AGAIN_SECONDS)
+
+
+async def _make(database: AsyncDatabase[Document], name: str, keys: Keys) -> str | None:
+    """Return what stands in the way, except for an outage, and a missing right: then the provisioner makes it."""
+    try:
+        with pymongo.timeout(None):  # a large collection takes its time
+            await database[name].create_index(keys)
+    except OperationFailure as error:
+        return None if error.code == UNAUTHORIZED else brief(error)
+    except PyMongoError as error:
+        log.debug("[MONGO] Indexes: %s", brief(error))
+    return None
+
+
+async def _is_there(database: AsyncDatabase[Document], name: str, keys: Keys) -> bool:
+    try:
+        indexes = await (await database[name].list_indexes()).to_list()
+    except OperationFailure as error:
+        if error.code == UNAUTHORIZED:
+            return True
+        raise
+    return any(_serves(index, keys) for index in indexes)
+
+
+def _serves(index: Mapping[str, Any], keys: Keys) -> bool:
+    return list(index["key"].items()) == keys and not any(map(index.get, PARTIAL))
+
+
+def _named(name: str, keys: Keys) -> str:
+    return f"{name} on {', '.join(field for field, _ in keys)}"
