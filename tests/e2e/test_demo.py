@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from crypto_updates.harness.plugin import Service
-from crypto_updates.local import ports
+from crypto_updates.local import binaries, ports
 from crypto_updates.local.process import Process
 from tests.support import ROOT, eventually, processes
 
@@ -83,6 +83,17 @@ def test_an_event_is_stored_within_ten_seconds_of_the_servers_start(demo: Starte
     assert eventually(lambda: bool(events(address)))
     assert time.monotonic() - begin < 10
     assert events(address)[0]["source"] == "simulated"
+
+
+def test_it_works_on_a_disk_with_little_room(demo: Starter, tmp_path: Path) -> None:
+    """nats-server takes three quarters of the free disk at most. A wrapper says how much that is here."""
+    config = "s/sync_interval: always/sync_interval: always, max_file_store: 1GB/"
+    wrapper = tmp_path / "bin" / "nats-server"
+    wrapper.parent.mkdir()
+    wrapper.write_text(f'#!/bin/sh\nsed -i "{config}" "$2"\nexec "{binaries.find("nats-server")}" "$@"\n')
+    wrapper.chmod(0o755)
+    running = demo(PATH=f"{wrapper.parent}{os.pathsep}{os.environ['PATH']}")
+    assert eventually(lambda: events(page(running)) != [])
 
 
 @pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
