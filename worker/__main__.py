@@ -54,13 +54,17 @@ async def forever(settings: WorkerSettings, market: Market | None, outbox: Outbo
         scheduler = Scheduler(settings.cron, pipeline.hand)
 
         async def problems() -> list[str]:
+            found = [*filter(None, [scheduler.problem, bus.refusal])]
             try:
                 await bus.ping()
             except UnreachableError as error:
-                return [*filter(None, [scheduler.problem]), str(error)]
-            return [*filter(None, [scheduler.problem])]
+                found.append(str(error))
+            return found
 
-        async with health.serve(settings.health_host, settings.health_port, problems):
+        def warnings() -> list[str]:
+            return [*filter(None, [bus.lack])]
+
+        async with health.serve(settings.health_host, settings.health_port, problems, warnings):
             scheduler.start()
             try:
                 async with asyncio.TaskGroup() as group:

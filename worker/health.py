@@ -29,6 +29,8 @@ ACCEPTED = "an address of this machine, 0.0.0.0 for all, and a port that this us
 
 # What keeps the worker from being ready. It makes a round trip.
 Problems = Callable[[], Awaitable[list[str]]]
+# What works less well than it should.
+Warnings = Callable[[], list[str]]
 Answer = tuple[HTTPStatus, str, bytes]
 
 
@@ -39,7 +41,7 @@ class Request(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def serve(host: str, port: int, problems: Problems) -> AsyncIterator[None]:
+async def serve(host: str, port: int, problems: Problems, warnings: Warnings = list) -> AsyncIterator[None]:
     """Serve while the context lasts. Raises ConfigError if this machine cannot listen there.
 
     If the port is taken, for example by a second worker on this machine, the worker runs without them.
@@ -53,7 +55,7 @@ async def serve(host: str, port: int, problems: Problems) -> AsyncIterator[None]
         log.warning("[HEALTH] HEALTH_PORT=%d: %s; running without /livez, /readyz and /metrics", port, problem)
         yield
         return
-    clients = _Clients(problems)
+    clients = _Clients(problems, warnings)
     server = await asyncio.start_server(clients.serve, sock=listener, limit=MAX_LINE_BYTES)
     try:
         yield
@@ -63,8 +65,9 @@ async def serve(host: str, port: int, problems: Problems) -> AsyncIterator[None]
 
 
 class _Clients:
-    def __init__(self, problems: Problems) -> None:
+    def __init__(self, problems: Problems, warnings: Warnings) -> None:
         self._problems = problems
+        self._warnings = warnings
         self._writers: dict[asyncio.StreamWriter, None] = {}  # the oldest first
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -75,7 +78,7 @@ class _Clients:
         try:
             async with asyncio.timeout(CLIENT_SECONDS):
                 if request := await _request(reader):
-                    writer.write(await _response(request, self._problems))
+                    writer.write(await _response(request, self._problems, self._warnings))
                     await writer.drain()
                 writer.close()
                 await writer.wait_closed()
@@ -102,8 +105,8 @@ async def _request(reader: asyncio.StreamReader) -> Request | None:
     return Request(method, rest.partition(" ")[0].partition("?")[0], accept) if method else None
 
 
-async def _response(request: Request, problems: Problems) -> bytes:
-    status, kind, body = await _answer(request, problems)
+async def _response(request: Request, problems: Problems, warnings: Warnings) -> bytes:
+    status, kind, body = await _answer(request, problems, warnings)
     head = [
         f"HTTP/1.1 {status.value} {status.phrase}",
         f"Content-Type: {kind}",
@@ -114,7 +117,7 @@ async def _response(request: Request, problems: Problems) -> bytes:
     return "".join(f"{line}\r\n" for line in [*head, ""]).encode() + (b"" if request.method == "HEAD" else body)
 
 
-async def _answer(request: Request, problems: Problems) -> Answer:
+async def _answer(request: Request, problems: Problems, warnings: Warnings) -> Answer:
     if request.path not in {"/livez", "/readyz", "/metrics"}:
         return _say(HTTPStatus.NOT_FOUND, "not found")
     if request.method not in METHODS:
@@ -126,7 +129,8 @@ async def _answer(request: Request, problems: Problems) -> Answer:
         return _say(HTTPStatus.OK, "alive")
     if reasons := await problems():
         return _say(HTTPStatus.SERVICE_UNAVAILABLE, "not ready", reasons=reasons)
-    return _say(HTTPStatus.OK, "ready")
+    found = warnings()
+    return _say(HTTPStatus.OK, "ready", **({"warnings": found} if found else {}))
 
 
 def _say(status: HTTPStatus, word: str, **more: object) -> Answer:

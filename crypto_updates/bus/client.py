@@ -39,6 +39,8 @@ class Bus:
         self._told: dict[str, float] = {}
         self._reason: str | None = None
         self._is_refused = False
+        # Why the server does not take an event, until it takes one.
+        self.refusal: str | None = None
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(lifecycle.keep(self._supervise), name="bus")
@@ -89,14 +91,18 @@ class Bus:
         while True:
             connection = await self.connection()
             try:
-                return await connection.publish(body, headers, subject)
+                receipt = await connection.publish(body, headers, subject)
             except nats.errors.MaxPayloadError:
                 raise
             except (*LINK_ERRORS, BusError) as error:
+                self.refusal = str(error) if isinstance(error, BusError) else None
                 self.tell(f"[PUBLISH] NATS did not acknowledge the event ({errors.text(error)}); retrying")
                 if isinstance(error, TimeoutError | NoStreamResponseError):
                     connection.abandon("a publish was not answered")  # the next connection makes the stream if needed
                 await asyncio.sleep(PUBLISH_AGAIN_SECONDS)
+            else:
+                self.refusal = None
+                return receipt
 
     async def _supervise(self) -> None:
         for url in itertools.cycle(self._settings.nats_url):

@@ -125,8 +125,11 @@ async def test_a_stream_that_takes_no_event_is_named_and_used_when_it_takes_one(
             publishing = asyncio.create_task(bus.publish(BODY.ljust(120), {}))
             assert await soon(lambda: told in caplog.text, 20)
             assert not publishing.done()
+            assert bus.refusal
+            assert bus.refusal.startswith(told)
             await js.update_stream(stream_config(1))
             assert (await asyncio.wait_for(publishing, 15)).seq == 2
+            assert bus.refusal is None
         assert caplog.text.count("did not acknowledge") == 1
         assert "Disconnected" not in caplog.text
         await admin.close()

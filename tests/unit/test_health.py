@@ -27,6 +27,7 @@ class Worker:
 
     def __init__(self, host: str = HOST) -> None:
         self.problems: list[str] = []
+        self.warnings: list[str] = []
         self.asked = 0
         self.host = host
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -38,7 +39,7 @@ class Worker:
         return self.problems
 
     def serve(self) -> contextlib.AbstractAsyncContextManager[None]:
-        return health.serve(self.host, self.port, self.say)
+        return health.serve(self.host, self.port, self.say, lambda: self.warnings)
 
     async def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
         """Status, headers and body."""
@@ -81,6 +82,12 @@ async def test_readyz_answers_503_with_the_reasons(worker: Worker) -> None:
     status, kind, body = await worker.get("/readyz")
     assert (status, kind) == (503, "application/json")
     assert json.loads(body) == {"status": "not ready", "reasons": worker.problems}
+
+
+async def test_readyz_names_what_works_less_well_and_stays_ready(worker: Worker) -> None:
+    worker.warnings = ["nats://x has no JetStream"]
+    status, _, body = await worker.get("/readyz")
+    assert (status, json.loads(body)) == (200, {"status": "ready", "warnings": worker.warnings})
 
 
 async def test_readyz_is_ready_again_when_the_problem_is_gone(worker: Worker) -> None:
