@@ -115,8 +115,11 @@ async def test_other_paths_are_not_found(path: str, worker: Worker) -> None:
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/nothing"])
 async def test_head_is_answered_as_get_without_the_body(path: str, worker: Worker) -> None:
     """As `wget --spider` asks."""
-    status, headers, body = await worker.ask(path)
-    assert await worker.ask(path, "HEAD") == (status, headers | {"Content-Length": str(len(body))}, "")
+    status, headers, _ = await worker.ask(path)
+    head_status, head_headers, head_body = await worker.ask(path, "HEAD")
+    if path == "/metrics":  # its figures change from one request to the next, and so may the length
+        headers["Content-Length"] = head_headers["Content-Length"]
+    assert (head_status, head_headers, head_body) == (status, headers, "")
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "OPTIONS", "DELETE", "get"])
