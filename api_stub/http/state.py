@@ -74,7 +74,10 @@ class State:
 
     async def _nats(self) -> Document:
         await self._bus.ping()
-        told = await figures.read(await self._bus.connection(0))
+        try:
+            told = await figures.read(await self._bus.connection(0))
+        except figures.UnknownError as error:
+            return {"ok": None, "reason": str(error)}
         return told._asdict() if told else {"reason": self._bus.lack}
 
     async def _mongo(self) -> Document:

@@ -134,9 +134,8 @@ class Connection:
         Raises NotPermittedError at once if the user may not make one of them; RefusedError, JetStreamMissingError or
         JetStreamUnavailableError as JetStream answers; or one of LINK_ERRORS.
         """
-        subjects = [self.api(request) for request in requests]
         try:
-            return await self.unless_lost(self._rights.granted(work, subjects))
+            return await self.permitted(work, requests)
         except APIError as error:
             raise self.jetstream_error(error) from error
         except nats.errors.TimeoutError as error:
@@ -144,6 +143,10 @@ class Connection:
                 f"no reply within {REPLY_SECONDS:.0f} s: verify that a majority of the cluster's servers runs, and"
                 " NATS_INBOX_PREFIX"
             ) from error
+
+    async def permitted(self, work: Coroutine[Any, Any, T], requests: Iterable[str]) -> T:
+        """Return what the work returns. Raises NotPermittedError at once if one of its requests is refused."""
+        return await self.unless_lost(self._rights.granted(work, [self.api(request) for request in requests]))
 
     def jetstream_error(self, error: APIError) -> BusError:
         """Why JetStream refused or gave no answer, and what to do."""

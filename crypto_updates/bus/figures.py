@@ -8,7 +8,7 @@ from nats.js.api import ConsumerInfo, StreamInfo
 from nats.js.errors import APIError, NotFoundError
 
 from crypto_updates.bus.connection import LINK_ERRORS, Connection
-from crypto_updates.bus.errors import BusError, JetStreamMissingError
+from crypto_updates.bus.errors import BusError, JetStreamMissingError, NotPermittedError
 from crypto_updates.bus.event import SUBJECT
 from crypto_updates.bus.stream import DAY, DURABLE, PROBE, STREAM, consumer_config, stream_config, takes
 from crypto_updates.service import errors
@@ -37,6 +37,10 @@ class FiguresError(BusError):
 
 class AbsentError(FiguresError):
     """There is no JetStream, no stream or no consumer."""
+
+
+class UnknownError(FiguresError):
+    """The user may not ask. It may still be able to publish, or to receive."""
 
 
 async def read(connection: Connection) -> Figures | None:
@@ -78,9 +82,13 @@ async def _infos(connection: Connection, js: JetStreamContext) -> tuple[StreamIn
     missing = f"stream {STREAM}"
     try:
         async with asyncio.timeout(NATS_REPLY_SECONDS):
-            stream = await connection.unless_lost(js.stream_info(STREAM))
+            stream = await connection.permitted(js.stream_info(STREAM), [f"STREAM.INFO.{STREAM}"])
             missing = f"consumer {DURABLE}"
-            return stream, await connection.unless_lost(js.consumer_info(STREAM, DURABLE))
+            info = js.consumer_info(STREAM, DURABLE)
+            return stream, await connection.permitted(info, [f"CONSUMER.INFO.{STREAM}.{DURABLE}"])
+    except NotPermittedError as error:
+        problem, _, advice = errors.text(error).rpartition(": ")
+        raise UnknownError(problem, advice) from error
     except NotFoundError as error:
         raise AbsentError(f"there is no {missing}", PROVISION) from error
     except APIError as error:

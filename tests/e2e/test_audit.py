@@ -297,7 +297,7 @@ def test_a_user_who_may_not_ask_nats_is_told_and_json_stays_json(history: Histor
     with NatsServer(config=f"accounts {{ A {{ jetstream: enabled, users: [{users}] }} }}") as server:
         done = history.audit("--json", NATS_URL=server.url, NATS_USER="worker", NATS_PASSWORD="p")
     assert (done.status, done.document["nats"]) == (0, None)
-    assert done.document["nats_problem"].startswith("no answer about the stream CRYPTO within 2 s: ")
+    assert done.document["nats_problem"].startswith("the user may not publish on $JS.API.STREAM.INFO.CRYPTO: ")
 
 
 def test_without_mongodb_there_is_no_audit(history: History) -> None:

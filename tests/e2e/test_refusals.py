@@ -217,3 +217,15 @@ async def test_a_consumer_that_the_server_refuses_is_named_by_the_api_stub(servi
         answer = await asyncio.to_thread(httpx.get, f"http://127.0.0.1:{port}/readyz", trust_env=False)
         assert answer.status_code == 503
         assert "there is no consumer api_stub" in answer.json()["reasons"][0]
+
+
+async def test_an_api_stub_that_may_not_ask_for_the_figures_is_ready(service: Service, mongo_url: str) -> None:
+    with NatsServer(config=user('publish: { deny: ["$JS.API.CONSUMER.INFO.*.*"] }'), jetstream=False) as server:
+        port = str(ports.free())
+        environ = login(server) | {"MONGO_URL": mongo_url, "HTTP_PORT": port}
+        process = service("api_stub", **environ)
+        await asyncio.to_thread(process.wait_for_line, "[NATS] Connected", 20)
+        begin = time.monotonic()
+        answer = await asyncio.to_thread(httpx.get, f"http://127.0.0.1:{port}/readyz", trust_env=False)
+        assert time.monotonic() - begin < 1.5
+        assert (answer.status_code, "CONSUMER.INFO" in str(answer.json()["warnings"])) == (200, True)
