@@ -103,13 +103,58 @@ class DeadLetter(BaseModel):
     headers: dict[str, str] | None = Field(description="null if they have more than 16 KiB")
     stream_seq: int | None
     received_at: datetime
-    size: int = Field(description="bytes of the body")
+    size: int | None = Field(description="bytes of the body")
     raw: str | None = Field(description="the start of the body, or null if it has more than 16 KiB")
 
 
 class DeadLetters(BaseModel):
     dead_letters: list[DeadLetter]
     next: str | None
+
+
+class Station(BaseModel):
+    ok: bool | None = Field(description="null if it is not known")
+    reason: str | None = Field(description="what is wrong")
+
+
+class WorkerStation(Station):
+    slot: datetime | None = Field(description="the newest slot that is stored")
+    lag: float | None = Field(description="seconds from that slot until it was stored")
+
+
+class NatsStation(Station):
+    messages: int | None
+    last_seq: int | None
+    pending: int | None = Field(description="events that wait in the stream")
+    ack_pending: int | None
+    redelivered: int | None
+
+
+class ApiStubStation(Station):
+    stored: int = Field(description="events that this API stub has stored since its start")
+
+
+class MongoStation(Station):
+    events: int | None
+    dead_letters: int | None
+
+
+class State(BaseModel):
+    now: datetime
+    feed: str
+    schedule: str
+    zone: str
+    words: str = Field(description="the schedule, for people")
+    last: datetime = Field(description="the slot that was due last")
+    next: datetime
+    worker: WorkerStation
+    nats: NatsStation
+    api_stub: ApiStubStation
+    mongo: MongoStation
+
+
+class Ready(BaseModel):
+    status: Literal["ready"]
 
 
 class Unready(BaseModel):

@@ -57,7 +57,7 @@ def _live(live: Live, state: State) -> APIRouter:
         headers = {"X-Accel-Buffering": "no"}
         return StreamingResponse(client.messages(), headers=headers, media_type="text/event-stream")
 
-    @router.get("/state")
+    @router.get("/state", response_model=schema.State)
     async def stations() -> Response:
         """What worker, NATS, API stub and MongoDB are doing."""
         return routes.answer(await state.recent())
@@ -73,7 +73,7 @@ def _health(bus: Bus, store: Store, metrics: Metrics, state: State) -> APIRouter
         """The process runs."""
         return {"status": "alive"}
 
-    @router.get("/readyz", responses=UNREADY)
+    @router.get("/readyz", response_model=schema.Ready, responses=UNREADY)
     async def readyz() -> JSONResponse:
         """NATS and MongoDB answered a round trip just now, and events can be received and stored.
 

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from api_stub.codec import encode
 from api_stub.errors import StoreUnavailableError
+from api_stub.http import schema
 from api_stub.http.state import State
 from api_stub.metrics import Metrics
 from api_stub.reader import Reader
@@ -67,6 +68,7 @@ class WritableStore:
 async def told(bus: object, reader: object) -> dict[str, Any]:
     state = State(Timetable.load({}), cast(Bus, bus), cast(Store, WritableStore()), cast(Reader, reader), Metrics())
     answer: dict[str, Any] = json.loads(encode(await state.recent()))
+    assert set(answer) == set(schema.State.model_validate(answer).model_dump())
     return answer
 
 
