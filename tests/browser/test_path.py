@@ -1,6 +1,7 @@
 """The page works below a proxy's path, as with `location /crypto/ { proxy_pass http://127.0.0.1:8080/; }` of nginx."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -22,7 +23,7 @@ class Proxy:
         self._port = port
 
     async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
+        with contextlib.closing(writer), contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             method, path, rest = (await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)
             if not path.startswith(PREFIX.encode() + b"/"):
                 writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
@@ -30,15 +31,12 @@ class Proxy:
             line, headers = rest.split(b"\r\n", 1)
             request = b" ".join((method, path.removeprefix(PREFIX.encode()), line))
             answer, server = await asyncio.open_connection("127.0.0.1", self._port)
-            server.write(request + b"\r\nConnection: close\r\n" + headers.replace(b"Connection: keep-alive\r\n", b""))
-            while piece := await answer.read(65536):
-                writer.write(piece)
-                await writer.drain()
-            server.close()
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
+            with contextlib.closing(server):
+                server.write(request + b"\r\nConnection: close\r\n")
+                server.write(headers.replace(b"Connection: keep-alive\r\n", b""))
+                while piece := await answer.read(65536):
+                    writer.write(piece)
+                    await writer.drain()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
