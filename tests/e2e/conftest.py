@@ -98,10 +98,10 @@ async def publisher(stack: Stack) -> AsyncIterator[Client]:
     await client.close()
 
 
-async def publish_raw(server: NatsServer, header: bytes, body: bytes) -> None:
-    """Publish with a header that no client library would send."""
+async def publish_raw(server: NatsServer, header: bytes, body: bytes, status: bytes = b"") -> None:
+    """Publish with a header, or with a status as only the server sends it, that no client library would send."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    head = b"NATS/1.0\r\n" + header + b"\r\n\r\n"
+    head = b" ".join((b"NATS/1.0", status)).rstrip() + b"\r\n" + header + b"\r\n\r\n"
     sizes = b"%d %d" % (len(head), len(head) + len(body))
     writer.write(b'CONNECT {"headers":true}\r\nHPUB crypto.updates ' + sizes + b"\r\n" + head + body + b"\r\nPING\r\n")
     await reader.readuntil(b"PONG")

@@ -177,6 +177,21 @@ async def test_headers_that_are_not_utf_8_do_no_harm(stack: Stack, header: bytes
     assert not any("Not acknowledged" in line for line in stub.lines)
 
 
+@pytest.mark.parametrize("status", [b"\xff\xff\xff", b"503", b"404 \xff"])
+async def test_an_event_that_looks_like_a_status_of_the_server_is_stored(
+    stack: Stack, publisher: Client, status: bytes
+) -> None:
+    # The stream keeps no status, and core NATS does.
+    stub = stack.api_stub(DELIVERY="core")
+    good = json.dumps(GOOD).encode()
+    while not await soon(lambda: stack.events.count_documents({}), 0.5):
+        await publisher.publish("crypto.updates", good, headers={"Nats-Msg-Id": "it listens"})
+    await publish_raw(stack.nats, b"Nats-Msg-Id: status", good, status)
+    await publisher.publish("crypto.updates", good, headers={"Nats-Msg-Id": "after it"})
+    assert await soon(lambda: stack.events.count_documents({"_id": {"$in": ["status", "after it"]}}) == 2, 10)
+    assert not any("Disconnected" in line for line in stub.lines)
+
+
 @pytest.mark.timeout(180)
 def test_any_byte_string_ends_in_exactly_one_place(stack: Stack) -> None:
     """Each example is a batch, so that a bad payload has good neighbours in its bulk write."""
