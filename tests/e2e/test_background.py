@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from crypto_updates.local import ports
+from crypto_updates.local import binaries, ports
 from tests.e2e.test_demo import events, family, left
 from tests.support import ROOT, eventually
 
@@ -113,8 +113,14 @@ def test_a_start_that_fails_halfway_shows_why(demo: Demo, temporary: Path) -> No
 
 @pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_what_kills_the_command_while_it_waits_leaves_nothing(
-    temporary: Path, environ: dict[str, str], sig: signal.Signals
+    temporary: Path, environ: dict[str, str], tmp_path: Path, sig: signal.Signals
 ) -> None:
+    # It waits for some seconds longer than the test needs until it sends the signal.
+    server = tmp_path / "bin" / "nats-server"
+    server.parent.mkdir()
+    server.write_text(f'#!/bin/sh\nsleep 5\nexec "{binaries.find("nats-server")}" "$@"\n')
+    server.chmod(0o755)
+    environ |= {"PATH": f"{server.parent}{os.pathsep}{os.environ['PATH']}"}
     with subprocess.Popen(
         [*COMMAND, "--detach"], env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as command:
