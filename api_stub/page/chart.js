@@ -8,6 +8,8 @@ import { write } from "./write.js";
 const POINTS = 400;
 const TABLE_ROWS = 20;
 const HEIGHT_PX = 240;
+// uPlot has no ticks from 1e32 on. One such price would also flatten the line of all others.
+const LARGEST_DRAWN = 1e30;
 
 const step = (ticks) => (ticks.length > 1 ? ticks[1] - ticks[0] : 60);
 
@@ -38,7 +40,7 @@ export class Chart {
     this.#times = prices.map((one) => Date.parse(one.timestamp) / 1000);
     this.#prices = prices.map((one) => one.price);
     this.#newest(quote);
-    if (this.#plot) this.#plot.setData([this.#times, this.#prices]);
+    if (this.#plot) this.#plot.setData(this.#data());
     else this.#draw();
     this.#tell();
   }
@@ -52,7 +54,7 @@ export class Chart {
     if (!Number.isFinite(quote.price) || at === last) return true;
     this.#times.push(at);
     this.#prices.push(quote.price);
-    this.#plot?.setData([this.#times, this.#prices]);
+    this.#plot?.setData(this.#data());
     this.#tell();
     return this.#times.length < 2 * POINTS;
   }
@@ -78,6 +80,10 @@ export class Chart {
     return { width: Math.max(200, this.#box.clientWidth), height: HEIGHT_PX };
   }
 
+  #data() {
+    return [this.#times, this.#prices.map((value) => (Math.abs(value) < LARGEST_DRAWN ? value : null))];
+  }
+
   #draw() {
     this.#plot?.destroy();
     const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
@@ -93,7 +99,7 @@ export class Chart {
         ],
         series: [{}, { stroke: colour("--accent"), width: 2, fill: colour("--tint"), points: { show: false } }],
       },
-      [this.#times, this.#prices],
+      this.#data(),
       this.#box,
     );
   }
