@@ -119,13 +119,18 @@ class Member:
         """True if it runs, and has answered if it is a server."""
         return not self._starting and self.process.status is None
 
+    @property
+    def has_worked(self) -> bool:
+        """Since it was last started, as far as it tells: a server is taken to work."""
+        return not isinstance(self.process, Service) or self.process.worked > self.ready
+
     def kill(self) -> None:
         """SIGKILL it, if it is alive."""
         if self.alive:
             self._starting = True  # until the keeper has seen to it
             self._tells = False
             self.kills += 1
-            self.busy += not isinstance(self.process, Service) or self.process.worked > self.ready
+            self.busy += self.has_worked
             self.signal(signal.SIGKILL)
 
     @contextlib.contextmanager
@@ -139,7 +144,7 @@ class Member:
             self._held = False
 
     def terminate(self) -> None:
-        self._tells = time.monotonic() - self.ready > YOUNG
+        self._tells = self.has_worked and time.monotonic() - self.ready > YOUNG
         self._terminated = True
         self.signal(signal.SIGTERM)
 
