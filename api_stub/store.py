@@ -31,6 +31,7 @@ CLOSE_SECONDS = 1.0
 # Storage errors, such as "no space left", have other codes.
 FAULTS = {2, 15, 22, 52, 53, 54, 55, 56, 57, 121, 10334, 17280}
 DUPLICATE, UNAUTHORIZED = 11000, 13
+BY_ID = {"_id": 1}
 
 
 class Written(NamedTuple):
@@ -235,9 +236,9 @@ def _sort_out(details: Mapping[str, Any]) -> Written:
         raise StoreUnavailableError(f"MongoDB: {details['writeConcernErrors'][0]['errmsg']}")
     written = Written(set(), {})
     for error in details["writeErrors"]:
-        if error["code"] == DUPLICATE:
+        if error["code"] == DUPLICATE and error.get("keyPattern", BY_ID) == BY_ID:
             written.duplicates.add(error["index"])
-        elif error["code"] in FAULTS:
+        elif error["code"] in {DUPLICATE, *FAULTS}:  # a duplicate of an owner's unique index is no copy
             written.rejected[error["index"]] = f"body: not storable: {error['errmsg']}"
         else:
             raise StoreUnavailableError(f"MongoDB: {error['errmsg']}")

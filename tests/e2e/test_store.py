@@ -70,6 +70,15 @@ async def test_each_document_of_a_batch_is_stored_or_told_by_its_own_index(
     assert stored == {"there"} | {document["_id"] for document in batch if document in (NEW, LAST)}
 
 
+async def test_a_duplicate_of_an_owners_unique_index_is_no_copy(
+    store: Store, events: Collection[dict[str, Any]]
+) -> None:
+    events.create_index("timestamp", unique=True)
+    written = await store.add_events([NEW])
+    assert written.duplicates == set()
+    assert "timestamp_1" in written.rejected[0]
+
+
 async def test_an_event_that_is_gone_when_it_is_looked_up_is_tried_again(
     store: Store, events: Collection[dict[str, Any]]
 ) -> None:
