@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -12,7 +13,9 @@ from crypto_updates.service.config import ServiceSettings, Words, redacted
 def _nats_url(url: str) -> str:
     try:
         part = urlsplit(url.rstrip("/"))
-        good = part.scheme in {"nats", "tls"} and part.hostname and part.port != 0 and not part.path
+        # A `#` or `?` in a password must be percent-encoded, because it ends the host.
+        rest = part.path or re.search("[#?]", url)
+        good = part.scheme in {"nats", "tls"} and part.hostname and part.port != 0 and not rest
         login(url, None, None, None)
     except ValueError:
         good = False
