@@ -17,6 +17,7 @@ _COMMON = {"API_URL", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL
 _CANDIDATES = sorted(NAMES - _COMMON)
 _SAME_WORDS = {
     "CG": "COINGECKO",
+    "CREDENTIALS": "CREDS",
     "CRON": "SCHEDULE",
     "DATABASE": "DB",
     "HOST": "URL",
@@ -33,6 +34,10 @@ _FIXED = {
     "SUBJECT": "the subject is always crypto.updates",
     "NATS_SUBJECT": "the subject is always crypto.updates",
     "NATS_STREAM": "the stream is always CRYPTO",
+    "STREAM": "the stream is always CRYPTO",
+    "STREAM_NAME": "the stream is always CRYPTO",
+    "MONGO_USER": "the user stands in MONGO_URL",
+    "MONGO_PASSWORD": "the password stands in MONGO_URL",
 }
 # How alike two names must be, from 0 to 1 (difflib). A `.env` has less of others' variables than a process.
 PROCESS_CUTOFF = 0.86

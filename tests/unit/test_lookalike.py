@@ -37,6 +37,7 @@ def test_ordinary_variables_and_our_own_are_not_warned_about() -> None:
     [
         ("MONGO_URI", "MONGO_URL"),
         ("MONGODB_URI", "MONGO_URL"),
+        ("NATS_CREDENTIALS", "NATS_CREDS"),
         ("NATS_SERVER", "NATS_URL"),
         ("NATS_HOST", "NATS_URL"),
         ("NATSURL", "NATS_URL"),
