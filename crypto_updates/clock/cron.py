@@ -63,9 +63,10 @@ class Cron:
         self.expression = expression
         self.zone = _zone(tz)
         self._fields = second, minute, hour, *_ = _fields(expression)
-        self._fixed = second == "0" and not minute.startswith("*") and not hour.startswith("*")
+        on_the_minute = set(Field.SECOND.parse(second)) == {0}  # also as 00, 0-0 or 0/60
+        self._fixed = on_the_minute and not minute.startswith("*") and not hour.startswith("*")
         # cronsim knows Debian's rules for fixed times too, but applies them only to five fields.
-        self._cron = " ".join(self._fields[1:] if second == "0" else self._fields)
+        self._cron = " ".join(self._fields[1:] if on_the_minute else self._fields)
         self._match(datetime(2000, 1, 1))  # noqa: DTZ001 - wall clock time
 
     @property

@@ -242,6 +242,13 @@ def test_it_follows_debian_through_a_change_of_the_clock(
     assert local_times(Cron(expression, zone), change) == expected
 
 
+@pytest.mark.parametrize("second", ["00", "0-0", "0,0", "0/60", "*/60"])
+def test_second_0_means_the_five_fields_however_it_is_written(second: str) -> None:
+    for change in (CHANGES[0][1], CHANGES[1][1]):
+        written = Cron(f"{second} 30 2 * * *", BERLIN)
+        assert local_times(written, change) == local_times(Cron("30 2 * * *", BERLIN), change) != []
+
+
 @pytest.mark.parametrize(("zone", "change"), CHANGES)
 def test_a_daily_job_runs_once_on_each_day(zone: str, change: datetime) -> None:
     cron = Cron("30 2 * * *", zone)
