@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -108,17 +109,21 @@ def decode(body: bytes) -> object:
 
 
 def _unread(body: bytes, error: Exception) -> str:
-    if "out of range" not in str(error):
-        return f"body: not JSON: {error}"
-    # It is JSON, which sets no bound. The standard library reads such a number as infinite.
+    # It may be JSON, which sets no bounds. The standard library reads a number of any size, and half a surrogate pair.
     with contextlib.suppress(ValueError, RecursionError):
-        if found := culprit.find(json.loads(body, parse_int=float), _too_large):
+        # `int` refuses NaN and Infinity, which are no JSON.
+        if found := culprit.find(json.loads(body.decode(), parse_int=float, parse_constant=int), _unstorable):
             return found
-    return f"body: not storable: {error}"
+    return f"body: not {'storable' if 'out of range' in str(error) else 'JSON'}: {error}"
 
 
-def _too_large(value: object) -> str | None:
-    return "not storable: larger than any float" if isinstance(value, float) and math.isinf(value) else None
+def _unstorable(value: object) -> str | None:
+    if isinstance(value, float) and math.isinf(value):
+        return "not storable: larger than any float"
+    texts = value if isinstance(value, dict) else [value] if isinstance(value, str) else []
+    if half := next((text for text in texts if re.search("[\ud800-\udfff]", text)), None):
+        return f"not storable: half a surrogate pair in {shown(half)}"
+    return None
 
 
 def check(fields: object, body: bytes, where: str = "body") -> dict[str, Any]:
