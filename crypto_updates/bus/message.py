@@ -20,6 +20,9 @@ MAX_ID_BYTES = 2048
 # A structured CloudEvent has this in its Content-Type. The binding has JSON as its one format, named or not.
 STRUCTURED = "application/cloudevents"
 JSON = f"{STRUCTURED}+json"
+# The attributes that every CloudEvent has (CloudEvents 1.0, "Required Attributes").
+REQUIRED = ("specversion", "id", "source", "type")
+SPECVERSION = "1.0"
 
 
 class Message(NamedTuple):
@@ -36,7 +39,12 @@ def read(headers: Mapping[str, str], body: bytes) -> Message:
     if media.startswith(STRUCTURED):
         named, content = _unwrap(media, body)
         return Message(headers.get(MSG_ID) or named, content)
-    return Message(headers.get(MSG_ID) or _named(attributes), event.parse(body))
+    try:
+        return Message(headers.get(MSG_ID) or _named(attributes), event.parse(body))
+    except InvalidEventError as error:
+        if b'"specversion"' in body:
+            raise InvalidEventError(f"{error} (a structured CloudEvent needs Content-Type: {JSON})") from error
+        raise
 
 
 def identity(headers: Mapping[str, str]) -> str | None:
@@ -69,14 +77,16 @@ def _decoded(name: str, value: str) -> str:
         raise InvalidEventError(f"{name}: {event.shown(value)} is not UTF-8 when percent-decoded") from error
 
 
-def _joined(source: object, number: object) -> str | None:
+def _joined(source: str, number: str) -> str:
     """Return the one id of an event that its source and its own id name together.
 
     No `#` is left in the source, so that no two pairs have one id, and no id of a feed has a colon before its `@`.
     """
-    if not (source and isinstance(source, str) and number and isinstance(number, str)):
-        return None
     return f"ce:{source.replace('%', '%25').replace('#', '%23')}#{number}"
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != ""
 
 
 def _unwrap(media: str, body: bytes) -> Message:
@@ -86,9 +96,13 @@ def _unwrap(media: str, body: bytes) -> Message:
     envelope = event.decode(body)
     if not isinstance(envelope, dict):
         raise InvalidEventError(f"body: {event.shown(envelope)} is not a CloudEvent")
+    if problem := next((name for name in REQUIRED if not _is_text(envelope.get(name))), None):
+        raise InvalidEventError(f"{problem}: {event.shown(envelope.get(problem))}; a CloudEvent needs a text there")
+    if envelope["specversion"] != SPECVERSION:
+        raise InvalidEventError(f"specversion: {event.shown(envelope['specversion'])} is not {SPECVERSION}")
     if ("data" in envelope) == ("data_base64" in envelope):
         raise InvalidEventError("data: a CloudEvent with an event has either data or data_base64")
-    named = _joined(envelope.get("source"), envelope.get("id"))
+    named = _joined(envelope["source"], envelope["id"])
     if "data" in envelope:
         return Message(named, event.check(envelope["data"], body, "data"))
     try:

@@ -2,7 +2,6 @@
 
 import base64
 import json
-from typing import Any
 
 import pytest
 
@@ -93,9 +92,21 @@ def test_both_modes_give_one_id() -> None:
     assert structured == named(source.replace("%", "%25"), "7%20%E2%82%AC") == "ce:/shop?a=%2520%23b#7 €"
 
 
-@pytest.mark.parametrize("attributes", [{"source": ""}, {"id": 7}, {"id": None}])
-def test_a_structured_cloudevent_without_its_names_has_no_id(attributes: dict[str, Any]) -> None:
-    assert read({"Content-Type": JSON}, envelope(data=EVENT, **attributes)).identity is None
+@pytest.mark.parametrize("name", ["specversion", "id", "source", "type"])
+@pytest.mark.parametrize(("value", "shown"), [("", "''"), (7, "7"), (None, "None")])
+def test_a_structured_cloudevent_has_all_that_it_needs(name: str, value: object, shown: str) -> None:
+    body = envelope(data=EVENT, **{name: value})
+    assert problem({"Content-Type": JSON}, body) == f"{name}: {shown}; a CloudEvent needs a text there"
+
+
+def test_another_version_of_cloudevents_is_refused() -> None:
+    assert problem({"Content-Type": JSON}, envelope(data=EVENT, specversion="0.3")) == "specversion: '0.3' is not 1.0"
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Type": "application/json"}])
+def test_a_structured_cloudevent_without_its_content_type_is_told_how_to_come(headers: dict[str, str]) -> None:
+    expected = f"event: None is not CRYPTO_UPDATE (a structured CloudEvent needs Content-Type: {JSON})"
+    assert problem(headers, envelope(data=EVENT)) == expected
 
 
 @pytest.mark.parametrize("kind", ["-batch+json", "+avro", "+protobuf", "+xml", "-batch"])
@@ -108,7 +119,8 @@ def test_another_format_of_cloudevents_is_refused_by_its_name(kind: str) -> None
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        (BODY, "data: a CloudEvent with an event has either data or data_base64"),
+        (BODY, "specversion: None; a CloudEvent needs a text there"),
+        (envelope(), "data: a CloudEvent with an event has either data or data_base64"),
         (envelope(data=EVENT, data_base64=""), "data: a CloudEvent with an event has either data or data_base64"),
         (envelope(data=json.dumps(EVENT)), "data: '{"),
         (envelope(data=None), "data: None is not an object"),
