@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from api_stub.errors import ApiError
 from api_stub.http.protocol import Protocol
 from crypto_updates.service import lifecycle
+from crypto_updates.service.listener import listen
 
 # The kernel ends the connection of a client that acknowledges nothing for this long.
 STALLED_CLIENT_SECONDS = 20.0
@@ -43,7 +44,7 @@ def _tune(listener: socket.socket) -> None:
 async def serve(app: ASGIApp, host: str, port: int) -> AsyncIterator[None]:
     """Serve while the context lasts. Raises ApiError if the address is not free."""
     try:
-        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        listener = listen(host, port)
         _tune(listener)
     except OSError as error:
         raise ApiError(f"HTTP_HOST={host} HTTP_PORT={port}: {error.strerror}; accepted: a free address") from error
