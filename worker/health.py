@@ -5,7 +5,7 @@ import contextlib
 import errno
 import json
 import logging
-import socket
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from prometheus_client.exposition import choose_encoder
 
 from crypto_updates.service.config import ConfigError
 from crypto_updates.service.errors import text
+from crypto_updates.service.listener import listen
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,8 @@ CLIENT_SECONDS = 5.0
 # For one more connection, the oldest one is closed: a probe takes milliseconds, so the oldest one is idle.
 MAX_CONNECTIONS = 100
 MAX_LINE_BYTES = 8 * 1024
+# The target may be a whole URL (RFC 9112, 3.2.2).
+REQUEST_LINE = re.compile(r"(?P<method>\S+) (?:http://[^/\s]+)?(?P<path>[/*][^\s?]*)(?:\?\S*)? HTTP/1\.[01]", re.ASCII)
 ACCEPTED = "an address of this machine, 0.0.0.0 for all, and a port that this user may open"
 
 # What keeps the worker from being ready. It makes a round trip.
@@ -35,8 +38,10 @@ Answer = tuple[HTTPStatus, str, bytes]
 
 
 class Request(NamedTuple):
+    """`path` is None if it is no HTTP."""
+
     method: str
-    path: str
+    path: str | None
     accept: str
 
 
@@ -47,12 +52,13 @@ async def serve(host: str, port: int, problems: Problems, warnings: Warnings = l
     If the port is taken, for example by a second worker on this machine, the worker runs without them.
     """
     try:
-        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        listener = listen(host, port)
     except OSError as error:
-        problem = error.strerror or text(error)
         if error.errno != errno.EADDRINUSE:
-            raise ConfigError(f"HEALTH_HOST={host} HEALTH_PORT={port}: {problem}; accepted: {ACCEPTED}") from error
-        log.warning("[HEALTH] HEALTH_PORT=%d: %s; running without /livez, /readyz and /metrics", port, problem)
+            raise ConfigError(
+                f"HEALTH_HOST={host} HEALTH_PORT={port}: {error.strerror}; accepted: {ACCEPTED}"
+            ) from error
+        log.warning("[HEALTH] HEALTH_PORT=%d: %s; running without /livez, /readyz and /metrics", port, error.strerror)
         yield
         return
     clients = _Clients(problems, warnings)
@@ -97,16 +103,18 @@ class _Clients:
 
 async def _request(reader: asyncio.StreamReader) -> Request | None:
     """Read the head of a request. None if the client sent nothing. Raises ValueError if a line is too long."""
-    method, _, rest = (await reader.readline()).decode("latin-1").strip().partition(" ")
+    line = (await reader.readline()).decode("latin-1").strip()
+    found = REQUEST_LINE.fullmatch(line)
     accept = ""
-    while line := (await reader.readline()).strip():
-        name, _, value = line.decode("latin-1").partition(":")
+    while header := (await reader.readline()).decode("latin-1").strip():
+        name, _, value = header.partition(":")
         accept = value if name.lower() == "accept" else accept
-    return Request(method, rest.partition(" ")[0].partition("?")[0], accept) if method else None
+    return Request(found["method"] if found else "", found["path"] if found else None, accept) if line else None
 
 
 async def _response(request: Request, problems: Problems, warnings: Warnings) -> bytes:
-    status, kind, body = await _answer(request, problems, warnings)
+    bad = _say(HTTPStatus.BAD_REQUEST, "not an HTTP request")
+    status, kind, body = bad if request.path is None else await _answer(request, problems, warnings)
     head = [
         f"HTTP/1.1 {status.value} {status.phrase}",
         f"Content-Type: {kind}",

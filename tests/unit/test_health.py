@@ -143,6 +143,27 @@ async def test_idle_clients_keep_no_other_waiting_and_take_no_threads(worker: Wo
         writer.close()
 
 
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GARBAGE", 400),
+        (b"GET /livez", 400),
+        (b"GET livez HTTP/1.1", 400),
+        (b"GET /livez FTP/1.1", 400),
+        (b"\xff\x00 \xff", 400),
+        (b"OPTIONS * HTTP/1.1", 404),
+        (b"GET http://127.0.0.1:1/livez?a=b HTTP/1.1", 200),
+        (b"GET /livez?a=b HTTP/1.0", 200),
+    ],
+)
+async def test_what_is_no_http_is_told_so(sent: bytes, status: int, worker: Worker) -> None:
+    reader, writer = await asyncio.open_connection(HOST, worker.port)
+    writer.write(sent + b"\r\n\r\n")
+    async with asyncio.timeout(HANG_SECONDS):
+        assert (await reader.read()).startswith(f"HTTP/1.1 {status} ".encode())
+    writer.close()
+
+
 @pytest.mark.parametrize("sent", [b"", b"GET /livez HTTP/1.1\r\nA: b\r\n", b"GET /" + 100_000 * b"x"])
 async def test_a_client_that_does_not_finish_its_request_is_cut_off(
     sent: bytes, worker: Worker, monkeypatch: pytest.MonkeyPatch
@@ -186,7 +207,14 @@ async def test_with_a_port_that_is_taken_the_worker_runs_without(caplog: pytest.
     assert line.endswith("; running without /livez, /readyz and /metrics")
 
 
-@pytest.mark.parametrize("host", [*ELSEWHERE, "no-such-host.invalid", "[::1]"])
+@pytest.mark.parametrize("host", ["::", "localhost"])
+async def test_it_is_reached_by_ipv4_whatever_else_it_listens_on(host: str) -> None:
+    worker = Worker()
+    async with health.serve(host, worker.port, worker.say):
+        assert (await worker.get("/livez"))[0] == 200
+
+
+@pytest.mark.parametrize("host", [*ELSEWHERE, "no-such-host.invalid", "[::1]", "a..b"])
 async def test_an_address_that_is_not_of_this_machine_is_a_bad_value(host: str) -> None:
     with pytest.raises(ConfigError) as caught:
         async with health.serve(host, 8081, Worker().say):
