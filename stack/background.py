@@ -24,6 +24,7 @@ from stack import console
 
 LOG = "demo.log"
 _STOP_SECONDS = 60.0
+NONE = "No demo without --data runs in the background; --stop --data DIR stops the one there"
 _CHECK_SECONDS = 0.1
 _SHOWN_LINES = 40
 
@@ -56,7 +57,8 @@ def start(data: Path | None, run: Callable[[Path, Announce], int]) -> int:
 def stop(data: Path | None) -> int:
     """Stop it, wait until it has ended, and return the exit status. Raises StackError."""
     stopped = [_end(log) for log in _running(data)]
-    console.say("\n".join(f"Stopped process {pid}" for pid in stopped) or "No demo is running in the background")
+    none = f"No demo with --data {data} runs in the background" if data else NONE
+    console.say("\n".join(f"Stopped process {pid}" for pid in stopped) or none)
     return 0
 
 
