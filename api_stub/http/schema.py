@@ -155,6 +155,7 @@ class State(BaseModel):
 
 class Ready(BaseModel):
     status: Literal["ready"]
+    warnings: list[str] = Field(default=[], description="what works less well than it should")
 
 
 class Unready(BaseModel):

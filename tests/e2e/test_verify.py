@@ -21,6 +21,7 @@ from nats.js.errors import NotFoundError
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
+from api_stub.http import schema
 from crypto_updates.bus.event import SUBJECT, identity, text
 from crypto_updates.bus.stream import DAY, DURABLE, PROBE, STREAM
 from crypto_updates.harness.plugin import Service
@@ -316,6 +317,7 @@ def test_a_mongodb_that_is_no_replica_set_is_named_by_all(bare: Running, standal
     status, ready = bare.get("/readyz")
     assert (status, len(ready["warnings"])) == (200, 1)
     assert "not a replica set" in ready["warnings"][0]
+    assert set(ready) == set(schema.Ready.model_fields)
     assert bare.get("/state")[1]["mongo"]["reason"] == ready["warnings"][0]
 
 
