@@ -1,7 +1,7 @@
 // The price chart of a coin over a range, drawn by uPlot, and its summary in words.
 
 import uPlot from "./vendor/uplot/uPlot.esm.js";
-import { change, moment, price, priceTicks, text, time, universal } from "./format.js";
+import { change, moment, priceAmong, priceTicks, text, time, universal } from "./format.js";
 import { write } from "./write.js";
 
 // The server thins a series to about so many prices.
@@ -50,10 +50,13 @@ export class Chart {
     const at = Date.parse(timestamp) / 1000;
     const last = this.#times.at(-1) ?? 0;
     if (!(at >= last)) return true;
+    const isNew = Number.isFinite(quote.price) && at !== last;
+    if (isNew) {
+      this.#times.push(at);
+      this.#prices.push(quote.price);
+    }
     this.#newest(quote);
-    if (!Number.isFinite(quote.price) || at === last) return true;
-    this.#times.push(at);
-    this.#prices.push(quote.price);
+    if (!isNew) return true;
     this.#plot?.setData(this.#data());
     this.#tell();
     return this.#times.length < 2 * POINTS;
@@ -69,7 +72,7 @@ export class Chart {
 
   #newest(quote) {
     this.#currency = typeof quote?.currency === "string" ? quote.currency : "usd";
-    write(this.#price, price(quote?.price, this.#currency));
+    write(this.#price, this.#one(quote?.price));
     const changed = change(quote?.change_24h);
     write(this.#change, changed && `${changed} in 24 h`);
     const direction = Math.sign(quote?.change_24h) || 0;
@@ -105,7 +108,7 @@ export class Chart {
   }
 
   #point(index) {
-    if (Number.isInteger(index)) write(this.#summary, `${price(this.#prices[index], this.#currency)} at ${time(new Date(this.#times[index] * 1000))}`);
+    if (Number.isInteger(index)) write(this.#summary, `${this.#one(this.#prices[index])} at ${time(new Date(this.#times[index] * 1000))}`);
     else this.#tell();
   }
 
@@ -132,7 +135,7 @@ export class Chart {
   }
 
   #at = (place) => time(new Date(this.#times.at(place) * 1000));
-  #one = (value) => price(value, this.#currency);
+  #one = (value) => priceAmong(value, this.#most() - this.#least(), this.#currency);
   #least = () => this.#prices.reduce((least, value) => Math.min(least, value), Infinity);
   #most = () => this.#prices.reduce((most, value) => Math.max(most, value), -Infinity);
 }

@@ -15,12 +15,17 @@ export const number = (value) => (Number.isFinite(value) ? plain.format(value) :
 const LARGEST_PLAIN = 1e18;
 const MOST_DECIMALS = 12;
 
-function digitsOf(value) {
+/** As many digits as a small price needs, and as tell it from others that are spread over so much. */
+function digitsOf(value, spread = 0) {
   const size = Math.abs(value);
   if (size >= LARGEST_PLAIN || (size > 0 && size < 10 ** -MOST_DECIMALS)) return { notation: "scientific", maximumSignificantDigits: 4 };
-  if (size >= 1) return { maximumFractionDigits: size >= 100 ? 2 : 4 };
-  return { maximumSignificantDigits: 4 };
+  const places = spread > 0 ? Math.min(Math.ceil(-Math.log10(spread)) + 1, MOST_DECIMALS) : 0;
+  if (size >= 1) return { maximumFractionDigits: Math.max(size >= 100 ? 2 : 4, places) };
+  return 10 ** (4 - places) <= size ? { minimumFractionDigits: 0, maximumFractionDigits: places } : { maximumSignificantDigits: 4 };
 }
+
+/** A price among others, whose largest is so much more than the smallest. */
+export const priceAmong = (value, spread, currency) => price(value, currency, digitsOf(value, spread));
 
 /** A price in its currency, with as many digits as a small one needs. */
 export function price(value, currency, digits = digitsOf(value)) {

@@ -72,6 +72,16 @@ async def test_prices_near_to_one_are_told_apart(site: Site, visit: Visit) -> No
     assert "between $0.9998 and $1.0006" in await page.inner_text("#chart-summary")
 
 
+async def test_prices_that_differ_by_little_are_told_apart_wherever_they_stand(site: Site, visit: Visit) -> None:
+    for n, price in enumerate((100.0006, 100.0001, 100.0002)):
+        site.store(newest() - n * QUARTER, quote("bitcoin", price))
+    page = await visit("/")
+    assert await comes(page, "document.querySelector('#price').textContent === '$100.0006'")
+    assert "between $100.0001 and $100.0006" in await page.inner_text("#chart-summary")
+    cells = await page.eval_on_selector_all("#prices td:last-child", "cells => cells.map(cell => cell.textContent)")
+    assert cells == ["$100.0006", "$100.0001", "$100.0002"]
+
+
 async def test_integers_beyond_32_bits_move_the_chart(site: Site, page: Page) -> None:
     for n, price in enumerate((2**31, 2**31 + 1, 2**53 + 1)):
         await site.publish(newest() - (3 - n) * QUARTER, quote("bitcoin", price))
