@@ -2,7 +2,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from api_stub.store import check
+from api_stub.mongo import check
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.clock.timetable import Timetable
 from crypto_updates.service.config import ServiceSettings, Words

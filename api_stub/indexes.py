@@ -10,8 +10,8 @@ import pymongo
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import OperationFailure, PyMongoError
 
+from api_stub.mongo import UNAUTHORIZED, Document, brief
 from api_stub.query import LETTERS_FIRST, NEWEST_FIRST
-from api_stub.store import UNAUTHORIZED, Document, brief
 from crypto_updates.service import lifecycle
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from api_stub.store import Document, Written
+from api_stub.mongo import Document
+from api_stub.store import Written
 from crypto_updates import __version__
 from crypto_updates.bus.delivery import Delivery
 

@@ -5,7 +5,7 @@ from collections import deque
 from typing import Self
 
 from api_stub.errors import StoreUnavailableError
-from api_stub.store import Document, Events
+from api_stub.mongo import Document, Events
 
 WINDOW = 250
 

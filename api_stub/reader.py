@@ -12,8 +12,8 @@ from pymongo.read_concern import ReadConcern
 from api_stub import indexes, query
 from api_stub.codec import CODEC, MILLISECOND
 from api_stub.errors import MissingError
+from api_stub.mongo import MONGO_SECONDS, UNAUTHORIZED, Document, Mongo, available
 from api_stub.poll import Poll
-from api_stub.store import MONGO_SECONDS, UNAUTHORIZED, Document, Mongo, available
 from crypto_updates.clock import slots
 from crypto_updates.clock.cron import SECOND
 from crypto_updates.clock.slots import Stored

@@ -1,36 +1,24 @@
-"""MongoDB: how to connect, and how to write to the collections `events` and `dead_letters`."""
+"""How the collections `events` and `dead_letters` are written to."""
 
-import contextlib
-import re
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import bson
 import pymongo
 from bson.raw_bson import RawBSONDocument
-from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
-from pymongo.asynchronous.collection import AsyncCollection
-from pymongo.errors import BulkWriteError, PyMongoError
-from pymongo.uri_parser import parse_uri
+from pymongo import ReadPreference, WriteConcern
+from pymongo.errors import BulkWriteError
 
 from api_stub import document, query
 from api_stub.errors import BadDocumentError, StoreUnavailableError
+from api_stub.mongo import MONGO_SECONDS, PING_SECONDS, Document, Events, Mongo, available
 from crypto_updates.bus.event import RESERVED
-from crypto_updates.service import lifecycle
 
-Document = query.Document
-Events = AsyncCollection[Document]
-
-# For one operation. Shorter than the consumer's ack wait.
-MONGO_SECONDS = 5.0
-PING_SECONDS = 2.0
-CLOSE_SECONDS = 1.0
 # Write errors that are the document's fault, so that another try cannot help (mongo/src/mongo/base/error_codes.yml).
 # Storage errors, such as "no space left", have other codes.
 FAULTS = {2, 15, 22, 52, 53, 54, 55, 56, 57, 121, 10334, 17280}
-DUPLICATE, UNAUTHORIZED = 11000, 13
+DUPLICATE = 11000
 BY_ID = {"_id": 1}
 
 
@@ -39,62 +27,6 @@ class Written(NamedTuple):
 
     duplicates: set[int]
     rejected: dict[int, str]
-
-
-def direct(url: str) -> bool:
-    """Whether to connect to the URL's host itself, whatever its replica set calls it.
-
-    True for a single host without `replicaSet`, unless the URL sets `directConnection`. Raises ValueError.
-    """
-    if not url.startswith("mongodb://"):
-        return False
-    try:
-        parsed = parse_uri(url)
-    except (PyMongoError, OSError) as error:
-        raise ValueError(str(error)) from error
-    alone = len(parsed["nodelist"]) == 1 and "replicaSet" not in parsed["options"]
-    return bool(parsed["options"].get("directConnection", alone))
-
-
-def check(url: str) -> None:
-    """Raises ValueError if the driver refuses the URL, an option in it, or a file that it names."""
-    direct(url)  # the client would only warn of an option
-    try:
-        AsyncMongoClient[Document](url)  # connects when it is used
-    except (PyMongoError, OSError) as error:
-        raise ValueError(str(error)) from error
-
-
-class Mongo:
-    """A client of one database, to be used as a context. An operation may take `seconds`."""
-
-    def __init__(self, url: str, database: str, seconds: float = MONGO_SECONDS) -> None:
-        """Raises StoreUnavailableError."""
-        with available():
-            self._client = AsyncMongoClient[Document](
-                url, tz_aware=True, timeoutMS=int(seconds * 1000), directConnection=direct(url)
-            )
-        self.database = self._client[database]
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        # The client ends its sessions first. For that it would wait half a minute if the server is down.
-        with pymongo.timeout(lifecycle.left(CLOSE_SECONDS)):
-            await self._client.close()
-
-    async def ping(self) -> float:
-        """The seconds of a round trip, 2 at most. Raises StoreUnavailableError."""
-        begin = time.perf_counter()
-        with available(), pymongo.timeout(PING_SECONDS):
-            await self._client.admin.command("ping")
-        return time.perf_counter() - begin
-
-    async def takes_writes(self) -> bool:
-        """Raises StoreUnavailableError."""
-        with available():
-            return bool((await self._client.admin.command("hello"))["isWritablePrimary"])
 
 
 class Store(Mongo):
@@ -186,15 +118,6 @@ class Store(Mongo):
             return (await self._dead_letters.delete_one({"_id": identity})).deleted_count > 0
 
 
-@contextlib.contextmanager
-def available() -> Iterator[None]:
-    """Raises StoreUnavailableError when MongoDB, or the way to it, fails."""
-    try:
-        yield
-    except PyMongoError as error:
-        raise StoreUnavailableError(f"MongoDB: {brief(error)}") from error
-
-
 async def _insert(collection: Events, documents: Sequence[Document]) -> Written:
     """Store what can be stored. Raises StoreUnavailableError; then the whole batch may be tried again."""
     try:
@@ -243,8 +166,3 @@ def _sort_out(details: Mapping[str, Any]) -> Written:
         else:
             raise StoreUnavailableError(f"MongoDB: {error['errmsg']}")
     return written
-
-
-def brief(error: Exception) -> str:
-    """The driver's message, without its description of the topology."""
-    return re.split(r" \(configured timeouts|, Timeout: |, full error", str(error))[0]

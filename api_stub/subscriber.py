@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 
 from api_stub.errors import StoreUnavailableError
 from api_stub.metrics import Metrics
-from api_stub.store import Document, Store, Written
+from api_stub.mongo import Document
+from api_stub.store import Store, Written
 from crypto_updates.bus import message
 from crypto_updates.bus.consumer import CORE_EVENTS, Consumer
 from crypto_updates.bus.delivery import Delivery

@@ -18,8 +18,8 @@ from api_stub.codec import encode
 from api_stub.errors import StoreUnavailableError
 from api_stub.http.gate import BODILESS
 from api_stub.http.problem import RETRY_AFTER
+from api_stub.mongo import Document
 from api_stub.reader import Inserts, Reader
-from api_stub.store import Document
 from crypto_updates.service import lifecycle
 
 log = logging.getLogger(__name__)

@@ -8,8 +8,9 @@ from typing import Any
 
 from api_stub.errors import StoreUnavailableError
 from api_stub.metrics import Metrics
+from api_stub.mongo import Document
 from api_stub.reader import Reader
-from api_stub.store import Document, Store
+from api_stub.store import Store
 from crypto_updates.bus import event, figures
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.errors import BusError

@@ -1,7 +1,8 @@
 import contextlib
 
 from api_stub.errors import BadDocumentError
-from api_stub.store import Document, Store
+from api_stub.mongo import Document
+from api_stub.store import Store
 from api_stub.subscriber import stored
 from crypto_updates.bus import message
 from crypto_updates.bus.errors import InvalidEventError

@@ -10,8 +10,8 @@ from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from api_stub.indexes import INDEXES
+from api_stub.mongo import direct
 from api_stub.reader import NO_REPLICA_SET
-from api_stub.store import direct
 from crypto_updates.local.replica_set import await_primary, initiate
 from crypto_updates.service.config import redacted
 from stack.setup import passwords, users

@@ -16,7 +16,14 @@ BELOW = {
     "stack": {"crypto_updates", "worker", "api_stub"},
     "nats": set[str](),
 }
-MONGO = ("api_stub/store.py", "api_stub/reader.py", "api_stub/indexes.py", "stack/setup/", "crypto_updates/local/")
+MONGO = (
+    "api_stub/mongo.py",
+    "api_stub/store.py",
+    "api_stub/reader.py",
+    "api_stub/indexes.py",
+    "stack/setup/",
+    "crypto_updates/local/",
+)
 # Who may import a library that reaches a server; `verify` asks the API's /readyz, and the demo waits for it.
 PLACES = {
     "nats": ("crypto_updates/bus/",),

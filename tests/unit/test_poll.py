@@ -5,8 +5,8 @@ from typing import cast
 import pytest
 
 from api_stub.errors import StoreUnavailableError
+from api_stub.mongo import Events
 from api_stub.poll import WINDOW, Poll
-from api_stub.store import Events
 
 
 @pytest.mark.parametrize(

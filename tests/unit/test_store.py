@@ -10,7 +10,8 @@ from pymongo.errors import ServerSelectionTimeoutError
 
 from api_stub.document import MAX_BYTES, encode
 from api_stub.errors import BadDocumentError, StoreUnavailableError
-from api_stub.store import DUPLICATE, _sort_out, brief, direct
+from api_stub.mongo import brief, direct
+from api_stub.store import DUPLICATE, _sort_out
 from crypto_updates.bus.event import MAX_DEPTH
 
 SLOT = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
