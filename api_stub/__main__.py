@@ -40,7 +40,8 @@ async def serve_and_store(settings: ApiSettings) -> None:
         Bus(settings, "api_stub") as bus,
         Consumer(bus, settings.batch, metrics.dropped.inc) as consumer,
     ):
-        state = State(settings, bus, store, reader, metrics)
+        subscriber = Subscriber(consumer, store, metrics, settings.max_events_per_second)
+        state = State(settings, bus, store, reader, subscriber)
         live = Live(reader, state.recent)
         metrics.clients.set_function(lambda: live.clients)
         app = web.application(settings, bus, store, reader=reader, metrics=metrics, live=live, state=state)
@@ -52,7 +53,7 @@ async def serve_and_store(settings: ApiSettings) -> None:
         served = serve(gate(app, hosts), settings.http_host, settings.http_port)
         async with served, live, indexes.kept(store.database):
             log.info("[HTTP] Listening on http://%s:%d", settings.http_host, settings.http_port)
-            await Subscriber(consumer, store, metrics, settings.max_events_per_second).run()
+            await subscriber.run()
 
 
 if __name__ == "__main__":

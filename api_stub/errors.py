@@ -9,6 +9,10 @@ class StoreUnavailableError(ApiError):
     """MongoDB did not answer, or refused: it is down, read-only or full."""
 
 
+class StoreRefusedError(StoreUnavailableError):
+    """MongoDB does not permit this to the user."""
+
+
 class BadDocumentError(ApiError):
     """MongoDB cannot store this document: it is none for BSON, or another event has its id."""
 

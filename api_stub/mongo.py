@@ -9,11 +9,11 @@ from typing import Self
 import pymongo
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.collection import AsyncCollection
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from api_stub import query
-from api_stub.errors import StoreUnavailableError
+from api_stub.errors import StoreRefusedError, StoreUnavailableError
 from crypto_updates.service import lifecycle
 
 Document = query.Document
@@ -23,7 +23,9 @@ Events = AsyncCollection[Document]
 MONGO_SECONDS = 5.0
 PING_SECONDS = 2.0
 CLOSE_SECONDS = 1.0
-UNAUTHORIZED = 13
+UNAUTHORIZED, AUTHENTICATION_FAILED = 13, 18
+REFUSALS = {UNAUTHORIZED, AUTHENTICATION_FAILED}
+REFUSED_ADVICE = "verify the user in MONGO_URL; `crypto-updates provision` gives the stack's users their rights"
 
 
 def direct(url: str) -> bool:
@@ -84,10 +86,12 @@ class Mongo:
 
 @contextlib.contextmanager
 def available() -> Iterator[None]:
-    """Raises StoreUnavailableError when MongoDB, or the way to it, fails."""
+    """Raises StoreUnavailableError when MongoDB, or the way to it, fails; StoreRefusedError when the user may not."""
     try:
         yield
     except PyMongoError as error:
+        if isinstance(error, OperationFailure) and error.code in REFUSALS:
+            raise StoreRefusedError(f"MongoDB refuses: {brief(error)} ({REFUSED_ADVICE})") from error
         raise StoreUnavailableError(f"MongoDB: {brief(error)}") from error
 
 

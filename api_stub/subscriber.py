@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
-from api_stub.errors import StoreUnavailableError
+from api_stub.errors import StoreRefusedError, StoreUnavailableError
 from api_stub.metrics import Metrics
 from api_stub.mongo import Document
 from api_stub.store import Store, Written
@@ -40,8 +40,19 @@ class Subscriber:
         self._store = store
         self._metrics = metrics
         self._rate = rate
-        self._down_since: float | None = None
+        self._down_since = 0.0
+        self._problems: dict[int, str] = {}  # why each batch is not stored, while it is not
         self._unstored = 0
+
+    @property
+    def stored(self) -> int:
+        """How many events it has stored."""
+        return self._metrics.stored
+
+    @property
+    def problem(self) -> str | None:
+        """Why events wait to be stored, while they do."""
+        return next(iter(self._problems.values()), None)
 
     async def run(self) -> None:
         """Store until cancelled. Then store what has been received, for up to GRACE_SECONDS, and tell what is lost."""
@@ -123,16 +134,23 @@ class Subscriber:
             try:
                 written = await write(documents)
             except StoreUnavailableError as error:
-                if not self._down_since:
-                    self._down_since = time.monotonic()
-                    log.error("[MONGO] MongoDB is unavailable; events wait, retrying: %s", error)
+                self._wait(id(documents), error)
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, LONGEST_RETRY_SECONDS)
             else:
-                if self._down_since:
-                    log.warning("[MONGO] Storing again after %.0f s", time.monotonic() - self._down_since)
-                    self._down_since = None
+                self._go_on(id(documents))
                 return written
+
+    def _wait(self, batch: int, error: StoreUnavailableError) -> None:
+        if not self._problems:
+            self._down_since = time.monotonic()
+            what = "MongoDB refuses the events" if isinstance(error, StoreRefusedError) else "MongoDB is unavailable"
+            log.error("[MONGO] %s; events wait, retrying: %s", what, error)
+        self._problems[batch] = str(error)
+
+    def _go_on(self, batch: int) -> None:
+        if self._problems.pop(batch, None) and not self._problems:
+            log.warning("[MONGO] Storing again after %.0f s", time.monotonic() - self._down_since)
 
 
 def document(delivery: Delivery, received: datetime) -> Document:

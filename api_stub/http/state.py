@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from api_stub.errors import StoreUnavailableError
-from api_stub.metrics import Metrics
 from api_stub.mongo import Document
 from api_stub.reader import Reader
 from api_stub.store import Store
+from api_stub.subscriber import Subscriber
 from crypto_updates.bus import event, figures
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.errors import BusError
@@ -23,13 +23,13 @@ REPLY_SECONDS = 2.0
 
 
 class State:
-    def __init__(self, timetable: Timetable, bus: Bus, store: Store, reader: Reader, metrics: Metrics) -> None:
+    def __init__(self, timetable: Timetable, bus: Bus, store: Store, reader: Reader, subscriber: Subscriber) -> None:
         self._timetable = timetable
         self._cron = timetable.cron
         self._bus = bus
         self._store = store
         self._reader = reader
-        self._metrics = metrics
+        self._subscriber = subscriber
         self._lock = asyncio.Lock()
         self._recent: Document = {}
         self._asked = -FRESH_SECONDS
@@ -44,7 +44,7 @@ class State:
 
     async def read(self) -> Document:
         """The state now. What a server does not tell within REPLY_SECONDS is None."""
-        now = datetime.now(UTC)
+        now, problem = datetime.now(UTC), self._subscriber.problem
         worker, nats, mongo = await asyncio.gather(
             # Only MongoDB tells about the worker. Without it, nothing is known.
             _answered(self._worker(now), otherwise=None),
@@ -58,7 +58,7 @@ class State:
             "next": self._cron.next(now),
             "worker": {"slot": None, "lag": None} | worker,
             "nats": dict.fromkeys(figures.Figures._fields) | nats,
-            "api_stub": {"ok": True, "reason": None, "stored": self._metrics.stored},
+            "api_stub": {"ok": not problem, "reason": problem, "stored": self._subscriber.stored},
             "mongo": {"events": None, "dead_letters": None} | mongo,
         }
 

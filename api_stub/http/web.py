@@ -81,7 +81,7 @@ def _health(bus: Bus, store: Store, metrics: Metrics, state: State) -> APIRouter
         """
         told, *answers = await asyncio.gather(state.recent(), bus.ping(), store.check(), return_exceptions=True)
         reasons = [errors.text(answer) for answer in answers if isinstance(answer, BaseException)]
-        stations = [] if isinstance(told, BaseException) else [told["nats"], told["mongo"]]
+        stations = [] if isinstance(told, BaseException) else [told["nats"], told["api_stub"], told["mongo"]]
         reasons = reasons or [station["reason"] for station in stations if station["ok"] is False]
         if reasons:
             return JSONResponse({"status": "not ready", "reasons": reasons}, 503)

@@ -8,9 +8,9 @@ from api_stub.codec import encode
 from api_stub.errors import StoreUnavailableError
 from api_stub.http import schema
 from api_stub.http.state import State
-from api_stub.metrics import Metrics
 from api_stub.reader import Reader
 from api_stub.store import Store
+from api_stub.subscriber import Subscriber
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.connection import Connection
 from crypto_updates.bus.errors import UnreachableError
@@ -60,13 +60,21 @@ class SlowMongo(OldMongo):
         return ["MongoDB lacks the index of events on timestamp, _id"]
 
 
+class Storing:
+    """A subscriber."""
+
+    stored = 7
+    problem: str | None = None
+
+
 class WritableStore:
     async def check(self) -> None:
         pass
 
 
-async def told(bus: object, reader: object) -> dict[str, Any]:
-    state = State(Timetable.load({}), cast(Bus, bus), cast(Store, WritableStore()), cast(Reader, reader), Metrics())
+async def told(bus: object, reader: object, subscriber: Storing | None = None) -> dict[str, Any]:
+    storing = cast(Subscriber, subscriber or Storing())
+    state = State(Timetable.load({}), cast(Bus, bus), cast(Store, WritableStore()), cast(Reader, reader), storing)
     answer: dict[str, Any] = json.loads(encode(await state.recent()))
     assert set(answer) == set(schema.State.model_validate(answer).model_dump())
     return answer
@@ -105,3 +113,11 @@ async def test_what_works_less_well_than_it_should_is_named() -> None:
         True,
         "MongoDB lacks the index of events on timestamp, _id",
     )
+
+
+async def test_a_subscriber_whose_events_wait_is_not_well() -> None:
+    assert (await told(CoreNats(), SlowMongo()))["api_stub"] == {"ok": True, "reason": None, "stored": 7}
+    subscriber = Storing()
+    subscriber.problem = "MongoDB refuses the user"
+    found = (await told(CoreNats(), SlowMongo(), subscriber))["api_stub"]
+    assert found == {"ok": False, "reason": "MongoDB refuses the user", "stored": 7}

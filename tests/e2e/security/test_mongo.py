@@ -1,10 +1,13 @@
 """What no user of MongoDB may do, tried by each: refused, and possible for a user with broad rights."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
+import nats
 import pytest
 from pymongo import MongoClient
 from pymongo.database import Database
@@ -12,11 +15,15 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from api_stub.query import LETTERS_FIRST
 from api_stub.reader import Reader
+from crypto_updates.harness.plugin import Service
+from crypto_updates.local import ports
+from crypto_updates.local.servers import NatsServer
 from stack.setup import database
 from stack.setup.config import ProvisionSettings
 from stack.setup.servers import SYSTEM
 from stack.setup.users import ROLES
 from tests.e2e.security.conftest import Confined
+from tests.support import soon
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -172,3 +179,29 @@ def test_nobody_reads_without_a_credential(
             MongoClient[dict[str, Any]](address, directConnection=True, timeoutMS=2000) as client,
         ):
             attempt(client.crypto)
+
+
+async def test_an_api_stub_without_its_rights_says_so_and_stores_once_it_has_them(
+    confined_mongod: Confined, system: MongoClient[dict[str, Any]], service: Service
+) -> None:
+    system.admin.command("createUser", "none", pwd="none", roles=[])
+    port = str(ports.free())
+
+    def ready() -> str:
+        answer = httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False, timeout=10)
+        return f"{answer.status_code} {answer.text}"
+
+    with NatsServer() as server:
+        address = url(confined_mongod, "none", "none")
+        stub = service("api_stub", NATS_URL=server.url, MONGO_URL=address, HTTP_PORT=port)
+        await asyncio.to_thread(stub.wait_for_line, "[NATS] Connected")
+        client = await nats.connect(server.url)
+        await client.jetstream().publish("crypto.updates", b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30Z"}')
+        await client.close()
+        refused = "[MONGO] MongoDB refuses the events; events wait, retrying: "
+        assert "verify the user in MONGO_URL" in await asyncio.to_thread(stub.wait_for_line, refused)
+        assert await soon(lambda: "503 " in ready() and "MongoDB refuses" in ready())
+        system.admin.command("grantRolesToUser", "none", roles=[{"role": "readWrite", "db": "crypto"}])
+        await asyncio.to_thread(stub.wait_for_line, "[MONGO] Storing again after")
+        assert await soon(lambda: ready().startswith("200 "))
+    system.crypto.events.delete_many({"_id": {"$ne": "kept"}})
