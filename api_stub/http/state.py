@@ -75,6 +75,8 @@ class State:
 
     async def _nats(self) -> Document:
         await self._bus.ping()
+        if refusal := self._bus.refusal:
+            return {"ok": False, "reason": refusal}
         try:
             told = await figures.read(await self._bus.connection(0))
         except figures.UnknownError as error:

@@ -39,7 +39,7 @@ class Bus:
         self._told: dict[str, float] = {}
         self._reason: str | None = None
         self._is_refused = False
-        # Why the server does not take an event, until it takes one.
+        # Why the server does not take an event, or give one, until it does.
         self.refusal: str | None = None
 
     async def __aenter__(self) -> Self:

@@ -233,6 +233,11 @@ class Connection:
         """True if the server has said that this user may not publish there. Such a request gets no reply."""
         return self._rights.lacks(subject)
 
+    def refusal(self, subjects: Iterable[str]) -> str | None:
+        """Say which of the subjects the server does not let this user publish on."""
+        lacking = [subject for subject in subjects if self.is_refused(subject)]
+        return str(not_permitted(lacking)) if lacking else None
+
     async def _on_error(self, error: Exception) -> None:
         dropping = isinstance(error, nats.errors.SlowConsumerError) and not isinstance(self._error, type(error))
         self._error = error

@@ -16,6 +16,7 @@ from crypto_updates.bus.client import Bus
 from crypto_updates.bus.connection import LINK_ERRORS, Connection
 from crypto_updates.bus.delivery import Delivery
 from crypto_updates.bus.event import SUBJECT
+from crypto_updates.bus.rights import ACKS
 from crypto_updates.bus.stream import DURABLE, PROBE, STREAM, ensure_consumer
 from crypto_updates.service import errors, lifecycle
 
@@ -93,6 +94,7 @@ class Consumer:
     async def _feed(self) -> None:
         while True:
             connection = await self._bus.connection()
+            self._bus.refusal = None
             try:
                 await (self._pull(connection) if connection.js else self._listen(connection))
             except LINK_ERRORS as error:
@@ -152,6 +154,7 @@ class Consumer:
                 self._changed.clear()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), CHECK_EVERY_SECONDS)
+                self._bus.refusal = connection.refusal([connection.api(NEXT), ACKS])
         finally:
             self._heard = 0.0
             with contextlib.suppress(*LINK_ERRORS):

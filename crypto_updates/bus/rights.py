@@ -1,6 +1,7 @@
 """Where the server does not let this user publish. It says so out of band, and the request itself gets no reply."""
 
 import asyncio
+import re
 from collections.abc import Collection, Coroutine, Iterable
 from typing import Any, TypeVar
 
@@ -8,6 +9,10 @@ from crypto_updates.bus.errors import NotPermittedError
 from crypto_updates.service import lifecycle
 
 T = TypeVar("T")
+
+# Each delivery has a subject of its own to be acknowledged on. They count as one.
+ACKS = "$JS.ACK.>"
+_ACK = re.compile(r'"\$js\.ack\.[^"]*"')
 
 
 class Rights:
@@ -18,9 +23,10 @@ class Rights:
 
     def refuse(self, text: str) -> bool:
         """Keep what the server says. Return True if it says it for the first time."""
-        is_new = text not in self._told
-        self._told.add(text)
-        self._refusals.add(text.lower())
+        refusal = _ACK.sub(f'"{ACKS.lower()}"', text.lower())
+        is_new = refusal not in self._told
+        self._told.add(refusal)
+        self._refusals.add(refusal)
         self._refused.set()
         return is_new
 

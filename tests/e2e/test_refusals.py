@@ -229,3 +229,21 @@ async def test_an_api_stub_that_may_not_ask_for_the_figures_is_ready(service: Se
         answer = await asyncio.to_thread(httpx.get, f"http://127.0.0.1:{port}/readyz", trust_env=False)
         assert time.monotonic() - begin < 1.5
         assert (answer.status_code, "CONSUMER.INFO" in str(answer.json()["warnings"])) == (200, True)
+
+
+@pytest.mark.parametrize("subject", ["$JS.API.CONSUMER.MSG.NEXT.CRYPTO.api_stub", "$JS.ACK.>"])
+async def test_an_api_stub_that_may_not_have_events_or_acknowledge_them_is_not_ready(
+    service: Service, mongo_url: str, subject: str
+) -> None:
+    with NatsServer(config=user(f'publish: {{ deny: ["{subject}"] }}'), jetstream=False) as server:
+        port = str(ports.free())
+        process = service("api_stub", **login(server), MONGO_URL=mongo_url, HTTP_PORT=port)
+        await asyncio.to_thread(process.wait_for_line, "[NATS] Connected", 20)
+        client = await nats.connect(server.url, user="one", password="p")
+        for _ in range(3):
+            await client.jetstream().publish("crypto.updates", BODY)
+        await client.close()
+        url = f"http://127.0.0.1:{port}/readyz"
+        expected = f"the user may not publish on {subject}: verify NATS_USER and its rights"
+        assert await soon(lambda: httpx.get(url, trust_env=False).json().get("reasons") == [expected])
+        assert sum("permissions violation" in line for line in process.lines) == 1

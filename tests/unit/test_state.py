@@ -24,6 +24,7 @@ class NoNats:
 
 class CoreNats:
     lack: str | None = None
+    refusal: str | None = None
 
     async def ping(self) -> None:
         pass
