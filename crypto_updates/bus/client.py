@@ -10,7 +10,7 @@ from nats.js.errors import NoStreamResponseError
 
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.connection import LINK_ERRORS, PING_SECONDS, Connection, Receipt
-from crypto_updates.bus.errors import BusError, RefusedError, UnreachableError, reason
+from crypto_updates.bus.errors import BusError, UnreachableError, is_definite, reason
 from crypto_updates.bus.event import SUBJECT
 from crypto_updates.service import errors, lifecycle
 
@@ -38,7 +38,7 @@ class Bus:
         self._delivery = settings.delivery
         self._told: dict[str, float] = {}
         self._reason: str | None = None
-        self._is_refused = False
+        self._refusing: set[str] = set()  # the servers that refuse for good
         # Why the server does not take an event, or give one, until it does.
         self.refusal: str | None = None
 
@@ -52,12 +52,12 @@ class Bus:
     async def connection(self, wait: float | None = None) -> Connection:
         """Return the working connection. Raises UnreachableError if there is none within `wait` seconds.
 
-        With a `wait`, also at once when the server has refused what is needed, because it will again.
+        With a `wait`, also at once when each server has refused what is needed, because it will again.
         """
         try:
             async with asyncio.timeout(wait):
                 while not self._connection:
-                    if self._is_refused and wait is not None:
+                    if wait is not None and self._refusing.issuperset(self._settings.nats_url):
                         raise UnreachableError(self._reason)
                     await self._tried.wait()
         except TimeoutError as error:
@@ -119,7 +119,7 @@ class Bus:
                 pause -= time.monotonic() - begin
             except (*LINK_ERRORS, BusError) as error:
                 self._reason = reason(error, connection.url)
-                self._is_refused = isinstance(error, RefusedError)
+                (self._refusing.add if is_definite(error) else self._refusing.discard)(url)
                 self.tell(f"[NATS] {self._reason}; retrying in {pause:.0f} s")
             except Exception:
                 log.exception("[NATS] %s: unexpected; retrying in %.0f s", connection.url, pause)
@@ -146,7 +146,8 @@ class Bus:
         self._connection = connection
         self.is_starting = False
         if connection:
-            self._reason, self._is_refused = None, False
+            self._reason = None
+            self._refusing.clear()
         self._tried.set()
         self._tried = asyncio.Event()
 

@@ -53,10 +53,19 @@ REASONS: tuple[tuple[type[Exception], str, str | None], ...] = (
 )
 
 
+def is_definite(error: Exception) -> bool:
+    """True if the server says no, and will again until somebody changes the server or the settings."""
+    return isinstance(error, RefusedError | JetStreamMissingError) or _is_of_login(error)
+
+
+def _is_of_login(error: Exception) -> bool:
+    return "authorization" in str(error).lower()  # nats-py has several classes for it
+
+
 def reason(error: Exception, url: str) -> str:
     """A code, the URL, and what to verify, for the log line of a failed connection."""
     log.debug("[NATS] %s: %r", url, error)
-    if "authorization" in str(error).lower():
+    if _is_of_login(error):
         error = nats.errors.AuthorizationError()
     for kind, code, advice in REASONS:
         if isinstance(error, kind):

@@ -208,6 +208,36 @@ async def test_provision_names_the_right_that_its_user_lacks(service: Service, m
         assert "the user may not publish on" in process.wait_for_line("[PROVISION]")
 
 
+NO_JETSTREAM = "jetstream {}\naccounts { A { users: [{ user: one, password: p }] }, B { jetstream: enabled } }"
+
+
+@pytest.mark.parametrize(
+    ("config", "password", "told"),
+    [
+        (account("max_file: 9GB"), "wrong", "verify NATS_USER and NATS_PASSWORD"),
+        (NO_JETSTREAM, "p", "the NATS account has no JetStream"),
+    ],
+    ids=["wrong password", "account without JetStream"],
+)
+async def test_provision_does_not_wait_for_what_will_be_refused_again(
+    service: Service, mongo_url: str, config: str, password: str, told: str
+) -> None:
+    with NatsServer(config=config, jetstream=False) as server:
+        process = service("stack", "provision", **login(server) | {"NATS_PASSWORD": password}, MONGO_URL=mongo_url)
+        assert await asyncio.to_thread(process.wait, 30) == 1
+        assert told in process.wait_for_line("[PROVISION]")
+
+
+async def test_a_server_that_refuses_leaves_the_others_their_turn(service: Service, mongo_url: str) -> None:
+    with (
+        NatsServer(config=NO_JETSTREAM, jetstream=False) as refusing,
+        NatsServer(config=account("max_file: 9GB"), jetstream=False) as other,
+    ):
+        both = {"NATS_URL": f"{refusing.url},{other.url}"}
+        process = service("stack", "provision", **login(other) | both, MONGO_URL=mongo_url)
+        assert await asyncio.to_thread(process.wait, 30) == 0
+
+
 async def test_a_consumer_that_the_server_refuses_is_named_by_the_api_stub(service: Service, mongo_url: str) -> None:
     with NatsServer(config="jetstream { limits { max_ack_pending: 100 } }", jetstream=False) as server:
         port = str(ports.free())
