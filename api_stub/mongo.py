@@ -14,7 +14,7 @@ from pymongo.uri_parser import parse_uri
 
 from api_stub import query
 from api_stub.errors import StoreRefusedError, StoreUnavailableError
-from crypto_updates.service import lifecycle
+from crypto_updates.service import lifecycle, trust
 
 Document = query.Document
 Events = AsyncCollection[Document]
@@ -44,8 +44,10 @@ def direct(url: str) -> bool:
 
 
 def check(url: str) -> None:
-    """Raises ValueError if the driver refuses the URL, an option in it, or a file that it names."""
+    """Raises ValueError if the driver refuses the URL, an option in it, or a file that it names or OpenSSL reads."""
     direct(url)  # the client would only warn of an option
+    if re.search(r"^mongodb\+srv:|[?&](tls|ssl)=true", url, re.IGNORECASE) and "tlscafile=" not in url.lower():
+        trust.context()  # the driver's own has the certificates of SSL_CERT_FILE too, and says nothing of a bad file
     try:
         AsyncMongoClient[Document](url)  # connects when it is used
     except (PyMongoError, OSError) as error:

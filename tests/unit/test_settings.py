@@ -210,6 +210,13 @@ def test_the_api_stub_tells_a_url_that_the_driver_refuses(url: str) -> None:
     assert "ter2" not in line
 
 
+def test_a_bad_ssl_cert_file_is_told_where_mongodb_has_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/no/such.pem")
+    line = problem(api_stub.config.ApiSettings, "MONGO_URL", "mongodb://h/?tls=true")
+    assert "tls=true: SSL_CERT_FILE=/no/such.pem: No such file or directory; " in line
+    assert api_stub.config.ApiSettings.load({"MONGO_URL": "mongodb://h/"}).mongo_url == "mongodb://h/"
+
+
 @pytest.mark.parametrize(("rate", "batch"), [("", 500), ("1000", 500), ("20.5", 20), ("0.1", 1)])
 def test_a_batch_is_at_most_what_may_be_stored_in_a_second(rate: str, batch: int) -> None:
     assert api_stub.config.ApiSettings.load({"MAX_EVENTS_PER_SECOND": rate}).batch == batch
