@@ -24,7 +24,7 @@ STREAM: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {}}, "description": "events as they are stored, and the state every 2 s"}
 }
 UNREADY: dict[int | str, dict[str, Any]] = {
-    503: {"model": schema.Unready, "description": "NATS or MongoDB did not answer; `reasons` says which"}
+    503: {"model": schema.Unready, "description": "events cannot be received or stored now; `reasons` says why"}
 }
 
 
