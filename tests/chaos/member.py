@@ -100,6 +100,7 @@ class Member:
         self.ready = time.monotonic()
         self.kills = self.busy = 0
         self.ends: list[int] = []
+        self._lock = threading.Lock()  # two faults may hit it at once
         self._starting = self._terminated = self._held = False
         self._tells = False  # the exit status is that of an undisturbed end
         self._done = threading.Event()
@@ -126,12 +127,13 @@ class Member:
 
     def kill(self) -> None:
         """SIGKILL it, if it is alive."""
-        if self.alive:
-            self._starting = True  # until the keeper has seen to it
-            self._tells = False
-            self.kills += 1
-            self.busy += self.has_worked
-            self.signal(signal.SIGKILL)
+        with self._lock:
+            if self.alive:
+                self._starting = True  # until the keeper has seen to it
+                self._tells = False
+                self.kills += 1
+                self.busy += self.has_worked
+                self.signal(signal.SIGKILL)
 
     @contextlib.contextmanager
     def down(self) -> Iterator[None]:
@@ -144,9 +146,12 @@ class Member:
             self._held = False
 
     def terminate(self) -> None:
-        self._tells = self.has_worked and time.monotonic() - self.ready > YOUNG
-        self._terminated = True
-        self.signal(signal.SIGTERM)
+        """SIGTERM it, if it is alive."""
+        with self._lock:
+            if self.alive:
+                self._tells = self.has_worked and time.monotonic() - self.ready > YOUNG
+                self._terminated = True
+                self.signal(signal.SIGTERM)
 
     def signal(self, sig: signal.Signals) -> None:
         # A server under load can take its time to die; the keeper waits for it.
@@ -154,7 +159,7 @@ class Member:
             self.process.kill(sig)
 
     def await_end(self, within: float) -> bool:
-        """True if it has ended after `terminate`, and was started again."""
+        """True if it has ended after `terminate` or `kill`, and was started again."""
         deadline = time.monotonic() + within
         while (waiting := self._terminated or not self.alive) and time.monotonic() < deadline:
             time.sleep(LOOK)
