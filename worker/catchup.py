@@ -7,6 +7,7 @@ from typing import Literal
 
 from crypto_updates.bus.history import Published
 from crypto_updates.clock.cron import Cron
+from crypto_updates.clock.slots import DELIVERY_SECONDS
 from crypto_updates.clock.timetable import BY_HAND
 from worker.metrics import MISSED
 
@@ -16,6 +17,8 @@ Policy = Literal["latest", "all", "none"]
 
 # Beyond its duplicate_window, the stream no longer drops second copies.
 LOOK_BACK = timedelta(days=7)
+# On the way to the stream, a dense schedule's next slot may already have come.
+DELIVERY = timedelta(seconds=DELIVERY_SECONDS)
 # Bounds the slots that are looked at and those that are published; a week of `*/15` has fewer.
 MAX_SLOTS = 1000
 
@@ -54,6 +57,15 @@ def is_in_time(published: Published, cron: Cron, now: datetime) -> bool:
     """
     slot, stored = published
     return slot <= now and (stored - slot < BY_HAND or cron.next(slot) > stored)
+
+
+def is_prompt(published: Published, cron: Cron, now: datetime) -> bool:
+    """True when the event was stored before the next slot, so that no event before it in the stream has a newer one.
+
+    Before an event that came late, because it was repaired or waited for NATS, there may be newer slots.
+    """
+    slot, stored = published
+    return slot <= now and stored < cron.next(slot) + DELIVERY
 
 
 def missed(cron: Cron, last: datetime | None, now: datetime) -> list[datetime]:

@@ -131,12 +131,12 @@ class Pipeline:
                 del self._gaps[: len(gaps)]
 
     async def _history(self, newest: datetime) -> list[history.Published]:
-        in_time = partial(catchup.is_in_time, cron=self._cron, now=newest)
+        prompt = partial(catchup.is_prompt, cron=self._cron, now=newest)
         is_told = False
         while True:
             connection = await self._bus.connection()
             try:
-                return await connection.unless_lost(history.newest(connection, self._settings.feed, in_time))
+                return await connection.unless_lost(history.newest(connection, self._settings.feed, prompt))
             except LINK_ERRORS as error:
                 if not is_told:
                     log.warning("[CRON] Cannot read the stream yet (%s)", errors.text(error))

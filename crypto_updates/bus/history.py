@@ -45,8 +45,9 @@ async def newest(connection: Connection, feed: str, enough: Callable[[Published]
         for number in range(end, max(end - MAX_MESSAGES, 0), -MESSAGES_AT_ONCE):
             numbers = range(number, max(number - MESSAGES_AT_ONCE, 0), -1)
             messages = await asyncio.gather(*(_get(connection.js, number) for number in numbers))
-            found += [event for message in messages if message and (event := _published(message, feed))]
-            if any(map(enough, found)):
+            events = [event for message in messages if message and (event := _published(message, feed))]
+            found += events
+            if any(map(enough, events)):
                 return found
     except NotFoundError:
         return []
@@ -55,7 +56,7 @@ async def newest(connection: Connection, feed: str, enough: Callable[[Published]
             raise
         log.debug("[NATS] The newest events cannot be read: not permitted")
         return []
-    if end > MAX_MESSAGES:
+    if end > MAX_MESSAGES and not found:
         log.warning(
             "[NATS] The newest %d messages have no event of feed %s: cannot tell what was missed", MAX_MESSAGES, feed
         )

@@ -153,3 +153,19 @@ def test_only_a_slot_published_in_its_time_is_the_last(
     schedule: str, slot: datetime, lag: timedelta, *, counts: bool
 ) -> None:
     assert catchup.is_in_time(Published(slot, slot + lag), Cron(schedule), NOW) == counts
+
+
+@pytest.mark.parametrize(
+    ("schedule", "slot", "lag", "is_prompt"),
+    [
+        ("*/15 * * * *", NOW - timedelta(minutes=5), timedelta(minutes=4), True),
+        ("* * * * * *", NOW - timedelta(minutes=5), timedelta(seconds=1.5), True),
+        ("*/15 * * * *", NOW - timedelta(hours=6), timedelta(hours=5), False),  # repaired, or NATS was down
+        ("@yearly", datetime(2026, 1, 1, tzinfo=UTC), timedelta(days=200), True),
+        ("*/15 * * * *", NOW + timedelta(days=1), timedelta(days=-1), False),  # by hand, for the future
+    ],
+)
+def test_no_newer_slot_is_behind_an_event_that_was_stored_before_the_next_slot(
+    schedule: str, slot: datetime, lag: timedelta, *, is_prompt: bool
+) -> None:
+    assert catchup.is_prompt(Published(slot, slot + lag), Cron(schedule), NOW) == is_prompt
