@@ -23,17 +23,19 @@ async def make(slot: datetime, market: Market | None, seconds: float) -> Event:
     if market is None:
         return Event(timestamp=slot)
     try:
-        quotes = await market.fetch(slot, seconds)
+        return await fetch(slot, market, seconds)
     except MarketError as error:
         log.warning("[MARKET] No data for %s: %s; the event goes without", event.text(slot), error)
     except Exception:
         log.exception("[MARKET] No data for %s; the event goes without", event.text(slot))
-    else:
-        return Event(
-            timestamp=slot, source=market.name, data=quotes, fetched_at=datetime.now(UTC).replace(microsecond=0)
-        )
     FETCH_FAILURES.inc()
     return Event(timestamp=slot)
+
+
+async def fetch(slot: datetime, market: Market, seconds: float) -> Event:
+    """The slot's event with the market's quotes. Raises MarketError."""
+    quotes = await market.fetch(slot, seconds)
+    return Event(timestamp=slot, source=market.name, data=quotes, fetched_at=datetime.now(UTC).replace(microsecond=0))
 
 
 def messages(slot: datetime, body: bytes, feed: str, max_payload: int) -> list[tuple[str, bytes]]:
@@ -59,18 +61,23 @@ def _split(slot: datetime, body: bytes, limit: int) -> list[bytes]:
     return [event.encode(Event(timestamp=slot))]
 
 
-async def publish(slot: datetime, body: bytes, feed: str, bus: Bus, cron: Cron) -> None:
-    """Publish the slot's event, in parts if need be, until the server has acknowledged it."""
+async def publish(slot: datetime, body: bytes, feed: str, bus: Bus, cron: Cron) -> bool:
+    """Publish the slot's event, in parts if need be, until the server has acknowledged it.
+
+    False when the stream had all of it already.
+    """
     max_payload = (await bus.connection()).nc.max_payload
     receipts = [
         await bus.publish(part, event.headers(feed, slot, identity))
         for identity, part in messages(slot, body, feed, max_payload)
     ]
     at = slot.astimezone(cron.zone).strftime("%H:%M:%S")
-    if all(receipt.duplicate for receipt in receipts):
+    is_new = not all(receipt.duplicate for receipt in receipts)
+    if not is_new:
         log.info("[PUBLISH] The stream has the crypto.update event at %s already (seq %s)", at, receipts[0].seq)
     else:
         log.info("[PUBLISH] Sent crypto.update event at %s", at)
     for receipt in receipts:
         PUBLISHED.labels("duplicate" if receipt.duplicate else "sent").inc()
     LAST_SLOT.set(slot.timestamp())
+    return is_new

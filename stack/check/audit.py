@@ -1,8 +1,9 @@
-"""`crypto-updates audit`: the slots expected and stored over a span.
+"""`crypto-updates audit`: the slots expected and stored over a span. With --repair, it first publishes those missing.
 
 Exits 0 if none is missing, 1 if some are, 2 for bad use, and 3 if there is nothing to audit: MongoDB does not answer,
 or has no event of the feed.
-It reads what the services read: NATS_URL, MONGO_URL, MONGO_DB, SCHEDULE, SCHEDULE_TZ, FEED.
+It reads what the services read: NATS_URL, MONGO_URL, MONGO_DB, SCHEDULE, SCHEDULE_TZ, FEED. For --repair also what the
+worker reads of the market: MARKET_SOURCE, MARKET_FALLBACK, COINS, ...
 """
 
 import asyncio
@@ -10,8 +11,10 @@ import contextlib
 import re
 import sys
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from api_stub.errors import StoreUnavailableError
 from api_stub.reader import Reader
@@ -19,11 +22,14 @@ from crypto_updates.bus import figures, history, instant
 from crypto_updates.bus.connection import LINK_ERRORS
 from crypto_updates.bus.figures import NATS_LOG, Figures, FiguresError
 from crypto_updates.clock import slots
+from crypto_updates.clock.slots import Gap
 from crypto_updates.service import errors, lifecycle
 from stack import console
-from stack.check import checks, report
+from stack.check import checks, repair, report
+from stack.check.repair import Repair, RepairSettings, Say
 from stack.check.report import Audit
 from stack.check.target import CheckSettings, FailedError, Stack
+from worker import catchup
 
 NOTHING_TO_AUDIT = 3  # the exit status
 # A query reads a week of slots at most.
@@ -36,15 +42,19 @@ FORMS = "90s, 90m, 24h, 7d, or an ISO 8601 time in the past, such as 2023-11-21T
 def run(parser: ArgumentParser, argv: list[str]) -> int:
     parser.add_argument("--since", metavar="SPAN", default="24h", help=f"{FORMS} (default: 24h)")
     parser.add_argument("--json", action="store_true", help="for machines")
+    parser.add_argument(
+        "--repair",
+        action="store_true",
+        help="publish the missing slots, with the data of their own time; safe to repeat",
+    )
     options = parser.parse_args(argv)
     now = datetime.now(UTC)
     try:
         asked = since(options.since, now)
     except ValueError as error:
         parser.error(str(error))
-    return lifecycle.main(
-        CheckSettings, lambda settings: audit(settings, asked, now, as_json=options.json), lasting=False
-    )
+    wanted = RepairSettings if options.repair else CheckSettings
+    return lifecycle.main(wanted, lambda settings: audit(settings, asked, now, as_json=options.json), lasting=False)
 
 
 def since(span: str, now: datetime) -> datetime:
@@ -75,11 +85,16 @@ def _instant(span: str) -> datetime:
 
 
 async def audit(settings: CheckSettings, asked: datetime, now: datetime, *, as_json: bool) -> int:
-    """Print the audit and return the exit status."""
+    """Print the audit, after the repair if the settings are for one, and return the exit status."""
     settings.quiet()
     try:
         async with AsyncExitStack() as closing:
-            done = await _collect(Stack(settings, closing), asked, now)
+            stack = Stack(settings, closing)
+            done = await _collect(stack, asked, now)
+            if isinstance(settings, RepairSettings):
+                say = (lambda _: None) if as_json else console.say
+                repaired = await _repair(stack, settings, done.total.gaps, say)
+                done = (await _collect(stack, asked, now))._replace(repair=repaired)
     except FailedError as failed:
         print(f"{failed}\n{failed.advice}", file=sys.stderr)
         return NOTHING_TO_AUDIT
@@ -88,6 +103,14 @@ async def audit(settings: CheckSettings, asked: datetime, now: datetime, *, as_j
         return NOTHING_TO_AUDIT
     console.say(report.document(done) if as_json else "\n".join(report.table(done)))
     return 1 if done.total.gaps else 0
+
+
+async def _repair(stack: Stack, settings: RepairSettings, gaps: Sequence[Gap], say: Say) -> Repair:
+    done = await repair.run(settings, gaps, say)
+    for line in report.repaired(done):
+        say(line)
+    await repair.arrival(done.published, settings.feed, stack.mongo().reader)
+    return done
 
 
 async def _collect(stack: Stack, asked: datetime, now: datetime) -> Audit:
@@ -108,23 +131,24 @@ async def _collect(stack: Stack, asked: datetime, now: datetime) -> Audit:
         stored = await reader.stored(settings, begin, until)
         rows.append(slots.compare(cron, begin, until, stored))
     total = slots.total(cron, rows or [slots.compare(cron, start, end, {})])
-    told = await _ask_nats(stack)
+    told = await _ask_nats(stack, now)
     return Audit(settings.feed, settings.schedule, asked, end, rows, total, newest, letters, *told)
 
 
-async def _ask_nats(stack: Stack) -> tuple[Figures | None, datetime | None, str | None]:
+async def _ask_nats(stack: Stack, now: datetime) -> tuple[Figures | None, datetime | None, str | None]:
     """The figures and the newest slot in the stream, or why NATS did not tell them."""
+    prompt = partial(catchup.is_prompt, cron=stack.settings.cron, now=now)
     try:
         async with asyncio.timeout(NATS_SECONDS):
             await checks.nats_answers(stack)
             connection = stack.nats()
             connection.js = connection.jetstream()
             found = await figures.read(connection)
-            published = await history.newest(connection, stack.settings.feed, lambda _: True)
+            published = await history.newest(connection, stack.settings.feed, prompt)
     except FailedError as failed:
         return None, None, f"{failed}: {failed.advice}"
     except FiguresError as error:
         return None, None, str(error)
     except LINK_ERRORS as error:
         return None, None, f"the newest slot is not known ({errors.text(error)}): {NATS_LOG}"
-    return found, max((event.slot for event in published), default=None), None
+    return found, max((event.slot for event in published if event.slot <= now), default=None), None

@@ -35,8 +35,8 @@ LOOK_BACK = timedelta(days=1)
 MAX_NAMED_GAPS = 3
 
 MISSING_ADVICE = (
-    "`python -m worker --once --slot TIME` publishes one; MISSED_SLOTS decides after an outage; if SCHEDULE was"
-    " changed since then, these were never slots"
+    "`crypto-updates audit --repair` publishes them; MISSED_SLOTS decides after an outage; if SCHEDULE was changed"
+    " since then, these were never slots"
 )
 WORKER_ADVICE = "see the worker's log (docker compose logs worker); FEED, SCHEDULE and SCHEDULE_TZ must be the worker's"
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from crypto_updates.bus.event import text
 from crypto_updates.bus.figures import Figures
 from crypto_updates.clock.slots import Row, percentile
+from stack.check.repair import Repair
 
 # In the table. JSON names all.
 MAX_NAMED_GAPS = 20
@@ -31,6 +32,7 @@ class Audit(NamedTuple):
     figures: Figures | None
     newest_published: datetime | None
     problem: str | None
+    repair: Repair | None = None
 
 
 def table(audit: Audit) -> Iterator[str]:
@@ -70,7 +72,29 @@ def document(audit: Audit) -> str:
         "nats": figures and {**figures._asdict(), "newest_published": _time(audit.newest_published)},
         "nats_problem": audit.problem,
     }
+    if done := audit.repair:
+        whole["repair"] = {
+            "missing": done.missing,
+            "published": len(done.published),
+            "already_in_stream": done.known,
+            "not_published": done.left,
+            "without_data": done.without_data,
+            "sources": sorted(done.sources),
+            "problem": done.problem,
+        }
     return json.dumps(whole, indent=2)
+
+
+def repaired(done: Repair) -> Iterator[str]:
+    """What a repair did, line by line."""
+    source = f" with data of {', '.join(sorted(done.sources))}" if done.sources else ""
+    yield f"Repair: {len(done.published)} published{source}, {done.without_data} stay without data"
+    if done.known:
+        yield f"  {done.known} of them were in the stream already, and MongoDB did not have them"
+    if done.bare:
+        yield f"  {done.bare} published without data: MARKET_SOURCE and MARKET_FALLBACK have no prices of their time"
+    if done.left:
+        yield f"  {done.left} not published: {done.problem}; repeat the command"
 
 
 def _aligned(cells: tuple[str, ...]) -> str:

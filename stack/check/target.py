@@ -59,7 +59,7 @@ class CheckSettings(Timetable, StoreSettings, BusSettings):
     def quiet(self) -> None:
         """Keep the log out of the command's output, unless LOG_LEVEL asks for it."""
         if self.log_level != "debug":
-            logging.getLogger("crypto_updates").setLevel(logging.CRITICAL)
+            logging.disable(logging.ERROR)
 
 
 class Database(NamedTuple):

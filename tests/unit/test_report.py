@@ -13,6 +13,7 @@ from crypto_updates.bus.figures import Figures
 from crypto_updates.clock.slots import Gap, Row
 from stack.check import report
 from stack.check.audit import since
+from stack.check.repair import Repair
 from stack.check.report import Audit
 
 NOW = datetime(2023, 11, 21, 14, 30, 0, 500_000, UTC)
@@ -122,6 +123,28 @@ def test_json_has_the_same_figures() -> None:
 def test_json_says_why_nats_told_nothing() -> None:
     document = json.loads(report.document(AUDIT._replace(figures=None, problem="down")))
     assert (document["nats"], document["nats_problem"]) == (None, "down")
+
+
+REPAIR = Repair(9, [START] * 6, known=1, bare=2, sources={"defillama"}, problem="DefiLlama is down")
+
+
+def test_it_says_what_a_repair_did_and_what_stays_without_data() -> None:
+    assert list(report.repaired(REPAIR)) == [
+        "Repair: 6 published with data of defillama, 5 stay without data",
+        "  1 of them were in the stream already, and MongoDB did not have them",
+        "  2 published without data: MARKET_SOURCE and MARKET_FALLBACK have no prices of their time",
+        "  3 not published: DefiLlama is down; repeat the command",
+    ]
+    assert list(report.repaired(Repair(0))) == ["Repair: 0 published, 0 stay without data"]
+    assert json.loads(report.document(AUDIT._replace(repair=REPAIR)))["repair"] == {
+        "missing": 9,
+        "published": 6,
+        "already_in_stream": 1,
+        "not_published": 3,
+        "without_data": 5,
+        "sources": ["defillama"],
+        "problem": "DefiLlama is down",
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,151 @@
+"""`crypto-updates audit --repair`: the missing slots are published with the prices of their time, once each."""
+
+import signal
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Self
+
+import pytest
+from nats.aio.client import Client
+
+from crypto_updates.bus.event import Quote, identity, text
+from crypto_updates.clock.slots import Gap
+from crypto_updates.local import ports
+from stack.check import repair
+from tests.e2e.conftest import Stack, gaps
+from tests.e2e.test_audit import QUARTER, History, history
+from tests.support import eventually, soon
+from worker.market import MarketError, TemporaryMarketError
+from worker.market.simulated import Simulated
+
+__all__ = ["history"]
+SECONDS = "* * * * * *"
+
+
+def prices(stack: Stack, slots: Sequence[datetime]) -> dict[datetime, list[float]]:
+    found = stack.events.find({"timestamp": {"$in": list(slots)}})
+    return {event["timestamp"]: [quote["price"] for quote in event["data"]] for event in found}
+
+
+@pytest.mark.timeout(120)
+async def test_the_hole_of_an_outage_is_filled_once_beside_a_running_worker(
+    history: History, stack: Stack, publisher: Client
+) -> None:
+    stack.api_stub()
+    worker = stack.worker(MISSED_SLOTS="none", COINS="bitcoin,ethereum")
+    assert await soon(lambda: len(stack.slots()) >= 2)
+    worker.kill(signal.SIGSTOP)
+    assert not await soon(lambda: False, 4)
+    worker.kill(signal.SIGCONT)
+    assert await soon(lambda: bool(gaps(stack.slots()[:-3], 1)))
+    (before, after), *_ = gaps(stack.slots(), 1)
+    hole = [before + timedelta(seconds=n) for n in range(1, int((after - before).total_seconds()))]
+    for published in (len(hole), 0):
+        done = history.audit("--repair", "--json", SCHEDULE=SECONDS, COINS="bitcoin,ethereum")
+        assert (done.status, done.document["missing"]) == (0, 0)
+        assert done.document["repair"]["published"] == published
+    assert gaps(stack.slots(), 1) == []
+    market = Simulated(coins=("bitcoin", "ethereum"), currency="usd")
+    assert prices(stack, hole) == {slot: [quote.price for quote in await market.fetch(slot, 1)] for slot in hole}
+    messages = (await publisher.jetstream().stream_info("CRYPTO")).state.messages
+    assert messages >= stack.events.count_documents({}) >= messages - 1
+
+
+async def test_a_repaired_slot_is_late_and_never_the_newest(history: History, stack: Stack, publisher: Client) -> None:
+    slots = history.slots(60)
+    history.store([slots[0], *slots[40:-1]])
+    stack.api_stub()
+    body = f'{{"event":"CRYPTO_UPDATE","timestamp":"{text(slots[-1])}"}}'.encode()
+    await publisher.jetstream().publish("crypto.updates", body, headers={"Nats-Msg-Id": identity("crypto", slots[-1])})
+    assert await soon(lambda: stack.events.count_documents({}) == 21)
+    output = history.audit("--repair").output
+    assert "\nRepair: 39 published with data of simulated, 0 stay without data\n" in f"\n{output}"
+    assert "\nNo slot is missing.\n" in output
+    document = history.audit("--json").document
+    assert (document["missing"], document["late"], document["without_data"]) == (0, 39 + 1, 1)
+    assert document["newest_stored"] == document["nats"]["newest_published"] == text(slots[-1])
+    # A worker that starts now has missed nothing either.
+    worker = stack.worker(SCHEDULE=history.schedule, MISSED_SLOTS="all")
+    worker.wait_for_line("[NATS] Connected")
+    assert not eventually(lambda: [line for line in worker.lines if "Missed" in line or "[PUBLISH]" in line], 2)
+
+
+def test_a_long_repair_can_be_interrupted_and_repeated(history: History, stack: Stack) -> None:
+    newest = history.slots(1)[0]
+    history.store([newest - timedelta(minutes=2), newest])
+    stack.api_stub()
+    command = stack.run("stack", "audit", "--repair", SCHEDULE=SECONDS)
+    assert command.wait_for_line("Repair: ").endswith(" missing slots, oldest first")
+    assert eventually(lambda: stack.events.count_documents({}) > 100)
+    command.kill(signal.SIGINT)
+    assert command.wait(30) == 1
+    assert any("not published: stopped by a signal; repeat the command" in line for line in command.lines)
+    assert any(line.startswith("total ") for line in command.lines)
+    assert history.audit("--repair", SCHEDULE=SECONDS).status == 0
+
+
+def test_without_nats_nothing_is_repaired_and_it_says_so(history: History) -> None:
+    slots = history.slots(5)
+    history.store(slots)
+    history.remove(slots[1:3])
+    done = history.audit("--repair", "--json", NATS_URL=f"nats://127.0.0.1:{ports.free()}")
+    assert (done.status, done.document["repair"]["not_published"]) == (1, 2)
+    assert "CONNECTION_REFUSED" in done.document["repair"]["problem"]
+
+
+def test_a_market_without_a_past_leaves_the_events_without_data(history: History, stack: Stack) -> None:
+    slots = history.slots(5)
+    history.store(slots)
+    history.remove(slots[1:3])
+    stack.api_stub()
+    done = history.audit("--repair", MARKET_SOURCE="none")
+    assert done.status == 0
+    assert "\nRepair: 2 published, 2 stay without data\n" in done.output
+    assert [event.get("data") for event in stack.events.find({"timestamp": {"$in": slots[1:3]}})] == [None, None]
+
+
+class Patchy:
+    """A market that knows the past, and gives for each slot the next of these answers."""
+
+    name, knows_past = "patchy", True
+
+    def __init__(self, answers: list[tuple[Quote, ...] | MarketError]) -> None:
+        self._answers = answers
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    async def fetch(self, slot: datetime, budget: float) -> tuple[Quote, ...]:  # noqa: ARG002 - a market's interface
+        answer = self._answers.pop(0)
+        if isinstance(answer, MarketError):
+            raise answer
+        return answer
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("answers", "counts"),
+    [
+        ("qdq", (2, 0, 1)),  # a slot whose fetch fails can still get its data
+        ("qeq", (3, 1, 0)),  # the source has no prices of that time, and never will
+        ("ddqdddq", (1, 0, 6)),  # the source is down
+    ],
+)
+async def test_a_slot_whose_data_may_still_come_is_left_for_the_next_repair(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, answers: str, counts: tuple[int, int, int]
+) -> None:
+    first = datetime.fromisoformat("2026-02-03T00:00:00Z")
+    quotes = await Simulated(coins=("bitcoin",), currency="usd").fetch(first, 1)
+    kinds = {"q": quotes, "d": TemporaryMarketError("down"), "e": ()}
+    market = Patchy([kinds[kind] for kind in answers])
+    monkeypatch.setattr(repair, "open_market", lambda _: market)
+    settings = repair.RepairSettings.load({"NATS_URL": stack.nats.url})
+    gap = Gap(first, first + (len(answers) - 1) * QUARTER, len(answers))
+    done = await repair.run(settings, [gap], lambda _: None)
+    assert (len(done.published), done.bare, done.left) == counts
+    assert done.problem == ("down" if done.left else None)
