@@ -30,9 +30,12 @@ class Entries {
     this.#empty.hidden = entries.length > 0;
   }
 
+  /** Adds an entry in its place: an event may come late, as a repaired one does. */
   add(entry) {
     if ([...this.#list.children].some((item) => item.dataset.id === String(entry._id))) return;
-    this.#list.prepend(this.#item(entry));
+    const item = this.#item(entry);
+    const isNewer = (other) => Number(other.dataset.at) > Number(item.dataset.at);
+    this.#list.insertBefore(item, [...this.#list.children].find((other) => !isNewer(other)) ?? null);
     while (this.#list.children.length > SHOWN_ENTRIES) this.#list.lastElementChild.remove();
     this.#empty.hidden = true;
   }
@@ -47,6 +50,7 @@ class Entries {
     const { at, title, note, body } = this.#describe(entry);
     const item = document.createElement("li");
     item.dataset.id = String(entry._id);
+    item.dataset.at = String(at.getTime());
     const details = item.appendChild(document.createElement("details"));
     const summary = details.appendChild(document.createElement("summary"));
     const when = summary.appendChild(document.createElement("time"));

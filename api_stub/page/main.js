@@ -6,6 +6,7 @@ import { Countdown } from "./countdown.js";
 import { Events, Letters } from "./entries.js";
 import { time } from "./format.js";
 import { notice } from "./notices.js";
+import { Remarks } from "./remarks.js";
 import { Stations } from "./stations.js";
 import { Stream } from "./stream.js";
 import { CELLS, Strip } from "./strip.js";
@@ -21,6 +22,7 @@ const chart = new Chart();
 const countdown = new Countdown();
 const events = new Events();
 const letters = new Letters();
+const remarks = new Remarks();
 const stations = new Stations();
 const strip = new Strip();
 
@@ -30,6 +32,7 @@ const broken = { nats: false, mongo: false };
 let hours = 24;
 let labelledAt = -Infinity;
 let deadLetters;
+let due; // the newest slot whose event should be there
 // The parts that have not shown their first data.
 const waiting = new Set(["events", "slots", "prices", "letters"]);
 
@@ -73,6 +76,8 @@ const showSlots = debounced(async () => {
   const slots = await get("slots", { hours, limit: CELLS });
   strip.show(slots);
   countdown.set(slots.now, slots.next);
+  const newest = slots.slots.at(-1)?.slot ?? due;
+  remarks.interval = Date.parse(slots.next) - Date.parse(newest);
   // A dense schedule has more slots than cells: from now on, ask only for those that are shown.
   if (slots.slots.length === CELLS) hours = Math.max(0.01, (Date.parse(slots.now) - Date.parse(slots.slots[0].slot)) / HOUR_MS);
   if (!slots.beginning) events.explain(`None yet. The first slot is at ${time(new Date(slots.next))}.`);
@@ -93,6 +98,7 @@ const showPrices = debounced(async () => {
       get("events", { coin: chosen, limit: 1, until: new Date(latestTime()).toISOString() }),
     ]);
     chart.show(chosen, series.prices, newest.events[0] && quote(newest.events[0], chosen));
+    remarks.choose(chosen, newest.events[0]);
   }
   ready("prices");
 });
@@ -108,12 +114,13 @@ function showAll(pauseMs) {
 
 const quote = (event, coin) => (Array.isArray(event.data) ? event.data.find((one) => one?.coin === coin) : undefined);
 
-/** Shows whether the newest event is simulated. */
+/** Shows what there is to say about the newest event: whether it is simulated, and which of its coins are stale. */
 function label(event) {
   const at = Date.parse(event?.timestamp);
   if (!(at >= labelledAt)) return;
   labelledAt = at;
   document.getElementById("simulated").hidden = event.source !== "simulated";
+  remarks.take(event);
 }
 
 /** The page is ready when the last of its parts shows data. */
@@ -132,11 +139,14 @@ function arrived(event) {
   label(event);
   const newest = quote(event, chart.coin);
   if (!chart.coin || (newest && !chart.add(event.timestamp, newest))) showPrices();
+  if (newest && Date.parse(event.timestamp) === labelledAt) remarks.choose(chart.coin, event);
 }
 
 function informed(state) {
   notice("offline", false); // a server on this machine is reached without a network
   countdown.set(state.now, state.next);
+  if (due !== state.last) showSlots(); // the worker may have missed it
+  due = state.last;
   stations.show(state);
   const words = state.words.startsWith("every") ? `An event ${state.words}` : `Schedule ${state.words} (${state.zone})`;
   document.getElementById("schedule").textContent = words;

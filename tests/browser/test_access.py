@@ -27,6 +27,7 @@ def everything(site: Site) -> None:
         if n in (3, 4):
             site.stack.events.delete_one({"timestamp": slot})
     site.store(newest() - 30 * QUARTER, quote("bitcoin", 1), lag=700)
+    site.store(newest() + QUARTER, quote("bitcoin", 1), quote("frozen", 1) | {"updated_at": "2026-02-03T00:00:00Z"})
     site.stack.dead_letters.insert_one(
         {"_id": "CRYPTO#7", "raw": b"{", "headers": {}, "reason": "event: missing", "stream_seq": 7}
         | {"received_at": newest()}

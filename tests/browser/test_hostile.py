@@ -36,6 +36,8 @@ DATA: tuple[Any, ...] = (
     [quote("bitcoin", 1) | {"currency": MARKUP, "symbol": {"a": MARKUP}, "change_24h": MARKUP}],
     [quote("bitcoin", 1e308), quote("bitcoin", -1)],
     [{"coin": {"a": 1}, "price": 1}, {"coin": ["bitcoin"]}],
+    [quote(MARKUP, 1) | {"updated_at": "2001-01-01"}, quote("old", 1) | {"updated_at": "-200000-01-01T00:00:00Z"}],
+    [quote("bitcoin", 1) | {"updated_at": at} for at in (0, MARKUP, {"a": 1}, [])],
 )
 FOREIGN = "img, svg:not(.ours):not(header svg), iframe, object, embed, b, script:not([src]), #events a, #letters a"
 

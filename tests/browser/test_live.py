@@ -4,10 +4,12 @@ import asyncio
 import json
 import time
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from playwright.async_api import Page
 
+from crypto_updates.bus.event import identity, text
 from tests.browser.site import QUARTER, Site, newest, now, quote
 from tests.browser.visit import Visit, comes
 
@@ -143,6 +145,99 @@ async def test_simulated_data_says_so_and_other_data_does_not(site: Site, page: 
 async def test_the_label_is_there_when_the_page_is_opened(site: Site, visit: Visit) -> None:
     site.store(newest(), quote("bitcoin", 1), source="simulated")
     await (await visit("/")).wait_for_selector("#simulated", state="visible", timeout=5000)
+
+
+async def test_an_event_that_comes_late_is_not_shown_as_the_newest(site: Site, visit: Visit) -> None:
+    slots = site.fill(6)
+    site.stack.events.delete_one({"timestamp": slots[2]})
+    page = await visit("/")
+    await page.wait_for_selector("#station-mongo[data-state=ok]")
+    await page.wait_for_timeout(1000)  # the page fetches all once more when its stream is open
+    name = await site.publish(slots[2], quote("bitcoin", 1), source="simulated")
+    await page.wait_for_selector(f"#events [data-id='{name}']")
+    shown = await page.locator("#events [data-id]").evaluate_all("items => items.map(item => item.dataset.id)")
+    assert shown == [identity("crypto", slot) for slot in slots]
+    assert not await page.is_visible("#simulated")
+
+
+SITES = {"CoinGecko": "https://www.coingecko.com/", "DefiLlama": "https://defillama.com/"}
+CREDITS = {
+    "coingecko": "Price data by CoinGecko",
+    "defillama": "Price data by DefiLlama",
+    "coingecko+defillama": "Price data by CoinGecko and DefiLlama",
+    "defillama+coingecko": "Price data by CoinGecko and DefiLlama",
+    "simulated": "",
+    "somebody": "",
+    "__proto__": "",
+}
+
+
+@pytest.mark.parametrize("is_live", [False, True], ids=["as it is found", "as it comes"])
+async def test_the_sources_of_the_prices_are_named_with_links(site: Site, visit: Visit, *, is_live: bool) -> None:
+    page = await visit("/")
+    for number, (source, words) in enumerate([*CREDITS.items(), (["coingecko"], ""), (None, "")]):
+        slot = newest() - timedelta(minutes=20 - number)
+        if is_live:
+            await site.publish(slot, quote("bitcoin", 1), source=source)
+        else:
+            site.store(slot, quote("bitcoin", 1), source=source)
+            page = await visit("/")
+        shown = "document.querySelector('#credits').textContent"
+        assert await comes(page, f"{shown} === '{words}'"), (source, await page.inner_text("#credits"))
+        links = await page.locator("#credits a").evaluate_all("all => all.map(a => [a.href, a.rel, a.target])")
+        named = [SITES[name] for name in SITES if name in words]
+        assert links == [[address, "noopener", "_blank"] for address in named]
+
+
+async def test_an_event_without_data_leaves_the_sources_of_the_prices(site: Site, visit: Visit) -> None:
+    site.store(newest() - QUARTER, quote("bitcoin", 1))
+    site.store(newest(), source=None)
+    page = await visit("/")
+    assert "CoinGecko" in await page.inner_text("#credits")
+
+
+def aged(coin: str, days: float) -> dict[str, Any]:
+    return quote(coin, 0.38) | {"updated_at": text(newest() - timedelta(days=days))}
+
+
+STALE = "[...document.querySelectorAll('#stale li')].map(item => item.innerText)"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "days", "is_stale"),
+    [
+        ("*/15 * * * *", 0.9, False),
+        ("*/15 * * * *", 1.1, True),
+        ("0 */12 * * *", 1.9, False),
+        ("0 */12 * * *", 2.6, True),
+        ("0 0 * * 0", 27.0, False),
+        ("0 0 * * 0", 29.0, True),
+    ],
+)
+async def test_a_coin_that_is_not_updated_any_more_is_named(
+    site: Site, visit: Visit, days: float, *, is_stale: bool
+) -> None:
+    named = {"old": 60.0, "matic-network": days}
+    site.store(newest(), quote("bitcoin", 1), *(aged(coin, age) for coin, age in named.items()))
+    page = await visit("/")
+    assert await comes(page, f"{STALE}.length > 0")
+    wanted = [f"{coin}: last updated {newest() - timedelta(days=age):%Y-%m-%d}" for coin, age in named.items()]
+    assert await page.evaluate(STALE) == wanted[: 1 + is_stale]
+
+
+async def test_a_coin_that_freezes_or_comes_back_is_seen_live(site: Site, page: Page) -> None:
+    for number, (days, count) in enumerate([(0.1, 0), (3, 1), (0.1, 0)]):
+        await site.publish(newest() - timedelta(minutes=9 - number), quote("bitcoin", 1), aged("matic-network", days))
+        assert await comes(page, f"{STALE}.length === {count}")
+
+
+async def test_a_coin_that_was_renamed_or_removed_is_named_when_it_is_chosen(site: Site, visit: Visit) -> None:
+    site.store(newest() - timedelta(days=3), quote("gone", 1) | {"updated_at": None})
+    site.store(newest(), quote("bitcoin", 1))
+    page = await visit("/")
+    assert await page.evaluate(STALE) == []
+    await page.locator("#coins").select_option("gone")
+    assert await comes(page, f"{STALE}.join() === 'gone: last updated {newest() - timedelta(days=3):%Y-%m-%d}'")
 
 
 @pytest.mark.parametrize("schedule", ["* * * * * *"])

@@ -1,0 +1,91 @@
+// What is said beside the prices: which coins are not updated any more, and who gave the data.
+
+import { text, universal } from "./format.js";
+
+const DAY_MS = 86400000;
+const STALE_INTERVALS = 4;
+const MAX_NAMED = 5;
+const COIN_CHARACTERS = 60;
+const SOURCES = [
+  { source: "coingecko", name: "CoinGecko", address: "https://www.coingecko.com" },
+  { source: "defillama", name: "DefiLlama", address: "https://defillama.com" },
+];
+
+const instant = (value) => (typeof value === "string" ? Date.parse(value) : NaN);
+const quotes = (event) => (Array.isArray(event?.data) ? event.data.filter((one) => typeof one?.coin === "string") : []);
+
+/** True if the update is too long before the slot. Milliseconds; what is not known is NaN. Pure. */
+export const isStale = (updated, slot, interval) => slot - updated > Math.max(DAY_MS, STALE_INTERVALS * interval);
+
+export class Remarks {
+  #stale = document.getElementById("stale");
+  #credits = document.getElementById("credits");
+  #interval = NaN;
+  #slot = NaN;
+  #updates = []; // of the coins in the newest event with data: [coin, milliseconds]
+  #chosen = []; // the same of the chosen coin
+
+  /** The milliseconds from one slot of the schedule to the next. */
+  set interval(milliseconds) {
+    this.#interval = milliseconds;
+    this.#name();
+  }
+
+  /** Takes the newest event. */
+  take(event) {
+    this.#slot = instant(event.timestamp);
+    const updates = quotes(event).map((quote) => [quote.coin, instant(quote.updated_at)]);
+    if (updates.length) this.#updates = updates;
+    this.#name();
+  }
+
+  /** Takes the chosen coin, and the newest event that quotes it: an old one if the coin was renamed or removed. */
+  choose(coin, event) {
+    const quote = quotes(event).find((one) => one.coin === coin);
+    this.#chosen = quote ? [[coin, instant(quote.updated_at ?? event.timestamp)]] : [];
+    this.#name();
+    this.#credit(event?.source);
+  }
+
+  /** Names the coins that are not updated any more. */
+  #name() {
+    const updates = new Map([...this.#chosen, ...this.#updates]);
+    const stale = [...updates].filter(([, updated]) => isStale(updated, this.#slot, this.#interval));
+    const items = stale.slice(0, MAX_NAMED).map(([coin, updated]) => {
+      const at = new Date(updated);
+      return item(`${text(coin, COIN_CHARACTERS)}: last updated ${at.toISOString().split("T")[0]}`, universal(at));
+    });
+    if (stale.length > MAX_NAMED) items.push(item(`and ${stale.length - MAX_NAMED} more`, ""));
+    replace(this.#stale, items);
+  }
+
+  /** Names the sources of an event's data, with links: none for simulated data and for what is not known. */
+  #credit(source) {
+    const names = typeof source === "string" ? source.split("+") : [];
+    const named = names.includes("simulated") ? [] : SOURCES.filter((one) => names.includes(one.source));
+    const parts = named.flatMap((one, place) => [place ? " and " : "Price data by ", link(one)]);
+    replace(this.#credits, parts);
+  }
+}
+
+/** Replaces what the element has, unless its words stay the same: a screen reader and the focus would notice. */
+function replace(element, parts) {
+  const words = parts.map((part) => part.textContent ?? part).join("");
+  if (element.textContent !== words) element.replaceChildren(...parts);
+}
+
+function link({ name, address }) {
+  const made = document.createElement("a");
+  made.textContent = name;
+  made.href = address;
+  made.target = "_blank";
+  made.rel = "noopener";
+  return made;
+}
+
+function item(words, title) {
+  const made = document.createElement("li");
+  made.textContent = words;
+  made.title = title;
+  return made;
+}
