@@ -25,7 +25,7 @@ UPLOT := 1.6.32
 SWAGGER_UI := 5.35.0
 LIBRARIES := api_stub/page/vendor
 
-.PHONY: help demo dev test check e2e chaos bench verify audit connect vulnerabilities sbom lock vendor screenshots
+.PHONY: help demo dev test check e2e chaos bench verify audit repair connect vulnerabilities sbom lock vendor screenshots
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z0-9]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
@@ -41,6 +41,9 @@ verify: $(VENV)/.local ## the checklist against a running stack
 
 audit: $(VENV)/.local ## the slots expected and stored; SINCE=7d for another span than 24h
 	@$(RUN) stack audit $(call option,--since,SINCE)
+
+repair: $(VENV)/.local ## the same, and first publishes the missing slots with the prices of their time
+	@$(RUN) stack audit --repair $(call option,--since,SINCE)
 
 connect: ## how to connect a client of your own to the stack in Compose
 	@docker compose run --rm --no-deps --no-TTY stack connect

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from api_stub.config import ApiSettings
+from stack.check.repair import RepairSettings
 from tests.support import ROOT
 from worker.config import WorkerSettings
 from worker.market.network import Network
@@ -31,10 +32,22 @@ def test_every_service_is_confined(service: str) -> None:
     assert not any("docker.sock" in str(volume) for volume in part.get("volumes", []))
 
 
+# A repair asks for past prices, which need no plan, and has no file and no catch-up of its own.
+ELSEWHERE_FOR_A_REPAIR = {"coingecko_plan", "coingecko_api_key", "outbox_dir", "missed_slots", "nats_api_prefix"}
+
+
 @pytest.mark.parametrize(("service", "settings"), [("worker", WorkerSettings), ("api_stub", ApiSettings)])
 def test_a_service_is_given_every_variable_that_it_reads(service: str, settings: type[WorkerSettings]) -> None:
     given = {re.sub("_FILE$", "", name).lower() for name in SERVICES[service]["environment"]}
     assert settings.model_fields.keys() - ELSEWHERE <= given
+
+
+def test_a_repair_is_given_every_variable_that_it_reads_and_reaches_the_market() -> None:
+    given = {re.sub("_FILE$", "", name).lower() for name in SERVICES["stack"]["environment"]}
+    wanted = RepairSettings.model_fields.keys() - ELSEWHERE - ELSEWHERE_FOR_A_REPAIR - ApiSettings.model_fields.keys()
+    assert wanted <= given
+    assert {name for name in SERVICES["worker"]["networks"] if not COMPOSE["networks"][name]} == {"edge"}
+    assert "edge" in SERVICES["stack"]["networks"]
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -54,6 +54,7 @@ def called(*arguments: str) -> str:
     [
         ("demo", "DATA", ("stack", "demo")),
         ("audit", "SINCE", ("stack", "audit")),
+        ("repair", "SINCE", ("stack", "audit", "--repair")),
         ("bench", "SCALE", ("tests.benchmarks",)),
         ("chaos", "SEED", ("tests.chaos", *CHAOS)),
         ("chaos", "KILLS", ("tests.chaos", *CHAOS)),
