@@ -5,6 +5,7 @@ import json
 import re
 import socket
 import urllib.request
+from datetime import datetime, timedelta
 
 import nats
 import pytest
@@ -12,12 +13,14 @@ from nats.errors import Error
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
+from crypto_updates.bus.event import identity, text
 from tests.compose.project import NAME, Project, docker, must
-from tests.support import eventually, settled
+from tests.support import eventually, settled, soon
 
 pytestmark = pytest.mark.timeout(300)
 
 LASTING = ("worker", "api_stub", "nats", "mongo")
+QUARTER = timedelta(minutes=15)
 ONE_SHOTS = ("credentials", "provision")
 # The numeric users, none of them root.
 USERS = {"mongo": "999"}
@@ -204,6 +207,21 @@ def test_the_commands_of_the_stack_run_within_it(project: Project, command: tupl
         return project.compose("run", "--rm", "--no-TTY", "stack", *command, timeout=90).stdout
 
     assert expected in (eventually(lambda: text if expected in (text := output()) else "", 60) or output())
+
+
+async def test_the_operator_may_repair_a_missing_slot(project: Project) -> None:
+    assert await soon(project.events)
+    newest = datetime.fromisoformat(project.events(1)[0]["timestamp"])
+    missing, before = newest - QUARTER, newest - 2 * QUARTER
+    client = await project.connect()
+    body = json.dumps({"event": "CRYPTO_UPDATE", "timestamp": text(before)}).encode()
+    await client.jetstream().publish("crypto.updates", body, headers={"Nats-Msg-Id": identity("crypto", before)})
+    await client.close()
+    assert await asyncio.to_thread(project.has, identity("crypto", before))
+    repair = ("run", "--rm", "--no-TTY", "--env", "MARKET_SOURCE=simulated", "stack", "audit", "--repair", "--json")
+    done = await asyncio.to_thread(project.compose, *repair, timeout=90)
+    assert json.loads(done.stdout)["repair"]["published"] == 1
+    assert await asyncio.to_thread(project.has, identity("crypto", missing))
 
 
 def test_the_page_is_the_only_thing_that_answers_without_a_credential(project: Project) -> None:
