@@ -7,6 +7,7 @@ import msgspec
 
 from crypto_updates.bus import event
 from crypto_updates.bus.client import Bus
+from crypto_updates.bus.connection import Receipt
 from crypto_updates.bus.event import Event
 from crypto_updates.clock.cron import Cron
 from worker.market import Market, MarketError
@@ -61,23 +62,19 @@ def _split(slot: datetime, body: bytes, limit: int) -> list[bytes]:
     return [event.encode(Event(timestamp=slot))]
 
 
-async def publish(slot: datetime, body: bytes, feed: str, bus: Bus, cron: Cron) -> bool:
-    """Publish the slot's event, in parts if need be, until the server has acknowledged it.
-
-    False when the stream had all of it already.
-    """
+async def publish(slot: datetime, body: bytes, feed: str, bus: Bus, cron: Cron) -> list[Receipt]:
+    """Publish the slot's event, in parts if need be, until the server has acknowledged each part."""
     max_payload = (await bus.connection()).nc.max_payload
     receipts = [
         await bus.publish(part, event.headers(feed, slot, identity))
         for identity, part in messages(slot, body, feed, max_payload)
     ]
     at = slot.astimezone(cron.zone).strftime("%H:%M:%S")
-    is_new = not all(receipt.duplicate for receipt in receipts)
-    if not is_new:
+    if all(receipt.duplicate for receipt in receipts):
         log.info("[PUBLISH] The stream has the crypto.update event at %s already (seq %s)", at, receipts[0].seq)
     else:
         log.info("[PUBLISH] Sent crypto.update event at %s", at)
     for receipt in receipts:
         PUBLISHED.labels("duplicate" if receipt.duplicate else "sent").inc()
     LAST_SLOT.set(slot.timestamp())
-    return is_new
+    return receipts

@@ -76,6 +76,13 @@ async def holds(connection: Connection, feed: str, slot: datetime) -> bool:
     return any(published.slot == slot for published in found)
 
 
+async def message(connection: Connection, seq: int) -> tuple[str, bytes] | None:
+    """The id and the body of a message in the stream, None if it is deleted. Raises nats.errors.Error."""
+    if (found := await _get(connection.jetstream(), seq)) is None:
+        return None
+    return str((found.headers or {}).get(MSG_ID, "")), found.data or b""
+
+
 async def _get(js: JetStreamContext, number: int) -> RawStreamMsg | None:
     try:
         return await js.get_msg(STREAM, number)

@@ -110,6 +110,9 @@ async def _repair(stack: Stack, settings: RepairSettings, gaps: Sequence[Gap], s
     for line in report.repaired(done):
         say(line)
     await repair.arrival(done.published, settings.feed, stack.mongo().reader)
+    if done.known:
+        await repair.restore(done, stack)
+        say(f"Repair: {done.restored} that MongoDB had lost stored again from the stream")
     return done
 
 

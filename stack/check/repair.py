@@ -4,19 +4,21 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
+from api_stub.mongo import Document
 from api_stub.reader import Reader
-from crypto_updates.bus import event
+from crypto_updates.bus import event, history
 from crypto_updates.bus.client import Bus
-from crypto_updates.bus.errors import BusError
+from crypto_updates.bus.connection import LINK_ERRORS, Connection
+from crypto_updates.bus.errors import BusError, InvalidEventError
 from crypto_updates.bus.event import Event
 from crypto_updates.clock.cron import SECOND, Cron
 from crypto_updates.clock.slots import Gap
 from crypto_updates.service import errors, lifecycle
-from stack.check.target import CheckSettings
+from stack.check.target import CheckSettings, Stack
 from worker import tick
 from worker.config import WorkerSettings
 from worker.market import Market, MarketError, open_market
@@ -44,13 +46,15 @@ class RepairSettings(CheckSettings, WorkerSettings):
 class Repair:
     """What became of the missing slots.
 
-    The stream had `known` of the `published` ones already, and `bare` of them went without data. The others are `left`
-    for the next repair, which may get their data; `problem` says why.
+    The stream had the `known` of the `published` ones already, with these sequences, and `restored` of them were not in
+    MongoDB any more. `bare` went without data. The others are `left` for the next repair, which may get their data;
+    `problem` says why.
     """
 
     missing: int
     published: list[datetime] = field(default_factory=list)
-    known: int = 0
+    known: dict[datetime, list[int]] = field(default_factory=dict)
+    restored: int = 0
     bare: int = 0
     sources: set[str] = field(default_factory=set)
     problem: str | None = None
@@ -92,6 +96,31 @@ async def arrival(published: Sequence[datetime], feed: str, reader: Reader) -> N
         deadline = time.monotonic() + ARRIVAL_SECONDS
 
 
+async def restore(done: Repair, stack: Stack) -> None:
+    """Store what the stream has and MongoDB has lost: NATS does not deliver it again, and takes it no second time.
+
+    Raises StoreUnavailableError.
+    """
+    mongo = stack.mongo()
+    try:
+        for slot, seqs in done.known.items():
+            if not await mongo.reader.stored(stack.settings.feed, slot, slot):
+                copies = [copy for seq in seqs if (copy := await _copy(stack.nats(), seq))]
+                written = await mongo.store.add_events(copies) if copies else None
+                done.restored += bool(written and not written.rejected)
+    except LINK_ERRORS as error:
+        done.problem = errors.text(error)
+
+
+async def _copy(connection: Connection, seq: int) -> Document | None:
+    """The event as the API stub would have stored it, None if the stream has it no more. Raises one of LINK_ERRORS."""
+    found = await history.message(connection, seq)
+    with suppress(InvalidEventError):
+        if found:
+            return {"_id": found[0], **event.parse(found[1]), "received_at": datetime.now(UTC), "stream_seq": seq}
+    return None
+
+
 async def _publish_all(settings: RepairSettings, gaps: Sequence[Gap], done: Repair, say: Say) -> None:
     failures, told = 0, time.monotonic()
     async with open_market(settings) as market, Bus(settings, "audit") as bus:
@@ -127,8 +156,10 @@ async def _make(slot: datetime, market: Market | None) -> Event:
 
 async def _publish(made: Event, settings: RepairSettings, bus: Bus, done: Repair) -> None:
     sending = tick.publish(made.timestamp, event.encode(made), settings.feed, bus, settings.cron)
-    done.known += not await asyncio.wait_for(sending, NATS_SECONDS)
+    receipts = await asyncio.wait_for(sending, NATS_SECONDS)
     done.published.append(made.timestamp)
+    if seqs := [receipt.seq for receipt in receipts if receipt.duplicate and receipt.seq]:
+        done.known[made.timestamp] = seqs
     if made.data:
         done.sources.add(str(made.source))
     else:

@@ -76,7 +76,8 @@ def document(audit: Audit) -> str:
         whole["repair"] = {
             "missing": done.missing,
             "published": len(done.published),
-            "already_in_stream": done.known,
+            "already_in_stream": len(done.known),
+            "stored_from_stream": done.restored,
             "not_published": done.left,
             "without_data": done.without_data,
             "sources": sorted(done.sources),
@@ -90,7 +91,7 @@ def repaired(done: Repair) -> Iterator[str]:
     source = f" with data of {', '.join(sorted(done.sources))}" if done.sources else ""
     yield f"Repair: {len(done.published)} published{source}, {done.without_data} stay without data"
     if done.known:
-        yield f"  {done.known} of them were in the stream already, and MongoDB did not have them"
+        yield f"  {len(done.known)} of them were in the stream already"
     if done.bare:
         yield f"  {done.bare} published without data: MARKET_SOURCE and MARKET_FALLBACK have no prices of their time"
     if done.left:

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Self
 
 import pytest
@@ -68,6 +68,22 @@ async def test_a_repaired_slot_is_late_and_never_the_newest(history: History, st
     worker = stack.worker(SCHEDULE=history.schedule, MISSED_SLOTS="all")
     worker.wait_for_line("[NATS] Connected")
     assert not eventually(lambda: [line for line in worker.lines if "Missed" in line or "[PUBLISH]" in line], 2)
+
+
+def test_what_the_stream_has_and_mongodb_has_lost_is_stored_as_it_was(history: History, stack: Stack) -> None:
+    stack.api_stub()
+    worker = stack.worker(COINS="bitcoin")
+    assert eventually(lambda: len(stack.slots()) >= 5)
+    worker.stop()
+    kept = list(stack.events.find({}, {"received_at": 0}, sort=[("timestamp", 1)]))
+    history.remove([event["timestamp"] for event in kept[1:3]])
+    begin = datetime.now(UTC)
+    since = text(kept[0]["timestamp"])
+    assert eventually(lambda: datetime.now(UTC) - begin > timedelta(seconds=3))
+    done = history.audit("--repair", "--json", "--since", since, SCHEDULE=SECONDS, COINS="ethereum")
+    assert done.document["repair"]["stored_from_stream"] == 2
+    wanted = {"timestamp": {"$lte": kept[-1]["timestamp"]}}
+    assert list(stack.events.find(wanted, {"received_at": 0}, sort=[("timestamp", 1)])) == kept
 
 
 def test_a_long_repair_can_be_interrupted_and_repeated(history: History, stack: Stack) -> None:

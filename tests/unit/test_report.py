@@ -125,13 +125,15 @@ def test_json_says_why_nats_told_nothing() -> None:
     assert (document["nats"], document["nats_problem"]) == (None, "down")
 
 
-REPAIR = Repair(9, [START] * 6, known=1, bare=2, sources={"defillama"}, problem="DefiLlama is down")
+REPAIR = Repair(
+    9, [START] * 6, known={START: [7]}, restored=1, bare=2, sources={"defillama"}, problem="DefiLlama is down"
+)
 
 
 def test_it_says_what_a_repair_did_and_what_stays_without_data() -> None:
     assert list(report.repaired(REPAIR)) == [
         "Repair: 6 published with data of defillama, 5 stay without data",
-        "  1 of them were in the stream already, and MongoDB did not have them",
+        "  1 of them were in the stream already",
         "  2 published without data: MARKET_SOURCE and MARKET_FALLBACK have no prices of their time",
         "  3 not published: DefiLlama is down; repeat the command",
     ]
@@ -140,6 +142,7 @@ def test_it_says_what_a_repair_did_and_what_stays_without_data() -> None:
         "missing": 9,
         "published": 6,
         "already_in_stream": 1,
+        "stored_from_stream": 1,
         "not_published": 3,
         "without_data": 5,
         "sources": ["defillama"],
