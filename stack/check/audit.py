@@ -109,7 +109,7 @@ async def _repair(stack: Stack, settings: RepairSettings, gaps: Sequence[Gap], s
     done = await repair.run(settings, gaps, say)
     for line in report.repaired(done):
         say(line)
-    await repair.arrival(done.published, settings.feed, stack.mongo().reader)
+    await repair.arrival(done.published, settings, stack.mongo().reader)
     if done.known:
         await repair.restore(done, stack)
         say(f"Repair: {done.restored} that MongoDB had lost stored again from the stream")

@@ -85,11 +85,11 @@ async def run(settings: RepairSettings, gaps: Sequence[Gap], say: Say) -> Repair
     return done
 
 
-async def arrival(published: Sequence[datetime], feed: str, reader: Reader) -> None:
+async def arrival(published: Sequence[datetime], settings: RepairSettings, reader: Reader) -> None:
     """Return when MongoDB has all events, or when none has come for ARRIVAL_SECONDS. Raises StoreUnavailableError."""
     deadline = time.monotonic() + ARRIVAL_SECONDS
     for slot in published:
-        while not await reader.stored(feed, slot, slot):
+        while not await reader.stored(settings, slot, slot):
             if time.monotonic() > deadline:
                 return
             await asyncio.sleep(POLL_SECONDS)
@@ -104,7 +104,7 @@ async def restore(done: Repair, stack: Stack) -> None:
     mongo = stack.mongo()
     try:
         for slot, seqs in done.known.items():
-            if not await mongo.reader.stored(stack.settings.feed, slot, slot):
+            if not await mongo.reader.stored(stack.settings, slot, slot):
                 copies = [copy for seq in seqs if (copy := await _copy(stack.nats(), seq))]
                 written = await mongo.store.add_events(copies) if copies else None
                 done.restored += bool(written and not written.rejected)
