@@ -80,7 +80,7 @@ class WorkerSettings(Timetable, BusSettings):
         "coingecko", description=" or ".join(", ".join(SOURCES).rsplit(", ", 1))
     )
     coins: Annotated[Words, AfterValidator(_coins)] = Field(
-        ("bitcoin", "ethereum", "matic-network"),
+        ("bitcoin", "ethereum", "polygon-ecosystem-token"),
         description="CoinGecko coin ids separated by commas, for example bitcoin,ethereum",
     )
     vs_currency: str = Field(

@@ -8,7 +8,7 @@ from typing import Any
 import nats
 
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
-COINS = (("bitcoin", "btc", 43_000.5), ("ethereum", "eth", 2_300.25), ("matic-network", "matic", 0.85))
+COINS = (("bitcoin", "btc", 43_000.5), ("ethereum", "eth", 2_300.25), ("polygon-ecosystem-token", "pol", 0.25))
 # Publishes that are on their way at once.
 AT_ONCE = 1000
 

@@ -41,7 +41,7 @@ def test_each_slot_is_stored_with_data_at_its_own_time(stack: Stack) -> None:
     }
     assert event["_id"] == f"crypto@{event['timestamp']:%Y-%m-%dT%H:%M:%SZ}"
     assert event["source"] == "simulated"
-    assert [quote["coin"] for quote in event["data"]] == ["bitcoin", "ethereum", "matic-network"]
+    assert [quote["coin"] for quote in event["data"]] == ["bitcoin", "ethereum", "polygon-ecosystem-token"]
     assert abs((event["received_at"] - event["timestamp"]).total_seconds()) < 2
     assert gaps(stack.slots(), 1) == []
 

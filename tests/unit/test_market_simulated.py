@@ -47,7 +47,13 @@ def test_a_coin_has_the_same_quote_in_any_company() -> None:
 
 @pytest.mark.parametrize(
     ("coin", "low", "high"),
-    [("bitcoin", 60_000, 100_000), ("ethereum", 2_000, 4_000), ("matic-network", 0.2, 0.6), ("tether", 0.99, 1.01)],
+    [
+        ("bitcoin", 60_000, 100_000),
+        ("ethereum", 2_000, 4_000),
+        ("matic-network", 0.2, 0.6),
+        ("polygon-ecosystem-token", 0.1, 0.4),
+        ("tether", 0.99, 1.01),
+    ],
 )
 def test_a_well_known_coin_stays_at_its_level_and_moves_smoothly(coin: str, low: float, high: float) -> None:
     path = [price(coin, SLOT + i * timedelta(minutes=15)) for i in range(1000)]

@@ -42,7 +42,7 @@ def test_the_worker_defaults_are_those_of_the_design() -> None:
         "schedule_tz": "UTC",
         "missed_slots": "latest",
         "market_source": "coingecko",
-        "coins": ("bitcoin", "ethereum", "matic-network"),
+        "coins": ("bitcoin", "ethereum", "polygon-ecosystem-token"),
         "vs_currency": "usd",
         "coingecko_url": None,
         "coingecko_plan": "public",

@@ -35,6 +35,7 @@ class _Asset(NamedTuple):
 _KNOWN = {
     "bitcoin": ("btc", 80_000.0, 19_900_000, 1.0),
     "ethereum": ("eth", 3_000.0, 120_700_000, 1.0),
+    "polygon-ecosystem-token": ("pol", 0.25, 10_600_000_000, 1.0),
     "matic-network": ("matic", 0.4, 10_000_000_000, 1.0),
     "solana": ("sol", 150.0, 540_000_000, 1.0),
     "binancecoin": ("bnb", 800.0, 138_000_000, 1.0),
