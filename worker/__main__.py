@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.errors import UnreachableError
 from crypto_updates.service import lifecycle
-from worker import health, once
+from worker import health, once, tick
 from worker.config import WorkerSettings
 from worker.market import Market, open_market
 from worker.outbox import Outbox
@@ -36,9 +36,10 @@ async def run(settings: WorkerSettings, args: argparse.Namespace) -> int:
     async with open_market(settings) as market:
         if args.once:
             slot = args.slot or settings.cron.previous(datetime.now(UTC))
+            known = tick.knowing(market, slot, settings.cron)
             if args.dry_run:
-                return await once.show(slot, settings.feed, market)
-            return await once.publish(slot, settings, market)
+                return await once.show(slot, settings.feed, known)
+            return await once.publish(slot, settings, known)
         with Outbox(settings.outbox_dir, settings.feed) as outbox:
             try:
                 await forever(settings, market, outbox)

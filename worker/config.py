@@ -1,5 +1,4 @@
 import os
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -10,13 +9,17 @@ from crypto_updates.clock.timetable import Timetable
 from crypto_updates.service import trust
 from crypto_updates.service.config import Words
 from worker import catchup
-from worker.market import SOURCES
+from worker.market import FALLBACKS, SOURCES
 from worker.market.coingecko import Plan
+from worker.market.defillama import CURRENCY
 from worker.market.network import Network, http_url, proxy
+
+MAX_COIN_CHARACTERS = 256
 
 
 def _coins(coins: tuple[str, ...]) -> tuple[str, ...]:
-    bad = [coin for coin in coins if not re.fullmatch(r"[a-zA-Z0-9._-]{1,128}", coin)]
+    """CoinGecko's ids have spaces, capitals and dots too; what cannot be printed is a mistake."""
+    bad = [coin for coin in coins if not coin.isprintable() or len(coin) > MAX_COIN_CHARACTERS]
     if bad:
         raise ValueError(f"{bad[0]!r} is not a coin id")
     return tuple(dict.fromkeys(coins))
@@ -26,6 +29,18 @@ def _source(name: str) -> str:
     if name not in SOURCES:
         raise ValueError
     return name
+
+
+def _fallback(name: str) -> str:
+    if name not in FALLBACKS:
+        raise ValueError
+    return name
+
+
+def _currency(currency: str, info: ValidationInfo) -> str:
+    if info.data.get("market_source") == "defillama" and currency != CURRENCY:
+        raise ValueError(f"MARKET_SOURCE=defillama has prices in {CURRENCY} only")
+    return currency
 
 
 def _folder(path: Path) -> Path:
@@ -79,11 +94,12 @@ class WorkerSettings(Timetable, BusSettings):
     market_source: Annotated[str, AfterValidator(_source)] = Field(
         "coingecko", description=" or ".join(", ".join(SOURCES).rsplit(", ", 1))
     )
+    market_fallback: Annotated[str, AfterValidator(_fallback)] = Field("defillama", description=" or ".join(FALLBACKS))
     coins: Annotated[Words, AfterValidator(_coins)] = Field(
         ("bitcoin", "ethereum", "polygon-ecosystem-token"),
         description="CoinGecko coin ids separated by commas, for example bitcoin,ethereum",
     )
-    vs_currency: str = Field(
+    vs_currency: Annotated[str, AfterValidator(_currency)] = Field(
         "usd", pattern="^[a-z]{2,10}$", description="a currency in small letters, for example usd or eur"
     )
     coingecko_url: Annotated[str, AfterValidator(http_url)] | None = Field(
@@ -92,6 +108,9 @@ class WorkerSettings(Timetable, BusSettings):
     coingecko_plan: Plan = Field("public", description="public, demo or pro")
     coingecko_api_key: Annotated[SecretStr | None, AfterValidator(_key)] = Field(
         None, validate_default=True, description="the key of the plan: printable ASCII without a space"
+    )
+    defillama_url: Annotated[str, AfterValidator(http_url)] | None = Field(
+        None, repr=False, description="http://host/path or https://host/path, or nothing for DefiLlama's own"
     )
     http_proxy: ProxyUrl = Field(None, repr=False, description=PROXY)
     https_proxy: ProxyUrl = Field(None, repr=False, description=PROXY)

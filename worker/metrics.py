@@ -1,6 +1,6 @@
 """What the worker counts, with names and units as Prometheus wants them."""
 
-from prometheus_client import Counter, Gauge, Info
+from prometheus_client import Counter, Gauge, Histogram, Info
 
 from crypto_updates import __version__
 
@@ -11,3 +11,13 @@ FETCH_FAILURES = Counter("crypto_worker_fetch_failures", "Slots whose market dat
 MISSED = Counter("crypto_slots_missed", "Slots that passed while no worker ran, before MISSED_SLOTS was applied")
 LAST_SLOT = Gauge("crypto_worker_last_published_slot_timestamp_seconds", "The newest slot that NATS acknowledged")
 OUTBOX = Gauge("crypto_outbox_events", "Events that were made and that NATS has not acknowledged yet")
+REQUESTS = Counter(
+    "crypto_market_requests",
+    "Requests to a market source, by HTTP status; timeout and error where there was no whole answer",
+    ["source", "status"],
+)
+FETCH_SECONDS = Histogram(
+    "crypto_market_fetch_seconds",
+    "How long the data of a slot took, with all retries",
+    buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 240),
+)

@@ -6,7 +6,7 @@ import logging
 from datetime import UTC, datetime
 from functools import partial
 
-from crypto_updates.bus import event, history
+from crypto_updates.bus import history
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.connection import LINK_ERRORS
 from crypto_updates.bus.event import Event
@@ -90,11 +90,8 @@ class Pipeline:
             raise
 
     async def _fetch(self, slot: datetime) -> Event:
-        is_past = self._cron.next(slot) <= datetime.now(UTC)
-        if is_past and self._market and not self._market.knows_past:
-            log.info("[MARKET] %s is past, and the market knows only the present: no data", event.text(slot))
-            return Event(timestamp=slot)
-        return await tick.make(slot, self._market, budget(self._cron, slot))
+        market = tick.knowing(self._market, slot, self._cron)
+        return await tick.make(slot, market, budget(self._cron, slot))
 
     async def _deliver(self) -> None:
         while True:

@@ -4,14 +4,17 @@ import logging
 from datetime import UTC, datetime
 
 import msgspec
+from msgspec import UNSET
+from msgspec.structs import replace
 
 from crypto_updates.bus import event
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.connection import Receipt
-from crypto_updates.bus.event import Event
+from crypto_updates.bus.event import Event, Quote
 from crypto_updates.clock.cron import Cron
+from crypto_updates.clock.timetable import is_past
 from worker.market import Market, MarketError
-from worker.metrics import FETCH_FAILURES, LAST_SLOT, PUBLISHED
+from worker.metrics import FETCH_FAILURES, FETCH_SECONDS, LAST_SLOT, PUBLISHED
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +38,27 @@ async def make(slot: datetime, market: Market | None, seconds: float) -> Event:
 
 async def fetch(slot: datetime, market: Market, seconds: float) -> Event:
     """The slot's event with the market's quotes. Raises MarketError."""
-    quotes = await market.fetch(slot, seconds)
-    return Event(timestamp=slot, source=market.name, data=quotes, fetched_at=datetime.now(UTC).replace(microsecond=0))
+    with FETCH_SECONDS.time():
+        quotes = await market.fetch(slot, seconds)
+    source, quotes = _attributed(market.name, quotes)
+    return Event(timestamp=slot, source=source, data=quotes, fetched_at=datetime.now(UTC).replace(microsecond=0))
+
+
+def _attributed(name: str, quotes: tuple[Quote, ...]) -> tuple[str, tuple[Quote, ...]]:
+    """The event's source, and the quotes, which say their own only if there are two. The market's own comes first."""
+    given = {quote.source or name for quote in quotes}
+    if len(given) <= 1:
+        return given.pop() if given else name, tuple(replace(quote, source=UNSET) for quote in quotes)
+    source = "+".join(sorted(given, key=lambda other: (other != name, other)))
+    return source, tuple(replace(quote, source=quote.source or name) for quote in quotes)
+
+
+def knowing(market: Market | None, slot: datetime, cron: Cron) -> Market | None:
+    """The market, or None if the slot is past and the market knows only the present."""
+    if market and not market.knows_past and is_past(cron, slot, datetime.now(UTC)):
+        log.info("[MARKET] %s is past, and the market knows only the present: no data", event.text(slot))
+        return None
+    return market
 
 
 def messages(slot: datetime, body: bytes, feed: str, max_payload: int) -> list[tuple[str, bytes]]:

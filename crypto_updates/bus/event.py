@@ -29,7 +29,10 @@ _json = msgspec.json.Decoder()
 
 
 class Quote(msgspec.Struct, frozen=True, kw_only=True):
-    """A coin's market data: `price` and `market_cap` in `currency`, `change_24h` in percent; None if unknown."""
+    """A coin's market data: `price` and `market_cap` in `currency`, `change_24h` in percent; None if unknown.
+
+    `source` is there only in an event with data of two sources, whose own `source` then names both: `one+two`.
+    """
 
     coin: str
     symbol: str
@@ -38,6 +41,7 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
     change_24h: float | None
     currency: str
     updated_at: datetime | None
+    source: str | UnsetType = UNSET
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

@@ -47,3 +47,13 @@ class Timetable(ServiceSettings):
 def budget(cron: Cron, slot: datetime) -> float:
     """Seconds that the fetch for a slot may take."""
     return min(MAX_FETCH_SECONDS, FETCH_SHARE * (cron.next(slot) - slot).total_seconds())
+
+
+def interval(cron: Cron, slot: datetime) -> timedelta:
+    """The time from a slot to the next one."""
+    return cron.next(slot) - slot
+
+
+def is_past(cron: Cron, slot: datetime, now: datetime) -> bool:
+    """True when the next slot has come, so that the prices of now are no longer those of the slot."""
+    return cron.next(slot) <= now

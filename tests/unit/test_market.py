@@ -1,4 +1,4 @@
-"""Which source MARKET_SOURCE opens, and with what."""
+"""Which sources MARKET_SOURCE and MARKET_FALLBACK open, and with what."""
 
 from datetime import UTC, datetime
 
@@ -7,6 +7,8 @@ import pytest
 from worker.config import WorkerSettings
 from worker.market import SOURCES, open_market
 from worker.market.coingecko import CoinGecko, Plan
+from worker.market.defillama import DefiLlama
+from worker.market.fallback import Fallback
 from worker.market.simulated import Simulated
 
 
@@ -34,22 +36,60 @@ async def test_another_source_is_another_entry_of_the_registry(monkeypatch: pyte
 )
 async def test_each_plan_has_its_own_host(plan: Plan, host: str) -> None:
     market = CoinGecko(coins=("bitcoin",), currency="usd", plan=plan, api_key="CG-secret")
-    assert str(market._client.base_url) == f"https://{host}/api/v3/"
+    assert str(market._client.http.base_url) == f"https://{host}/api/v3/"
     await market.close()
 
 
 async def test_coingecko_is_opened_with_its_settings() -> None:
     settings = {"COINGECKO_URL": "http://localhost:9/v3", "COINGECKO_PLAN": "demo", "COINGECKO_API_KEY": "CG-secret"}
-    async with open_market(WorkerSettings.load(settings)) as market:
+    async with open_market(WorkerSettings.load(settings | {"MARKET_FALLBACK": "none"})) as market:
         assert isinstance(market, CoinGecko)
-        assert str(market._client.base_url) == "http://localhost:9/v3/"
-        assert market._client.headers["x-cg-demo-api-key"] == "CG-secret"
+        assert str(market._client.http.base_url) == "http://localhost:9/v3/"
+        assert market._client.http.headers["x-cg-demo-api-key"] == "CG-secret"
 
 
 async def test_the_market_is_closed_at_the_end() -> None:
     async with open_market(WorkerSettings.load({})) as market:
+        assert isinstance(market, Fallback)
+        clients = [source._client.http for source in market._sources]
+    assert [client.is_closed for client in clients] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("environ", "sources"),
+    [
+        ({}, ["coingecko", "defillama"]),
+        ({"MARKET_FALLBACK": "none"}, ["coingecko"]),
+        ({"MARKET_SOURCE": "defillama"}, ["defillama"]),
+        ({"MARKET_SOURCE": "simulated"}, ["simulated"]),
+        ({"MARKET_SOURCE": "simulated", "VS_CURRENCY": "eur"}, ["simulated"]),
+        ({"MARKET_FALLBACK": "none", "VS_CURRENCY": "eur"}, ["coingecko"]),
+    ],
+)
+async def test_the_fallback_stands_behind_a_source_that_may_fail(
+    environ: dict[str, str], sources: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_market(WorkerSettings.load(environ)) as market:
+        assert market is not None
+        asked = market._sources if isinstance(market, Fallback) else [market]
+        assert [source.name for source in asked] == sources
+        assert market.knows_past == (sources != ["coingecko"])
+    assert caplog.text == ""
+
+
+async def test_another_currency_turns_the_fallback_off_which_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    async with open_market(WorkerSettings.load({"VS_CURRENCY": "eur"})) as market:
         assert isinstance(market, CoinGecko)
-    assert market._client.is_closed
+    assert [record.getMessage() for record in caplog.records] == [
+        "[MARKET] MARKET_FALLBACK=defillama is not used: its prices are in US dollars, and VS_CURRENCY is eur"
+    ]
+
+
+async def test_defillama_is_opened_with_its_settings() -> None:
+    settings = {"MARKET_SOURCE": "defillama", "DEFILLAMA_URL": "http://user:hunter2@localhost:9/key/coins"}
+    async with open_market(WorkerSettings.load(settings)) as market:
+        assert isinstance(market, DefiLlama)
+        assert str(market._client.http.base_url) == "http://localhost:9/key/coins/"
 
 
 async def test_the_simulated_market_needs_no_settings_of_coingecko() -> None:

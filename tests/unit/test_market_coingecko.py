@@ -104,6 +104,24 @@ def coin(name: str) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
+async def serving(answers: Sequence[Answer]) -> AsyncIterator[tuple[Api, str]]:
+    """The server, and its URL."""
+    api, tasks = Api(answers), []
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.append(asyncio.create_task(api.serve(reader, writer)))
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    try:
+        yield api, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
 async def playing(
     *answers: Answer,
     coins: tuple[str, ...] = ("bitcoin", "ethereum"),
@@ -111,22 +129,13 @@ async def playing(
     **settings: Any,  # noqa: ANN401
 ) -> AsyncIterator[tuple[Api, CoinGecko]]:
     """The server, and a market that asks it. `settings` are CoinGecko's own."""
-    api, tasks = Api(answers), []
-
-    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.append(asyncio.create_task(api.serve(reader, writer)))
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    url = f"http://{user}127.0.0.1:{server.sockets[0].getsockname()[1]}/api/v3"
-    market = CoinGecko(**{"coins": coins, "currency": "usd", "url": url, "waits": (0, 0, 0)} | settings)
-    try:
-        yield api, market
-    finally:
-        await market.close()
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async with serving(answers) as (api, url):
+        own = url.replace("//", f"//{user}") + "/api/v3"
+        market = CoinGecko(**{"coins": coins, "currency": "usd", "url": own, "waits": (0, 0, 0)} | settings)
+        try:
+            yield api, market
+        finally:
+            await market.close()
 
 
 async def test_it_reads_the_quotes_in_the_order_of_the_coins() -> None:
@@ -183,6 +192,33 @@ async def test_an_unknown_coin_is_left_out_and_named_once(caplog: pytest.LogCapt
     assert found == [1, 1, 2, 1]
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert warnings == ["[MARKET] COINS: not known to CoinGecko and left out: ethereum"] * 2
+
+
+async def test_an_odd_coin_is_left_out_and_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    odd = coin("ethereum") | {"symbol": None}
+    stranger = coin("x" * 5000) | {"symbol": None}
+    bad = reply(200, json.dumps([odd, stranger, None, coin("bitcoin")]).encode())
+    async with playing(bad, bad, known(), bad) as (_, market):
+        found = [len(await market.fetch(SLOT, 5)) for _ in range(4)]
+    assert found == [1, 1, 2, 1]
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    problem = "Expected `str`, got `null` - at `$.symbol`"
+    assert warnings == [f"[MARKET] CoinGecko's quote cannot be read and is left out: ethereum: {problem}"] * 2
+
+
+async def test_an_id_is_asked_for_as_it_is() -> None:
+    ids = ("academy token", "UPPER.Case-2", "a/b?c#d&e%20f", "../ping", "\u20bf")
+    async with playing(coins=ids) as (api, market):
+        assert tuple(quote.coin for quote in await market.fetch(SLOT, 5)) == ids
+    assert api.asked == [list(ids)]
+
+
+async def test_long_ids_are_asked_for_in_requests_that_a_server_takes() -> None:
+    ids = tuple(f"{number:03}" + "\u20bf" * 200 for number in range(20))
+    async with playing(coins=ids) as (api, market):
+        assert len(await market.fetch(SLOT, 5)) == 20
+    assert max(len(request["target"]) for request in api.requests) < 8_000
+    assert [coin for asked in api.asked for coin in asked] == list(ids)
 
 
 async def test_an_empty_list_means_that_no_coin_is_known() -> None:

@@ -42,11 +42,13 @@ def test_the_worker_defaults_are_those_of_the_design() -> None:
         "schedule_tz": "UTC",
         "missed_slots": "latest",
         "market_source": "coingecko",
+        "market_fallback": "defillama",
         "coins": ("bitcoin", "ethereum", "polygon-ecosystem-token"),
         "vs_currency": "usd",
         "coingecko_url": None,
         "coingecko_plan": "public",
         "coingecko_api_key": None,
+        "defillama_url": None,
         "http_proxy": None,
         "https_proxy": None,
         "all_proxy": None,
@@ -81,10 +83,11 @@ def test_the_api_stub_defaults_are_those_of_the_design() -> None:
     [
         ("SCHEDULE_TZ", "Mars/Olympus", "accepted: an IANA time zone, such as Europe/Berlin"),
         ("MISSED_SLOTS", "some", "accepted: latest, all or none"),
-        ("MARKET_SOURCE", "bazaar", "accepted: coingecko, simulated or none"),
+        ("MARKET_SOURCE", "bazaar", "accepted: coingecko, defillama, simulated or none"),
+        ("MARKET_FALLBACK", "coingecko", "accepted: defillama or none"),
         ("COINS", ",", COINS),
-        ("COINS", "bitcoin,bit coin", f"'bit coin' is not a coin id; {COINS}"),
-        ("COINS", "../ping", f"'../ping' is not a coin id; {COINS}"),
+        ("COINS", "bitcoin,bit\tcoin", f"'bit\\tcoin' is not a coin id; {COINS}"),
+        ("COINS", "a" * 257, f"'{'a' * 257}' is not a coin id; {COINS}"),
         ("VS_CURRENCY", "US$", "accepted: a currency in small letters, for example usd or eur"),
         ("COINGECKO_URL", "ftp://host", URL),
         ("COINGECKO_URL", "https://", URL),
@@ -120,7 +123,7 @@ def test_a_plan_that_needs_a_key_says_so(plan: str, missing: dict[str, str]) -> 
 
 
 def test_all_bad_values_of_the_market_are_told_together() -> None:
-    bad = {"MARKET_SOURCE": "bazaar", "COINS": "../ping", "COINGECKO_URL": "http://[::1", "COINGECKO_API_KEY": "a b"}
+    bad = {"MARKET_SOURCE": "bazaar", "COINS": "a\x00b", "COINGECKO_URL": "http://[::1", "COINGECKO_API_KEY": "a b"}
     with pytest.raises(ConfigError) as refused:
         worker.config.WorkerSettings.load(bad)
     assert [line.partition("=")[0] for line in str(refused.value).splitlines()] == list(bad)
@@ -158,6 +161,16 @@ def test_a_password_is_in_no_error_line() -> None:
         problem(worker.config.WorkerSettings, "COINGECKO_URL", "ftp://u:hunter2@h")
         == f"COINGECKO_URL=ftp://***@h: {URL}"
     )
+
+
+@pytest.mark.parametrize("coin", ["academy token", "UPPER-case.v2", "../ping", "a/b?c#d%20e", "0xDEADbeef", "\u20bf"])
+def test_an_id_is_taken_whatever_it_looks_like(coin: str) -> None:
+    assert worker.config.WorkerSettings.load({"COINS": f"bitcoin, {coin}"}).coins == ("bitcoin", coin)
+
+
+def test_defillama_serves_only_us_dollars() -> None:
+    with pytest.raises(ConfigError, match=r"^VS_CURRENCY=eur: MARKET_SOURCE=defillama has prices in usd only; "):
+        worker.config.WorkerSettings.load({"MARKET_SOURCE": "defillama", "VS_CURRENCY": "eur"})
 
 
 def test_a_coin_named_twice_is_fetched_once() -> None:

@@ -1,6 +1,7 @@
 """Where quotes come from: the sources behind MARKET_SOURCE. Nothing else in the worker makes HTTP calls out."""
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Protocol
@@ -8,30 +9,50 @@ from typing import Protocol
 from pydantic import SecretStr
 
 from crypto_updates.bus.event import Quote
+from crypto_updates.clock.cron import Cron
 from worker.market.coingecko import CoinGecko, Plan
-from worker.market.errors import MarketError, TemporaryMarketError
+from worker.market.defillama import CURRENCY, DefiLlama
+from worker.market.errors import MarketError, TemporaryMarketError, UnknownCoinsError
+from worker.market.fallback import Fallback
 from worker.market.network import Network
 from worker.market.simulated import Simulated
+from worker.market.source import Source
 
-__all__ = ["SOURCES", "Market", "MarketError", "MarketSettings", "TemporaryMarketError", "open_market"]
+__all__ = [
+    "FALLBACKS",
+    "SOURCES",
+    "Market",
+    "MarketError",
+    "MarketSettings",
+    "TemporaryMarketError",
+    "UnknownCoinsError",
+    "open_market",
+]
+
+log = logging.getLogger(__name__)
 
 
 class MarketSettings(Protocol):
     """What a source is opened with. The worker's settings have it; they import the sources' names from here."""
 
     market_source: str
+    market_fallback: str
     coins: tuple[str, ...]
     vs_currency: str
     coingecko_url: str | None
     coingecko_plan: Plan
     coingecko_api_key: SecretStr | None
+    defillama_url: str | None
 
     @property
     def network(self) -> Network: ...
 
+    @property
+    def cron(self) -> Cron: ...
+
 
 class Market(Protocol):
-    """A source of quotes. `name` goes into the event as its `source`.
+    """A source of quotes, or two. `name` goes into the event as the `source` of the quotes that do not say their own.
 
     `knows_past` is True if the source can give the quotes of a past slot; otherwise it always gives those of now.
     """
@@ -44,7 +65,7 @@ class Market(Protocol):
     async def fetch(self, slot: datetime, budget: float) -> tuple[Quote, ...]:
         """The quotes for `slot`, in the order of COINS, within `budget` seconds with all retries and waits.
 
-        All or nothing, except that coins unknown to the source are left out. Raises MarketError.
+        Coins that the source does not give are left out. Raises MarketError if there is no quote at all.
         """
         ...
 
@@ -62,20 +83,43 @@ def _coingecko(settings: MarketSettings) -> Market:
     )
 
 
+def _defillama(settings: MarketSettings) -> DefiLlama:
+    return DefiLlama(coins=settings.coins, cron=settings.cron, url=settings.defillama_url, network=settings.network)
+
+
 # The values of MARKET_SOURCE, and what each opens. `none` means that the event goes without data.
 SOURCES: dict[str, Callable[[MarketSettings], Market | None]] = {
     "coingecko": _coingecko,
+    "defillama": _defillama,
     "simulated": lambda settings: Simulated(coins=settings.coins, currency=settings.vs_currency),
     "none": lambda _: None,
 }
 
 
+# The values of MARKET_FALLBACK. A market without a network needs none.
+FALLBACKS: dict[str, Callable[[MarketSettings], Source] | None] = {"defillama": _defillama, "none": None}
+
+
 @contextlib.asynccontextmanager
 async def open_market(settings: MarketSettings) -> AsyncIterator[Market | None]:
-    """The market that MARKET_SOURCE names, closed at the end; None for `none`."""
-    market = SOURCES[settings.market_source](settings)
+    """The market of MARKET_SOURCE and MARKET_FALLBACK, closed at the end; None for MARKET_SOURCE=none."""
+    market = _market(settings)
     try:
         yield market
     finally:
         if market:
             await market.close()
+
+
+def _market(settings: MarketSettings) -> Market | None:
+    first = SOURCES[settings.market_source](settings)
+    fallback = FALLBACKS[settings.market_fallback]
+    if not (fallback and isinstance(first, Source)) or settings.market_fallback == first.name:
+        return first
+    if settings.vs_currency != CURRENCY:
+        log.warning(
+            "[MARKET] MARKET_FALLBACK=%s is not used: its prices are in US dollars, and VS_CURRENCY is %s",
+            *(settings.market_fallback, settings.vs_currency),
+        )
+        return first
+    return Fallback(first, fallback(settings), settings.coins, settings.cron)

@@ -1,36 +1,15 @@
-"""What CoinGecko's answers mean: the quotes, what went wrong, how long to wait. Pure."""
+"""What a source's answer means: what went wrong, and how long to wait. Pure."""
 
+import re
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Annotated
 
 import httpx
 import msgspec
 
-from crypto_updates.bus.event import Quote
-from worker.market.errors import TemporaryMarketError
-
-# CoinGecko's own codes: https://docs.coingecko.com/docs/errors-and-rate-limits
-_HINTS = {
-    10002: "set COINGECKO_API_KEY to a key of COINGECKO_PLAN",
-    10005: "COINGECKO_PLAN does not include this",
-    10010: "check COINGECKO_API_KEY; a pro key needs COINGECKO_PLAN=pro",
-    10011: "check COINGECKO_API_KEY; a demo key needs COINGECKO_PLAN=demo",
-    401: "check COINGECKO_API_KEY",
-    403: "check COINGECKO_PLAN and COINGECKO_API_KEY, or the address of this machine is blocked",
-    **dict.fromkeys((301, 302, 303, 307, 308), "redirects are not followed: check COINGECKO_URL"),
-}
-
-
-class _Coin(msgspec.Struct):
-    """The fields that we read of an item of /coins/markets. Some may be null, none may be missing."""
-
-    id: str
-    symbol: str
-    current_price: float | None
-    market_cap: float | None
-    price_change_percentage_24h: float | None
-    last_updated: Annotated[datetime, msgspec.Meta(tz=True)] | None
+MAX_CHARACTERS = 200
+MAX_NAMES = 20
 
 
 class _Status(msgspec.Struct):
@@ -39,45 +18,31 @@ class _Status(msgspec.Struct):
 
 
 class _Failure(_Status):
-    """CoinGecko's errors in all their forms: flat, under `status`, under `error`, or `error` as text."""
+    """CoinGecko's errors in all their forms: flat, under `status`, under `error`, or `error` as text.
+
+    DefiLlama has `message`.
+    """
 
     status: _Status | None = None
     error: "str | _Failure | None" = None
+    message: str | None = None
 
 
-_coins = msgspec.json.Decoder(list[_Coin])
 _failure = msgspec.json.Decoder(_Failure)
 
 
-def quotes(body: bytes, currency: str) -> list[Quote]:
-    """The quotes of a 200 answer. Raises TemporaryMarketError: the next try may bring more than HTML or half a body."""
-    try:
-        return [_quote(coin, currency) for coin in _coins.decode(body)]
-    except (ValueError, OverflowError, RecursionError) as error:
-        raise TemporaryMarketError(f"CoinGecko's answer is not a list of coins: {error}") from error
+def problem(title: str, status: int, body: bytes, retry_after: float | None, hints: Mapping[int, str]) -> str:
+    """An answer other than 200 in one line: the status, the source's own words, and the setting to check.
 
-
-def _quote(coin: _Coin, currency: str) -> Quote:
-    return Quote(
-        coin=coin.id,
-        symbol=coin.symbol,
-        price=coin.current_price,
-        market_cap=coin.market_cap,
-        change_24h=coin.price_change_percentage_24h,
-        currency=currency,
-        updated_at=coin.last_updated and coin.last_updated.astimezone(UTC),
-    )
-
-
-def problem(status: int, body: bytes, retry_after: float | None) -> str:
-    """An answer other than 200 in one line: the status, CoinGecko's own words, and the setting to check."""
+    `hints`: the settings by the source's own code or by status.
+    """
     code, message = _reason(body)
-    parts = [f"CoinGecko answered {status} {httpx.codes.get_reason_phrase(status)}".rstrip()]
+    parts = [f"{title} answered {status} {httpx.codes.get_reason_phrase(status)}".rstrip()]
     if code or message:
-        parts.append(" ".join(str(part) for part in (code, _printable(message or "")) if part))
+        parts.append(" ".join(str(part) for part in (code, printable(message or "")) if part))
     if retry_after is not None:
         parts.append(f"retry-after {retry_after:g} s")
-    hint = _HINTS.get(code or 0) or _HINTS.get(status)
+    hint = hints.get(code or 0) or hints.get(status)
     return ": ".join(parts) + (f" ({hint})" if hint else "")
 
 
@@ -89,24 +54,35 @@ def _reason(body: bytes) -> tuple[int | None, str | None]:
     while isinstance(failure.error, _Failure):
         failure = failure.error
     inner = failure.status or _Status()
-    return inner.error_code or failure.error_code, inner.error_message or failure.error_message or failure.error
+    message = inner.error_message or failure.error_message or failure.error or failure.message
+    return inner.error_code or failure.error_code, message
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Text from outside, made fit for one line of a log."""
-    return "".join(char if char.isprintable() else " " for char in text)[:200]
+    return "".join(char if char.isprintable() else " " for char in text[:MAX_CHARACTERS])
+
+
+def named(coins: Iterable[str]) -> str:
+    """The coins in one line of a log, the first ones by their names."""
+    names = list(coins)
+    rest = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + rest
 
 
 def seconds(retry_after: str | None, now: datetime) -> float | None:
-    """The seconds that a Retry-After header asks for, as a number or a date (RFC 9110, 10.2.3); None without one."""
+    """The seconds that a Retry-After header asks for, as a number or a date (RFC 9110, 10.2.3).
+
+    None without one, and for one that means nothing. Fractions, which the RFC does not have, count too.
+    """
     if retry_after is None:
         return None
-    if retry_after.isascii() and retry_after.isdigit():
+    if re.fullmatch(r"[0-9]+(\.[0-9]*)?", retry_after):
         return float(retry_after)
     try:
         instant = parsedate_to_datetime(retry_after)
-    except ValueError:
+        # A date with the zone "-0000" is parsed as naive. RFC 5322 defines it as UTC.
+        instant = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+        return max(0.0, (instant - now).total_seconds())
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    # A date with the zone "-0000" is parsed as naive. RFC 5322 defines it as UTC.
-    instant = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
-    return max(0.0, (instant - now).total_seconds())

@@ -1,20 +1,18 @@
-"""Quotes from CoinGecko's /coins/markets, with bounds on time, retries and bytes."""
+"""Quotes from CoinGecko's /coins/markets."""
 
-import asyncio
 import logging
-import random
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Literal
+from functools import partial
+from typing import Annotated, Literal
 
-import httpx
-from socksio import SOCKSError
+import msgspec
 
-from crypto_updates import __version__
 from crypto_updates.bus.event import Quote
-from worker.market import answer
-from worker.market.errors import MarketError, TemporaryMarketError
+from worker.market.answer import printable
+from worker.market.client import RETRY_SECONDS, Client, Peer
 from worker.market.network import DIRECT, Network
+from worker.market.source import Part, Source
 
 log = logging.getLogger(__name__)
 
@@ -25,18 +23,46 @@ _PRO = "https://pro-api.coingecko.com/api/v3"
 _KEY_HEADERS = {"demo": "x-cg-demo-api-key", "pro": "x-cg-pro-api-key"}
 # CoinGecko's limit on per_page: https://docs.coingecko.com/reference/coins-markets
 _COINS_PER_REQUEST = 250
-# 250 coins take about 200 kB.
-_MAX_BYTES = 5_000_000
-# The longest wait before each retry. At random it is as little as half of that, so that workers do not retry in step.
-_RETRY_SECONDS = (1.0, 2.0, 4.0)
-_TIMEOUT = httpx.Timeout(10.0, connect=5.0)
+# CoinGecko's own codes: https://docs.coingecko.com/docs/errors-and-rate-limits
+HINTS = {
+    10002: "set COINGECKO_API_KEY to a key of COINGECKO_PLAN",
+    10005: "COINGECKO_PLAN does not include this",
+    10010: "check COINGECKO_API_KEY; a pro key needs COINGECKO_PLAN=pro",
+    10011: "check COINGECKO_API_KEY; a demo key needs COINGECKO_PLAN=demo",
+    10012: "COINGECKO_PLAN does not include a history that long; MARKET_FALLBACK=defillama needs no plan",
+    401: "check COINGECKO_API_KEY",
+    403: "check COINGECKO_PLAN and COINGECKO_API_KEY, or the address of this machine is blocked",
+    **dict.fromkeys((301, 302, 303, 307, 308), "redirects are not followed: check COINGECKO_URL"),
+}
 
 
-class CoinGecko:
-    """One HTTP client for the market's life. `waits`: the longest wait in seconds before each retry."""
+class _Coin(msgspec.Struct):
+    """The fields that we read of an item of /coins/markets. Some may be null, none may be missing."""
 
+    id: str
+    symbol: str
+    current_price: float | None
+    market_cap: float | None
+    price_change_percentage_24h: float | None
+    last_updated: Annotated[datetime, msgspec.Meta(tz=True)] | None
+
+
+class _Named(msgspec.Struct):
+    """An item that cannot be read but for its name."""
+
+    id: str
+
+
+_items = msgspec.json.Decoder(list[msgspec.Raw])
+_coin = msgspec.json.Decoder(_Coin)
+_named = msgspec.json.Decoder(_Named)
+
+
+class CoinGecko(Source):
     name = "coingecko"
+    title = "CoinGecko"
     knows_past = False
+    coins_per_request = _COINS_PER_REQUEST
 
     def __init__(
         self,
@@ -47,113 +73,53 @@ class CoinGecko:
         plan: Plan = "public",
         api_key: str | None = None,
         network: Network = DIRECT,
-        waits: Sequence[float] = _RETRY_SECONDS,
+        waits: Sequence[float] = RETRY_SECONDS,
     ) -> None:
-        self._coins = coins
+        if api_key and plan == "public":
+            log.warning("[MARKET] COINGECKO_API_KEY is not used: COINGECKO_PLAN is public, not demo or pro")
+        client = Client(
+            Peer(self.name, self.title, HINTS),
+            url or (_PRO if plan == "pro" else _PUBLIC),
+            network=network,
+            headers={_KEY_HEADERS[plan]: api_key} if api_key and plan in _KEY_HEADERS else {},
+            secret=api_key,
+            waits=waits,
+        )
+        super().__init__(client, coins)
         self._currency = currency
-        self._key = api_key
-        self._waits = waits
-        self._unknown: tuple[str, ...] = ()
-        base = httpx.URL(url or (_PRO if plan == "pro" else _PUBLIC))
-        proxy = network.proxy(base)
-        self._place = f"{base.host} through {proxy.url.scheme}://{proxy.url.netloc.decode()}" if proxy else base.host
-        self._client = _client(base, plan, api_key, network)
 
-    async def close(self) -> None:
-        await self._client.aclose()
-
-    async def fetch(self, slot: datetime, budget: float) -> tuple[Quote, ...]:  # noqa: ARG002 - it knows only now
-        """The quotes of now. One request after the other, because CoinGecko limits the requests in a minute."""
-        deadline = asyncio.get_running_loop().time() + budget
-        requests = [self._coins[i : i + _COINS_PER_REQUEST] for i in range(0, len(self._coins), _COINS_PER_REQUEST)]
-        try:
-            async with asyncio.timeout_at(deadline):
-                found = [quote for coins in requests for quote in await self._ask(coins, deadline)]
-        except TimeoutError as error:
-            raise MarketError(f"CoinGecko gave no whole answer within {budget:g} s") from error
-        return self._wanted(found)
-
-    async def _ask(self, coins: tuple[str, ...], deadline: float) -> list[Quote]:
-        for pause in self._waits:
-            try:
-                return await self._get(coins)
-            except TemporaryMarketError as error:
-                wait = _wait(error, pause, deadline - asyncio.get_running_loop().time())
-                log.info("[MARKET] %s; retrying in %.1f s", error, wait)
-            await asyncio.sleep(wait)
-        return await self._get(coins)
-
-    async def _get(self, coins: tuple[str, ...]) -> list[Quote]:
+    async def _ask(self, coins: Sequence[str], slot: datetime, deadline: float) -> list[Quote]:  # noqa: ARG002 - it knows only now
         params = {"vs_currency": self._currency, "ids": ",".join(coins), "per_page": str(_COINS_PER_REQUEST)}
+        part = await self._client.get("coins/markets", params, partial(read, currency=self._currency), deadline)
+        self._tell(coins, part)
+        return part.quotes
+
+
+def read(body: bytes, currency: str) -> Part:
+    """The quotes of a 200 answer. Raises ValueError or RecursionError if it is no list."""
+    part = Part([], {})
+    for item in _items.decode(body):
         try:
-            async with self._client.stream("GET", "coins/markets", params=params) as response:
-                body = await _read(response)
-        except (httpx.TransportError, SOCKSError) as error:
-            reason = f"{type(error).__name__} {error}".rstrip()
-            raise TemporaryMarketError(f"CoinGecko at {self._place} failed: {reason}") from error
-        if response.status_code == httpx.codes.OK:
-            return answer.quotes(body, self._currency)
-        raise self._failure(response, body)
-
-    def _failure(self, response: httpx.Response, body: bytes) -> MarketError:
-        status = response.status_code
-        retry_after = answer.seconds(response.headers.get("retry-after"), datetime.now(UTC))
-        # A server may repeat the key in its error.
-        safe = body.replace(self._key.encode(), b"***") if self._key else body
-        problem = answer.problem(status, safe, retry_after)
-        if status == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
-            return TemporaryMarketError(problem, retry_after)
-        return MarketError(problem)
-
-    def _wanted(self, found: list[Quote]) -> tuple[Quote, ...]:
-        """The quotes in the order of COINS. When the coins that CoinGecko does not know change, that is logged once."""
-        quotes = {quote.coin: quote for quote in found}
-        unknown = tuple(coin for coin in self._coins if coin not in quotes)
-        if unknown == self._coins:
-            raise MarketError(f"COINS: CoinGecko knows none of {_named(unknown)}")
-        if unknown and unknown != self._unknown:
-            log.warning("[MARKET] COINS: not known to CoinGecko and left out: %s", _named(unknown))
-        self._unknown = unknown
-        return tuple(quotes[coin] for coin in self._coins if coin in quotes)
+            part.quotes.append(_quote(_coin.decode(item), currency))
+        except (ValueError, OverflowError) as error:
+            part.odd[_name(item)] = printable(str(error))
+    return part
 
 
-def _client(base: httpx.URL, plan: Plan, key: str | None, network: Network) -> httpx.AsyncClient:
-    """The client. httpx logs each URL, so user and password are taken out of it and sent as a header."""
-    auth = httpx.BasicAuth(base.username, base.password) if base.userinfo else None
-    # Ask for no compression: a compressed answer could unpack to any size before its length is known.
-    headers = {"user-agent": f"crypto-updates/{__version__}", "accept-encoding": "identity"}
-    if key and plan == "public":
-        log.warning("[MARKET] COINGECKO_API_KEY is not used: COINGECKO_PLAN is public, not demo or pro")
-    elif key:
-        headers[_KEY_HEADERS[plan]] = key
-    return httpx.AsyncClient(
-        base_url=base.copy_with(userinfo=b""),
-        headers=headers,
-        auth=auth,
-        timeout=_TIMEOUT,
-        trust_env=False,
-        proxy=network.proxy(base),
-        verify=network.context(),
+def _quote(coin: _Coin, currency: str) -> Quote:
+    return Quote(
+        coin=coin.id,
+        symbol=coin.symbol,
+        price=coin.current_price,
+        market_cap=coin.market_cap or None,  # 0 stands for unknown
+        change_24h=coin.price_change_percentage_24h,
+        currency=currency,
+        updated_at=coin.last_updated and coin.last_updated.astimezone(UTC),
     )
 
 
-async def _read(response: httpx.Response) -> bytes:
-    body = bytearray()
-    async for part in response.aiter_raw():
-        body += part
-        if len(body) > _MAX_BYTES:
-            raise MarketError(f"CoinGecko answered {response.status_code} with more than {_MAX_BYTES:,} bytes")
-    return bytes(body)
-
-
-def _wait(error: TemporaryMarketError, pause: float, left: float) -> float:
-    """Seconds until the next try. Raises MarketError at once when no time is left for it."""
-    wait = (error.retry_after or 0.0) + pause * random.uniform(0.5, 1)  # noqa: S311 - jitter is no secret
-    if wait >= left:
-        raise MarketError(f"{error}; the next try in {wait:.1f} s would be too late, {left:.1f} s are left") from error
-    return wait
-
-
-def _named(coins: tuple[str, ...], most: int = 20) -> str:
-    rest = f" and {len(coins) - most} more" if len(coins) > most else ""
-    return ", ".join(coins[:most]) + rest
+def _name(item: msgspec.Raw) -> str:
+    try:
+        return _named.decode(item).id
+    except ValueError:
+        return ""

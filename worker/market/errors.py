@@ -5,6 +5,10 @@ class MarketError(CryptoUpdatesError):
     """The market gave no quotes."""
 
 
+class UnknownCoinsError(MarketError):
+    """The source answered, and has no quote of the coins for the slot."""
+
+
 class TemporaryMarketError(MarketError):
     """The market gave no quotes this time: the same request may succeed later."""
 
@@ -12,3 +16,7 @@ class TemporaryMarketError(MarketError):
         """`retry_after`: the seconds that the server asked to wait, None if it did not ask."""
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class UnreachableSourceError(TemporaryMarketError):
+    """There is no connection to the source."""

@@ -1,0 +1,80 @@
+"""Both market sources on loopback: whose data the events have, also after an outage of the worker."""
+
+import asyncio
+import json
+import time
+from contextlib import ExitStack
+from datetime import timedelta
+
+from crypto_updates.harness.plugin import Service
+from tests.e2e.conftest import Stack, gaps
+from tests.support import FakeMarket, soon
+from worker.once import FETCH_SECONDS
+
+ONCE = ("worker", "--once", "--dry-run")
+COINS = "bitcoin,ethereum,polygon-ecosystem-token"
+NOWHERE = "http://127.0.0.1:1"
+
+
+class Limited(FakeMarket):
+    """CoinGecko answers 429 for so many seconds since the first request, without saying how long to wait."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+
+    def coingecko(self, coins: list[str]) -> tuple[int, bytes]:
+        return (429, b"") if self.times[-1] - self.times[0] < self._seconds else super().coingecko(coins)
+
+
+class Html(FakeMarket):
+    def coingecko(self, coins: list[str]) -> tuple[int, bytes]:  # noqa: ARG002 - the same for all
+        return 200, b"<!DOCTYPE html><title>Just a moment...</title>"
+
+
+def test_each_event_has_data_of_all_coins_and_says_from_whom(service: Service) -> None:
+    cases: dict[str, tuple[FakeMarket, dict[str, str], str]] = {
+        "down": (FakeMarket(), {"COINGECKO_URL": NOWHERE}, "defillama"),
+        "limited": (Limited(90), {}, "defillama"),
+        "limited for a while": (Limited(4), {}, "coingecko"),
+        "html": (Html(), {}, "defillama"),
+        "partly": (FakeMarket(known=("bitcoin", "ethereum")), {}, "coingecko+defillama"),
+        "hanging": (FakeMarket(delay=None), {}, "defillama"),
+        "alone": (FakeMarket(), {"MARKET_SOURCE": "defillama"}, "defillama"),
+        "well": (FakeMarket(), {"DEFILLAMA_URL": NOWHERE}, "coingecko"),
+    }
+    begin = time.monotonic()
+    with ExitStack() as closing:
+        workers = {
+            name: service(*ONCE, **{**closing.enter_context(market).both(), "COINS": COINS, **more})
+            for name, (market, more, _) in cases.items()
+        }
+        assert {name: worker.wait(60) for name, worker in workers.items()} == dict.fromkeys(cases, 0)
+    assert time.monotonic() - begin < FETCH_SECONDS + 15  # for the start of so many at once
+    for name, worker in workers.items():
+        event = json.loads(next(line for line in worker.lines if line.startswith("{")))
+        assert (name, event["source"]) == (name, cases[name][2])
+        assert ",".join(quote["coin"] for quote in event["data"]) == COINS
+        given = [quote.get("source") for quote in event["data"]]
+        assert given == (["coingecko", "coingecko", "defillama"] if name == "partly" else [None] * 3)
+
+
+async def test_ten_slots_of_an_outage_get_the_prices_of_their_own_instants(stack: Stack) -> None:
+    with FakeMarket() as market:
+        environ = market.both() | {"MISSED_SLOTS": "all"}
+        await asyncio.to_thread(stack.api_stub)
+        worker = stack.worker(**environ)
+        assert await soon(lambda: len(stack.slots()) >= 2)
+        await asyncio.to_thread(worker.stop)
+        last = max(stack.slots())
+        assert not await soon(lambda: False, 11)  # the outage itself
+        worker = stack.worker(**environ)
+        await asyncio.to_thread(worker.wait_for_line, "[CRON] Missed schedules", 25)
+        assert await soon(lambda: max(stack.slots()) > last + timedelta(seconds=14) and not gaps(stack.slots(), 1))
+    missed = [event for event in stack.events.find() if 0 < (event["timestamp"] - last).total_seconds() <= 10]
+    assert len(missed) == 10
+    for event in missed:
+        assert event["source"] == "defillama"
+        (quote,) = event["data"]
+        assert quote["price"] == market.price_at(int(event["timestamp"].timestamp()))
+        assert quote["updated_at"].startswith(event["timestamp"].strftime("%Y-%m-%dT%H:%M:%S"))

@@ -1,0 +1,190 @@
+"""Two sources as one market: what the second is asked for, when, and who is named for the data."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from msgspec import UNSET
+
+from crypto_updates.bus.event import Event
+from crypto_updates.clock.cron import Cron
+from tests.unit.test_market_coingecko import Answer, Api, coin, known, reply, serving
+from tests.unit.test_market_defillama import NOW, PAST, QUARTERS, llama
+from tests.unit.test_market_faults import hang
+from worker import tick
+from worker.market import MarketError, client, fallback
+from worker.market.client import RETRY_SECONDS
+from worker.market.coingecko import CoinGecko
+from worker.market.defillama import DefiLlama
+from worker.market.fallback import FIRST_SECONDS, Fallback
+
+COINS = ("bitcoin", "ethereum", "polygon-ecosystem-token")
+
+
+@asynccontextmanager
+async def playing(
+    first: Answer, second: Answer | None = None, cron: Cron = QUARTERS, speed: float = 100
+) -> AsyncIterator[tuple[list[Api], Fallback]]:
+    """Both servers, and the market of both, whose waits are so many times shorter than they are."""
+    waits = [pause / speed for pause in RETRY_SECONDS]
+    async with AsyncExitStack() as closing:
+        apis, urls = zip(
+            *[await closing.enter_async_context(serving([each])) for each in (first, second or llama())], strict=True
+        )
+        market = Fallback(
+            CoinGecko(coins=COINS, currency="usd", url=urls[0], waits=waits),
+            DefiLlama(coins=COINS, cron=cron, url=urls[1], waits=waits),
+            COINS,
+            cron,
+        )
+        closing.push_async_callback(market.close)
+        yield list(apis), market
+
+
+def sources(made: Event) -> list[object]:
+    """The source of each quote, which there must be one of for each coin."""
+    assert made.data
+    assert [quote.coin for quote in made.data] == list(COINS)
+    return [quote.source for quote in made.data]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        reply(503, b""),
+        reply(429, b""),
+        reply(429, b"", retry_after="119"),
+        reply(401, b'{"status":{"error_code":10002}}'),
+        reply(302, b"", location="/elsewhere"),
+        reply(200, b"<!DOCTYPE html><title>Just a moment...</title>", content_type="text/html"),
+        reply(200, b"[]"),
+        reply(200, json.dumps([coin("bitcoin") | {"symbol": None}]).encode()),
+        hang,
+    ],
+    ids=["down", "limited", "limited for long", "no key", "moved", "html", "no coin", "odd", "hanging"],
+)
+async def test_a_first_source_that_gives_nothing_is_replaced_within_the_budget(bad: Answer) -> None:
+    async with playing(bad) as (_, market):
+        start = time.monotonic()
+        made = await tick.fetch(NOW, market, 3)
+        assert time.monotonic() - start < 3
+    assert made.source == "defillama"
+    assert sources(made) == [UNSET] * 3
+
+
+async def test_a_first_source_that_gives_all_is_the_only_one_asked() -> None:
+    async with playing(known()) as ((_, second), market):
+        made = await tick.fetch(NOW, market, 3)
+    assert (made.source, sources(made)) == ("coingecko", [UNSET] * 3)
+    assert second.requests == []
+
+
+@pytest.mark.parametrize(("seconds", "source"), [(12, "coingecko"), (90, "defillama")])
+async def test_a_short_limit_is_waited_for_and_a_long_one_is_not(
+    seconds: float, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fallback, "FIRST_SECONDS", FIRST_SECONDS / 100)
+    begin = time.monotonic()
+
+    async def limited(api: Api, writer: asyncio.StreamWriter) -> None:
+        is_over = time.monotonic() - begin > seconds / 100
+        await (known() if is_over else reply(429, b""))(api, writer)
+
+    async with playing(limited) as ((first, _), market):
+        made = await tick.fetch(NOW, market, 240 / 100)
+    assert time.monotonic() - begin < 1.2
+    assert made.source == source
+    assert len(first.requests) < 10
+
+
+async def test_with_both_limited_the_first_is_asked_again_and_answers_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fallback, "FIRST_SECONDS", FIRST_SECONDS / 100)
+    begin = time.monotonic()
+
+    async def limited(api: Api, writer: asyncio.StreamWriter) -> None:
+        is_over = time.monotonic() - begin > 1.5
+        await (known() if is_over else reply(429, b"", retry_after="0.1"))(api, writer)
+
+    async with playing(limited, reply(503, b"")) as (_, market):
+        made = await tick.fetch(NOW, market, 240 / 100)
+    assert (made.source, sources(made)) == ("coingecko", [UNSET] * 3)
+
+
+async def test_without_a_network_an_event_is_not_held_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "CONNECT_SECONDS", 0.1)
+    nowhere = "http://127.0.0.1:1"
+    waits = (0.01, 0.02, 0.04, 0.08, 0.16, 60.0)
+    market = Fallback(
+        CoinGecko(coins=COINS, currency="usd", url=nowhere, waits=waits),
+        DefiLlama(coins=COINS, cron=QUARTERS, url=nowhere, waits=waits),
+        COINS,
+        QUARTERS,
+    )
+    begin = time.monotonic()
+    with pytest.raises(MarketError, match=r"^CoinGecko at .* failed: ConnectError .*; DefiLlama at .* failed: "):
+        await market.fetch(NOW, 240)
+    assert time.monotonic() - begin < 2
+    await market.close()
+
+
+async def test_a_coin_that_the_first_does_not_know_is_asked_of_the_second(caplog: pytest.LogCaptureFixture) -> None:
+    async with playing(known("bitcoin")) as ((_, second), market):
+        made = [await tick.fetch(NOW, market, 3) for _ in range(2)]
+    for event in made:
+        assert event.source == "coingecko+defillama"
+        assert sources(event) == ["defillama", "coingecko", "coingecko"]
+    assert all(request["target"].partition("?")[0].endswith("/coingecko:bitcoin") for request in second.requests)
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
+        "[MARKET] COINS: not known to CoinGecko and asked of DefiLlama: bitcoin"
+    ]
+
+
+async def test_a_coin_that_neither_knows_is_left_out_and_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    async with playing(known("bitcoin"), llama(lambda *_: {})) as (_, market):
+        for _ in range(2):
+            made = await tick.fetch(NOW, market, 3)
+            assert made.source == "coingecko"
+            assert [quote.coin for quote in made.data or ()] == list(COINS[1:])
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
+        "[MARKET] COINS: not known to CoinGecko and asked of DefiLlama: bitcoin",
+        "[MARKET] COINS: not known to DefiLlama and left out: bitcoin",
+    ]
+
+
+async def test_both_failing_is_told_in_one_line() -> None:
+    async with playing(reply(401, b""), reply(400, b'{"message":"no"}')) as (_, market):
+        with pytest.raises(MarketError, match=r"^CoinGecko answered 401 .*; DefiLlama answered 400 Bad Request: no$"):
+            await market.fetch(NOW, 3)
+
+
+async def test_a_second_source_that_fails_costs_nothing_of_the_first(caplog: pytest.LogCaptureFixture) -> None:
+    async with playing(known("bitcoin"), hang) as (_, market):
+        start = time.monotonic()
+        made = await tick.fetch(NOW, market, 0.5)
+        assert time.monotonic() - start < 1
+    assert made.source == "coingecko"
+    assert "[MARKET] DefiLlama gave no whole answer within" in caplog.text
+    assert "2 of 3 coins have data" in caplog.text
+
+
+async def test_a_slot_of_the_past_is_asked_only_of_the_source_that_knows_it() -> None:
+    async with playing(known()) as ((first, _), market):
+        made = await tick.fetch(PAST, market, 3)
+    assert first.requests == []
+    assert (made.source, sources(made)) == ("defillama", [UNSET] * 3)
+    assert {quote.updated_at for quote in made.data or ()} == {PAST}
+
+
+async def test_a_slot_becomes_past_when_the_next_one_has_come() -> None:
+    cron = Cron("* * * * *")
+    newest = cron.previous(datetime.now(UTC))
+    async with playing(known(), cron=cron) as (_, market):
+        assert (await tick.fetch(newest - timedelta(minutes=1), market, 3)).source == "defillama"
+        assert (await tick.fetch(cron.next(datetime.now(UTC)), market, 3)).source == "coingecko"
