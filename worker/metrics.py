@@ -21,3 +21,8 @@ FETCH_SECONDS = Histogram(
     "How long the data of a slot took, with all retries",
     buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 240),
 )
+QUOTE_AGE = Gauge(
+    "crypto_market_quote_age_seconds",
+    "The age of the newest quote, by coin; +Inf for a coin of COINS that no source has given a time for",
+    ["coin"],
+)

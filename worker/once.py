@@ -10,6 +10,7 @@ from crypto_updates.bus.client import Bus
 from crypto_updates.bus.errors import BusError
 from worker import tick
 from worker.config import WorkerSettings
+from worker.freshness import Freshness
 from worker.market import Market
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ async def publish(slot: datetime, settings: WorkerSettings, market: Market | Non
     if cron.previous(slot) != slot:
         log.warning("[CRON] %s is no slot of SCHEDULE=%s", event.text(slot), settings.schedule)
     made = await tick.make(slot, market, FETCH_SECONDS)
+    Freshness(settings.coins, cron).look(made)
     async with Bus(settings, "worker") as bus:
         try:
             await bus.connection(NATS_SECONDS)

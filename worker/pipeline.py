@@ -10,10 +10,11 @@ from crypto_updates.bus import history
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.connection import LINK_ERRORS
 from crypto_updates.bus.event import Event
-from crypto_updates.clock.timetable import budget
+from crypto_updates.clock.timetable import budget, is_past
 from crypto_updates.service import errors, lifecycle
 from worker import catchup, tick, turn
 from worker.config import WorkerSettings
+from worker.freshness import Freshness
 from worker.market import Market
 from worker.outbox import Outbox, Waiting
 
@@ -31,6 +32,7 @@ class Pipeline:
         self._bus = bus
         self._market = market
         self._outbox = outbox
+        self._freshness = Freshness(settings.coins, self._cron)
         self._slots: asyncio.Queue[datetime] = asyncio.Queue()
         self._last: datetime  # the newest slot handed over, or due when `run` began
         # Gaps not yet looked into: the slots after which others may have passed. None stands for the start.
@@ -91,7 +93,10 @@ class Pipeline:
 
     async def _fetch(self, slot: datetime) -> Event:
         market = tick.knowing(self._market, slot, self._cron)
-        return await tick.make(slot, market, budget(self._cron, slot))
+        made = await tick.make(slot, market, budget(self._cron, slot))
+        if not is_past(self._cron, slot, datetime.now(UTC)):
+            self._freshness.look(made)
+        return made
 
     async def _deliver(self) -> None:
         while True:

@@ -13,6 +13,8 @@ FETCH_SHARE = 0.5
 MAX_FETCH_SECONDS = 240.0
 # An event that comes this long after its slot was published by hand.
 BY_HAND = timedelta(days=1)
+# A quote may be this much older than its slot, or as much as so many intervals if that is longer.
+STALE, STALE_INTERVALS = timedelta(days=1), 4
 
 
 def _schedule(expression: str) -> str:
@@ -57,3 +59,8 @@ def interval(cron: Cron, slot: datetime) -> timedelta:
 def is_past(cron: Cron, slot: datetime, now: datetime) -> bool:
     """True when the next slot has come, so that the prices of now are no longer those of the slot."""
     return cron.next(slot) <= now
+
+
+def is_stale(cron: Cron, slot: datetime, updated_at: datetime) -> bool:
+    """True when a slot's quote is so old that the listing looks frozen."""
+    return slot - updated_at > max(STALE, STALE_INTERVALS * interval(cron, slot))

@@ -3,10 +3,12 @@
 import asyncio
 import json
 import time
+import urllib.request
 from contextlib import ExitStack
 from datetime import timedelta
 
 from crypto_updates.harness.plugin import Service
+from crypto_updates.local import ports
 from tests.e2e.conftest import Stack, gaps
 from tests.support import FakeMarket, soon
 from worker.once import FETCH_SECONDS
@@ -78,3 +80,30 @@ async def test_ten_slots_of_an_outage_get_the_prices_of_their_own_instants(stack
         (quote,) = event["data"]
         assert quote["price"] == market.price_at(int(event["timestamp"].timestamp()))
         assert quote["updated_at"].startswith(event["timestamp"].strftime("%Y-%m-%dT%H:%M:%S"))
+
+
+async def test_a_frozen_coin_is_published_warned_of_once_and_counted(stack: Stack) -> None:
+    class Frozen(FakeMarket):
+        def coingecko(self, coins: list[str]) -> tuple[int, bytes]:
+            quotes = json.loads(super().coingecko(coins)[1])
+            quotes[-1]["last_updated"] = "2026-02-03T17:01:02.345Z"
+            return 200, json.dumps(quotes).encode()
+
+    def metrics() -> dict[str, float]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{health}/metrics", timeout=2) as answer:
+            lines = [line.rpartition(" ") for line in answer.read().decode().splitlines() if line[0] != "#"]
+        return {name: float(value) for name, _, value in lines}
+
+    health = ports.free()
+    with Frozen() as market:
+        await asyncio.to_thread(stack.api_stub)
+        worker = stack.worker(**market.both() | {"COINS": "bitcoin,matic-network", "HEALTH_PORT": str(health)})
+        assert await soon(lambda: len(stack.slots()) >= 4)
+        figures = await asyncio.to_thread(metrics)
+    warnings = [line for line in worker.lines if "matic-network" in line]
+    assert warnings == ["[MARKET] matic-network: last updated 2026-02-03; the listing looks frozen (warning)"]
+    assert all(len(event["data"]) == 2 for event in stack.events.find())
+    assert figures['crypto_market_quote_age_seconds{coin="matic-network"}'] > 24 * 3600
+    assert figures['crypto_market_quote_age_seconds{coin="bitcoin"}'] < 60
+    assert figures['crypto_market_requests_total{source="coingecko",status="200"}'] >= 4
+    assert figures["crypto_market_fetch_seconds_count"] >= 4
