@@ -6,7 +6,7 @@ import logging
 from datetime import UTC, datetime
 from functools import partial
 
-from crypto_updates.bus import history
+from crypto_updates.bus import event, history
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.connection import LINK_ERRORS
 from crypto_updates.bus.event import Event
@@ -21,6 +21,9 @@ from worker.outbox import Outbox, Waiting
 log = logging.getLogger(__name__)
 
 HISTORY_RETRY_SECONDS = 1.0
+# So long a catch-up may wait for the data of past slots and get none, because new events are not delivered meanwhile.
+# Then the other past slots go without.
+PATIENCE_SECONDS = 60.0
 
 
 class Pipeline:
@@ -33,6 +36,7 @@ class Pipeline:
         self._market = market
         self._outbox = outbox
         self._freshness = Freshness(settings.coins, self._cron)
+        self._patience = PATIENCE_SECONDS
         self._slots: asyncio.Queue[datetime] = asyncio.Queue()
         self._last: datetime  # the newest slot handed over, or due when `run` began
         # Gaps not yet looked into: the slots after which others may have passed. None stands for the start.
@@ -92,10 +96,17 @@ class Pipeline:
             raise
 
     async def _fetch(self, slot: datetime) -> Event:
-        market = tick.knowing(self._market, slot, self._cron)
-        made = await tick.make(slot, market, budget(self._cron, slot))
+        market, seconds = tick.knowing(self._market, slot, self._cron), budget(self._cron, slot)
         if not is_past(self._cron, slot, datetime.now(UTC)):
+            made = await tick.make(slot, market, seconds)
             self._freshness.look(made)
+            return made
+        if market and self._patience <= 0:
+            log.info("[MARKET] No data for %s: the market did not give any for too long", event.text(slot))
+            return Event(timestamp=slot)
+        begin = self._loop.time()
+        made = await tick.make(slot, market, min(seconds, self._patience))
+        self._patience = PATIENCE_SECONDS if made.data else self._patience - (self._loop.time() - begin)
         return made
 
     async def _deliver(self) -> None:
@@ -124,6 +135,7 @@ class Pipeline:
             self._cron, published, self._outbox.slots(), since=gaps[0], newest=newest, policy=policy
         )
         catchup.tell(missed, policy, self._cron)
+        self._patience = PATIENCE_SECONDS
         try:
             if wanted:
                 await lifecycle.finish(self._make(wanted))

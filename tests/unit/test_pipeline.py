@@ -9,8 +9,9 @@ import pytest
 
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.event import Event, Quote, encode
-from worker import turn
+from worker import pipeline, turn
 from worker.config import WorkerSettings
+from worker.market import MarketError
 from worker.outbox import Outbox, Waiting
 from worker.pipeline import Pipeline
 
@@ -88,12 +89,47 @@ async def test_a_worker_that_is_stopped_while_it_waits_for_another_one_publishes
     assert outbox.oldest() is None
 
 
+class Down(Slow):
+    """A market that fails after a while."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.budgets: list[float] = []
+        self._seconds = seconds
+
+    async def fetch(self, slot: datetime, budget: float) -> tuple[Quote, ...]:  # noqa: ARG002 - a market's interface
+        self.budgets.append(budget)
+        await asyncio.sleep(self._seconds)
+        raise MarketError("down")
+
+
+async def test_a_market_that_is_down_holds_up_a_catch_up_only_for_a_while(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "PATIENCE_SECONDS", 0.25)
+    settings, market = WorkerSettings.load({}), Down(0.1)
+    caught_up = Pipeline(settings, Bus(settings, "test"), market, outbox)
+    slots = [datetime(2026, 1, 1, hour, tzinfo=UTC) for hour in range(20)]
+    assert [await caught_up._fetch(slot) for slot in slots] == [Event(timestamp=slot) for slot in slots]
+    assert len(market.budgets) == 3
+    assert market.budgets == sorted(market.budgets, reverse=True)
+    assert market.budgets[0] <= 0.25
+
+
+async def test_a_past_slot_is_not_asked_of_a_market_that_knows_only_the_present(outbox: Outbox) -> None:
+    settings, market = WorkerSettings.load({}), Down(0)
+    market.knows_past = False
+    slot = datetime(2026, 1, 1, tzinfo=UTC)
+    assert await Pipeline(settings, Bus(settings, "test"), market, outbox)._fetch(slot) == Event(timestamp=slot)
+    assert market.budgets == []
+
+
 async def test_a_slot_that_does_not_follow_the_last_one_is_a_gap_to_look_into(outbox: Outbox) -> None:
     settings = WorkerSettings.load({"SCHEDULE": "* * * * * *"})
-    pipeline = Pipeline(settings, Bus(settings, "test"), None, outbox)
+    taking = Pipeline(settings, Bus(settings, "test"), None, outbox)
     noon, second = datetime(2023, 11, 21, 12, tzinfo=UTC), timedelta(seconds=1)
-    pipeline._last, pipeline._gaps = noon, []
+    taking._last, taking._gaps = noon, []
     # In turn, after a suspend of a day, in turn, and again after the clock was set back.
     for slot in (noon + second, noon + DAY, noon + DAY + second, noon + 5 * second, noon + 6 * second):
-        pipeline._take(slot)
-    assert pipeline._gaps == [noon + second]
+        taking._take(slot)
+    assert taking._gaps == [noon + second]
