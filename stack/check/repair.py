@@ -21,7 +21,7 @@ from crypto_updates.service import errors, lifecycle
 from stack.check.target import CheckSettings, Stack
 from worker import tick
 from worker.config import WorkerSettings
-from worker.market import Market, MarketError, open_market
+from worker.market import Market, MarketError, UnknownCoinsError, open_market
 
 NATS_SECONDS = 10.0
 # A repair can wait until a source that limits the requests of a minute answers again.
@@ -148,10 +148,13 @@ def _slots(cron: Cron, gaps: Sequence[Gap]) -> Iterator[datetime]:
 
 
 async def _make(slot: datetime, market: Market | None) -> Event:
-    """Raises MarketError: an event without data would take the place of one that has them."""
+    """Raises MarketError if the data may still come: an event without would take the place of one that has them."""
     if market is None or not market.knows_past:
         return Event(timestamp=slot)
-    return await tick.fetch(slot, market, FETCH_SECONDS)
+    try:
+        return await tick.fetch(slot, market, FETCH_SECONDS)
+    except UnknownCoinsError:
+        return Event(timestamp=slot)
 
 
 async def _publish(made: Event, settings: RepairSettings, bus: Bus, done: Repair) -> None:

@@ -10,9 +10,11 @@ from datetime import timedelta
 from crypto_updates.harness.plugin import Service
 from crypto_updates.local import ports
 from tests.e2e.conftest import Stack, gaps
+from tests.e2e.test_audit import History, history
 from tests.support import FakeMarket, soon
 from worker.once import FETCH_SECONDS
 
+__all__ = ["history"]
 ONCE = ("worker", "--once", "--dry-run")
 COINS = "bitcoin,ethereum,polygon-ecosystem-token"
 NOWHERE = "http://127.0.0.1:1"
@@ -80,6 +82,24 @@ async def test_ten_slots_of_an_outage_get_the_prices_of_their_own_instants(stack
         (quote,) = event["data"]
         assert quote["price"] == market.price_at(int(event["timestamp"].timestamp()))
         assert quote["updated_at"].startswith(event["timestamp"].strftime("%Y-%m-%dT%H:%M:%S"))
+
+
+def test_a_repair_asks_the_fallback_for_the_prices_of_the_slots(history: History, stack: Stack) -> None:
+    slots = history.slots(8)
+    history.store(slots)
+    history.remove(slots[2:6])
+    stack.api_stub()
+    with FakeMarket() as market:
+        for published in (4, 0):
+            done = history.audit("--repair", "--json", **market.both())
+            assert (done.status, done.document["repair"]["published"]) == (0, published)
+            assert done.document["repair"]["without_data"] == 0
+    repaired = list(stack.events.find({"timestamp": {"$in": slots[2:6]}}, sort=[("timestamp", 1)]))
+    assert [event["source"] for event in repaired] == ["defillama"] * 4
+    assert [event["data"][0]["price"] for event in repaired] == [
+        market.price_at(int(slot.timestamp())) for slot in slots[2:6]
+    ]
+    assert market.asked == []
 
 
 async def test_a_frozen_coin_is_published_warned_of_once_and_counted(stack: Stack) -> None:

@@ -15,7 +15,7 @@ from stack.check import repair
 from tests.e2e.conftest import Stack, gaps
 from tests.e2e.test_audit import QUARTER, History, history
 from tests.support import eventually, soon
-from worker.market import MarketError, TemporaryMarketError
+from worker.market import MarketError, TemporaryMarketError, UnknownCoinsError
 from worker.market.simulated import Simulated
 
 __all__ = ["history"]
@@ -157,7 +157,7 @@ async def test_a_slot_whose_data_may_still_come_is_left_for_the_next_repair(
 ) -> None:
     first = datetime.fromisoformat("2026-02-03T00:00:00Z")
     quotes = await Simulated(coins=("bitcoin",), currency="usd").fetch(first, 1)
-    kinds = {"q": quotes, "d": TemporaryMarketError("down"), "e": ()}
+    kinds = {"q": quotes, "d": TemporaryMarketError("down"), "e": UnknownCoinsError("none")}
     market = Patchy([kinds[kind] for kind in answers])
     monkeypatch.setattr(repair, "open_market", lambda _: market)
     settings = repair.RepairSettings.load({"NATS_URL": stack.nats.url})
