@@ -131,7 +131,7 @@ async def _publish_all(settings: RepairSettings, gaps: Sequence[Gap], done: Repa
                 say(f"Repair: {number} of {done.missing}")
                 told = begin
             try:
-                made = await _make(slot, market)
+                made = await _make(slot, tick.knowing(market, slot, settings.cron))
             except MarketError as error:
                 done.problem, failures = str(error), failures + 1
                 if failures == MAX_FAILURES_IN_A_ROW:
@@ -149,7 +149,7 @@ def _slots(cron: Cron, gaps: Sequence[Gap]) -> Iterator[datetime]:
 
 async def _make(slot: datetime, market: Market | None) -> Event:
     """Raises MarketError if the data may still come: an event without would take the place of one that has them."""
-    if market is None or not market.knows_past:
+    if market is None:
         return Event(timestamp=slot)
     try:
         return await tick.fetch(slot, market, FETCH_SECONDS)
