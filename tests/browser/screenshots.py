@@ -2,7 +2,8 @@
 
     python -m tests.browser.screenshots [--folder docs] [--seconds 120]
 
-Two slots of the history are missing and one is late, so that the pictures show what that looks like.
+Two slots of the history are missing and one is late, so that the pictures show what that looks like. One more picture
+shows the prices of a coin that is not updated any more.
 """
 
 import argparse
@@ -26,7 +27,10 @@ from stack import console, services
 from tests import machine
 from worker.market.simulated import Simulated
 
-COINS = ("bitcoin", "ethereum", "matic-network")
+COINS = ("bitcoin", "ethereum", "polygon-ecosystem-token")
+# A coin that was frozen, and that the worker does not follow any more: its price and its time stay the same.
+FROZEN = {"coin": "matic-network", "symbol": "matic", "price": 0.1153, "market_cap": None, "change_24h": None}
+FROZEN |= {"currency": "usd", "updated_at": "2026-02-03T07:15:12Z"}
 STEP = timedelta(seconds=5)
 # Counted back from the newest slot.
 MISSING_SLOTS, LATE_SLOT = (151, 152), 76
@@ -44,7 +48,7 @@ async def stored(newest: datetime, count: int) -> AsyncIterator[dict[str, Any]]:
         if number in MISSING_SLOTS:
             continue
         slot = newest - number * STEP
-        data = msgspec.to_builtins(await market.fetch(slot, 1))
+        data = [*msgspec.to_builtins(await market.fetch(slot, 1)), FROZEN]
         lag = timedelta(seconds=4.8 if number == LATE_SLOT else 0.02)
         about = {"event": "CRYPTO_UPDATE", "timestamp": slot, "source": "simulated", "data": data, "fetched_at": slot}
         yield {"_id": identity("crypto", slot)} | about | {"received_at": slot + lag, "stream_seq": count - number}
@@ -70,9 +74,19 @@ def shoot(browser: Browser, url: str, folder: Path, seconds: float) -> None:
         # The picture shows an event on its way.
         page.wait_for_selector(f"#events [data-id]:first-child:not([data-id='{latest}'])", timeout=15_000)
         page.wait_for_timeout(700)
-        path = folder / f"{name}.png"
-        size = len(page.screenshot(path=path))
-        console.say(f"{path}: {size} bytes" + (", which is too much" if size > MAX_PICTURE_BYTES else ""))
+        keep(folder / f"{name}.png", page.screenshot())
+    page = pages["page-light"]
+    page.select_option("#coins", str(FROZEN["coin"]))
+    page.wait_for_selector("#stale li")
+    page.wait_for_timeout(700)
+    keep(folder / "page-frozen.png", page.locator("section:has(#chart)").screenshot())
+
+
+def keep(path: Path, picture: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(picture)
+    size = len(picture)
+    console.say(f"{path}: {size} bytes" + (", which is too much" if size > MAX_PICTURE_BYTES else ""))
 
 
 def run(folder: Path, seconds: float) -> None:
@@ -80,7 +94,12 @@ def run(folder: Path, seconds: float) -> None:
         data = closing.enter_context(guard.folder())
         mongod, server = closing.enter_context(Mongod()), closing.enter_context(NatsServer())
         environ = os.environ | services.defaults(data) | {"HTTP_PORT": str(ports.free()), "LOG_LEVEL": "warning"}
-        environ |= {"MONGO_URL": mongod.url, "NATS_URL": server.url, "MARKET_SOURCE": "simulated"}
+        environ |= {
+            "MONGO_URL": mongod.url,
+            "NATS_URL": server.url,
+            "MARKET_SOURCE": "simulated",
+            "COINS": ",".join(COINS),
+        }
         services.provision(environ)
         asyncio.run(fill(mongod.url))
         for name in services.NAMES:
