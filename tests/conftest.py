@@ -3,6 +3,7 @@
 A test that lacks something of the machine is skipped, wherever it notices that.
 """
 
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -12,6 +13,11 @@ from tests import machine
 
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+
+def pytest_configure() -> None:
+    """A shell ignores SIGINT in what it runs in the background, and the programs under test would inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

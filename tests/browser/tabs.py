@@ -7,6 +7,7 @@ DevTools session instead, so that Chromium itself decides.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import time
@@ -15,6 +16,10 @@ from typing import Any
 from playwright.async_api import Browser, CDPSession
 
 ANSWER_SECONDS = 20.0
+
+
+class LeftError(Exception):
+    """The page was left before it answered."""
 
 
 class Tab:
@@ -31,14 +36,25 @@ class Tab:
     async def evaluate(self, expression: str) -> Any:  # noqa: ANN401 - whatever the expression gives
         return await self._window.evaluate(self._session, expression)
 
+    async def leave(self, how: str) -> None:
+        """Go to another page, which is not there yet when this returns."""
+        with contextlib.suppress(LeftError):
+            await self.evaluate(how)
+
     async def comes(self, condition: str, within: float = 30.0) -> bool:
         """True as soon as the JavaScript expression holds, False if it has not by then (seconds)."""
         deadline = time.monotonic() + within
-        while not await self.evaluate(f"Boolean({condition})"):
+        while not await self._holds(condition):
             if time.monotonic() > deadline:
                 return False
             await asyncio.sleep(0.05)
         return True
+
+    async def _holds(self, condition: str) -> bool:
+        try:
+            return bool(await self.evaluate(f"Boolean({condition})"))
+        except LeftError:
+            return False
 
 
 class Window:
@@ -73,6 +89,8 @@ class Window:
         await self.devtools.send("Target.sendMessageToTarget", {"sessionId": session, "message": message})
         async with asyncio.timeout(ANSWER_SECONDS):
             answer = await self._answers[number]
+        if "error" in answer:
+            raise LeftError(answer["error"]["message"])
         assert "exceptionDetails" not in answer["result"], answer
         return answer["result"]["result"].get("value")
 

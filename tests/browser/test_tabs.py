@@ -128,9 +128,9 @@ async def test_a_page_that_is_left_and_shown_again_goes_on(site: Site, window: W
 async def test_going_back_to_the_page_shows_it_live(site: Site, window: Window) -> None:
     tab = await window.tab(site.url)
     assert await tab.comes(f"{READY} && {STREAMING}")
-    await tab.evaluate("location.href = '/docs'")
+    await tab.leave("location.href = '/docs'")
     assert await tab.comes("location.pathname === '/docs' && document.querySelector('.opblock')")
     assert await streams(site, 0)
-    await tab.evaluate("history.back()")
+    await tab.leave("history.back()")
     assert await tab.comes(f"location.pathname === '/' && {READY}")
     assert await shows(tab, await site.publish(newest(), quote("bitcoin", 1)))
