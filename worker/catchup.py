@@ -55,7 +55,7 @@ def is_in_time(published: Published, cron: Cron, now: datetime) -> bool:
     An event that was stored long after its slot, and after other slots too, was published by hand. It does not tell
     when a worker ran, and neither does an event of the future.
     """
-    slot, stored = published
+    slot, stored, _ = published
     return slot <= now and (stored - slot < BY_HAND or cron.next(slot) > stored)
 
 
@@ -64,7 +64,7 @@ def is_prompt(published: Published, cron: Cron, now: datetime) -> bool:
 
     Before an event that came late, because it was repaired or waited for NATS, there may be newer slots.
     """
-    slot, stored = published
+    slot, stored, _ = published
     return slot <= now and stored < cron.next(slot) + DELIVERY
 
 

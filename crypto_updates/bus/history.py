@@ -26,10 +26,11 @@ GET = f"STREAM.MSG.GET.{STREAM}"
 
 
 class Published(NamedTuple):
-    """An event's slot, and when the stream stored it."""
+    """An event's slot, when the stream stored it, and with which sequence."""
 
     slot: datetime
     stored: datetime
+    seq: int = 0
 
 
 async def newest(connection: Connection, feed: str, enough: Callable[[Published], bool]) -> list[Published]:
@@ -96,6 +97,6 @@ def _published(message: RawStreamMsg, feed: str) -> Published | None:
     if not identity.startswith(f"{feed}@") or message.time is None:
         return None
     try:
-        return Published(parse(message.data or b"")["timestamp"], message.time)
+        return Published(parse(message.data or b"")["timestamp"], message.time, message.seq or 0)
     except InvalidEventError:
         return None

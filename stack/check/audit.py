@@ -8,10 +8,10 @@ worker reads of the market: MARKET_SOURCE, MARKET_FALLBACK, COINS, ...
 
 import asyncio
 import contextlib
+import json
 import re
 import sys
 from argparse import ArgumentParser
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -22,11 +22,10 @@ from crypto_updates.bus import figures, history, instant
 from crypto_updates.bus.connection import LINK_ERRORS
 from crypto_updates.bus.figures import NATS_LOG, Figures, FiguresError
 from crypto_updates.clock import slots
-from crypto_updates.clock.slots import Gap
 from crypto_updates.service import errors, lifecycle
 from stack import console
 from stack.check import checks, repair, report
-from stack.check.repair import Repair, RepairSettings, Say
+from stack.check.repair import RepairSettings
 from stack.check.report import Audit
 from stack.check.target import CheckSettings, FailedError, Stack
 from worker import catchup
@@ -87,33 +86,24 @@ def _instant(span: str) -> datetime:
 async def audit(settings: CheckSettings, asked: datetime, now: datetime, *, as_json: bool) -> int:
     """Print the audit, after the repair if the settings are for one, and return the exit status."""
     settings.quiet()
+    repaired = None
     try:
         async with AsyncExitStack() as closing:
             stack = Stack(settings, closing)
             done = await _collect(stack, asked, now)
             if isinstance(settings, RepairSettings):
                 say = (lambda _: None) if as_json else console.say
-                repaired = await _repair(stack, settings, done.total.gaps, say)
+                repaired = await repair.run(settings, done.total.gaps, stack.mongo(), say)
+                repaired.waiting = await repair.absent(repaired.published, settings, stack.mongo().reader)
+                say("\n".join(report.repaired(repaired)))
                 done = (await _collect(stack, asked, now))._replace(repair=repaired)
-    except FailedError as failed:
-        print(f"{failed}\n{failed.advice}", file=sys.stderr)
-        return NOTHING_TO_AUDIT
-    except StoreUnavailableError as error:
-        print(error, file=sys.stderr)
+    except (FailedError, StoreUnavailableError) as error:
+        print(error, *([error.advice] if isinstance(error, FailedError) else []), sep="\n", file=sys.stderr)
+        if repaired and as_json:  # what was done cannot be told a second time
+            console.say(json.dumps({"repair": report.outcome(repaired), "problem": str(error)}, indent=2))
         return NOTHING_TO_AUDIT
     console.say(report.document(done) if as_json else "\n".join(report.table(done)))
     return 1 if done.total.gaps else 0
-
-
-async def _repair(stack: Stack, settings: RepairSettings, gaps: Sequence[Gap], say: Say) -> Repair:
-    done = await repair.run(settings, gaps, say)
-    for line in report.repaired(done):
-        say(line)
-    await repair.arrival(done.published, settings, stack.mongo().reader)
-    if done.known:
-        await repair.restore(done, stack)
-        say(f"Repair: {done.restored} that MongoDB had lost stored again from the stream")
-    return done
 
 
 async def _collect(stack: Stack, asked: datetime, now: datetime) -> Audit:

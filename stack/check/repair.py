@@ -6,19 +6,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+from api_stub.errors import StoreUnavailableError
 from api_stub.mongo import Document
 from api_stub.reader import Reader
 from crypto_updates.bus import event, history
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.connection import LINK_ERRORS, Connection
-from crypto_updates.bus.errors import BusError, InvalidEventError
+from crypto_updates.bus.errors import BusError, InvalidEventError, UnreachableError
 from crypto_updates.bus.event import Event
 from crypto_updates.clock.cron import SECOND, Cron
 from crypto_updates.clock.slots import Gap
 from crypto_updates.service import errors, lifecycle
-from stack.check.target import CheckSettings, Stack
+from stack.check.target import CheckSettings, Database
 from worker import tick
 from worker.config import WorkerSettings
 from worker.market import Market, MarketError, UnknownCoinsError, open_market
@@ -28,12 +29,14 @@ NATS_SECONDS = 10.0
 FETCH_SECONDS = 120.0
 # After a fetch, rest twice as long as it took: this spares the source, and a slow one even more.
 REST_SHARE, MAX_REST_SECONDS = 2.0, 5.0
-# Then the source is down, and the other slots would fail too.
-MAX_FAILURES_IN_A_ROW = 3
+# When fetches in a row have failed for so long, the source is down, and the other slots would fail too.
+MAX_FAILING_SECONDS = 60.0
 PROGRESS_SECONDS = 10.0
 # Between the arrivals of two events in MongoDB.
 ARRIVAL_SECONDS = 6.0
 POLL_SECONDS = 0.05
+# The clocks of the worker and of nats-server may differ by this.
+CLOCKS = timedelta(minutes=1)
 
 Say = Callable[[str], None]
 
@@ -46,70 +49,108 @@ class RepairSettings(CheckSettings, WorkerSettings):
 class Repair:
     """What became of the missing slots.
 
-    The stream had the `known` of the `published` ones already, with these sequences, and `restored` of them were not in
-    MongoDB any more. `bare` went without data. The others are `left` for the next repair, which may get their data;
-    `problem` says why.
+    The stream had the `known` ones already, and `restored` of them are in MongoDB again. The `published` ones are new,
+    and `waiting` of them are not in MongoDB yet. `bare` is how many of both have no data. The others are `left` for the
+    next repair, which may get their data; `problem` says why.
     """
 
     missing: int
     published: list[datetime] = field(default_factory=list)
-    known: dict[datetime, list[int]] = field(default_factory=dict)
+    known: int = 0
     restored: int = 0
+    waiting: int = 0
     bare: int = 0
     sources: set[str] = field(default_factory=set)
     problem: str | None = None
 
     @property
     def left(self) -> int:
-        return self.missing - len(self.published)
+        return self.missing - len(self.published) - self.known
 
     @property
     def without_data(self) -> int:
         return self.bare + self.left
 
 
-async def run(settings: RepairSettings, gaps: Sequence[Gap], say: Say) -> Repair:
+async def run(settings: RepairSettings, gaps: Sequence[Gap], database: Database, say: Say) -> Repair:
     """Publish the slots of the gaps. A signal stops it after the slot in hand."""
     done = Repair(sum(gap.slots for gap in gaps))
     if not gaps:
         return done
     say(f"Repair: publishing {done.missing} missing slots, oldest first")
-    work = asyncio.ensure_future(_publish_all(settings, gaps, done, say))
+    work = asyncio.ensure_future(_fill(settings, gaps, database, done, say))
     with _stopping(work):
         try:
             await work
         except asyncio.CancelledError:
             done.problem = "stopped by a signal"
-        except (BusError, TimeoutError) as error:
+        except (BusError, StoreUnavailableError, *LINK_ERRORS) as error:
             done.problem = errors.text(error)
     return done
 
 
-async def arrival(published: Sequence[datetime], settings: RepairSettings, reader: Reader) -> None:
-    """Return when MongoDB has all events, or when none has come for ARRIVAL_SECONDS. Raises StoreUnavailableError."""
+async def absent(published: Sequence[datetime], settings: RepairSettings, reader: Reader) -> int:
+    """How many slots MongoDB does not have when none has come for ARRIVAL_SECONDS, or when it does not answer."""
     deadline = time.monotonic() + ARRIVAL_SECONDS
-    for slot in published:
-        while not await reader.stored(settings, slot, slot):
-            if time.monotonic() > deadline:
-                return
-            await asyncio.sleep(POLL_SECONDS)
+    for number, slot in enumerate(published):
+        try:
+            while not await reader.stored(settings, slot, slot):
+                if time.monotonic() > deadline:
+                    return len(published) - number
+                await asyncio.sleep(POLL_SECONDS)
+        except StoreUnavailableError:
+            return len(published) - number
         deadline = time.monotonic() + ARRIVAL_SECONDS
+    return 0
 
 
-async def restore(done: Repair, stack: Stack) -> None:
-    """Store what the stream has and MongoDB has lost: NATS does not deliver it again, and takes it no second time.
+async def _fill(settings: RepairSettings, gaps: Sequence[Gap], database: Database, done: Repair, say: Say) -> None:
+    """Raises BusError, StoreUnavailableError or one of LINK_ERRORS."""
+    failing, told = 0.0, time.monotonic()
+    async with open_market(settings) as market, Bus(settings, "audit") as bus:
+        connection = await bus.connection(NATS_SECONDS)
+        known = await _known(connection, settings.feed, gaps[0].first)
+        for number, slot in enumerate(_slots(settings.cron, gaps)):
+            begin = time.monotonic()
+            if begin - told > PROGRESS_SECONDS:
+                say(f"Repair: {number} of {done.missing}")
+                told = begin
+            if seqs := known.get(slot):
+                await _restore(connection, seqs, database, done)
+                continue
+            try:
+                made = await _make(slot, tick.knowing(market, slot, settings.cron))
+            except MarketError as error:
+                done.problem, failing = str(error), failing + time.monotonic() - begin
+                if failing > MAX_FAILING_SECONDS:
+                    return
+            else:
+                failing = 0.0
+                await lifecycle.finish(_publish(made, settings, bus, done))
+            await asyncio.sleep(min(REST_SHARE * (time.monotonic() - begin), MAX_REST_SECONDS))
 
-    Raises StoreUnavailableError.
+
+async def _known(connection: Connection, feed: str, first: datetime) -> dict[datetime, list[int]]:
+    """The slots from the first one on that the stream has, with the sequences of their events.
+
+    Raises one of LINK_ERRORS.
     """
-    mongo = stack.mongo()
-    try:
-        for slot, seqs in done.known.items():
-            if not await mongo.reader.stored(stack.settings, slot, slot):
-                copies = [copy for seq in seqs if (copy := await _copy(stack.nats(), seq))]
-                written = await mongo.store.add_events(copies) if copies else None
-                done.restored += bool(written and not written.rejected)
-    except LINK_ERRORS as error:
-        done.problem = errors.text(error)
+    found: dict[datetime, list[int]] = {}
+    for published in await history.newest(connection, feed, lambda event: event.stored < first - CLOCKS):
+        found.setdefault(published.slot, []).append(published.seq)
+    return found
+
+
+async def _restore(connection: Connection, seqs: Sequence[int], database: Database, done: Repair) -> None:
+    """Store what the stream has and MongoDB has not: NATS does not deliver again what was acknowledged once.
+
+    Raises StoreUnavailableError or one of LINK_ERRORS.
+    """
+    copies = [copy for seq in seqs if (copy := await _copy(connection, seq))]
+    written = await database.store.add_events(copies) if copies else None
+    done.known += 1
+    done.restored += bool(written and not written.rejected)
+    done.bare += not any(copy.get("data") for copy in copies)
 
 
 async def _copy(connection: Connection, seq: int) -> Document | None:
@@ -119,27 +160,6 @@ async def _copy(connection: Connection, seq: int) -> Document | None:
         if found:
             return {"_id": found[0], **event.parse(found[1]), "received_at": datetime.now(UTC), "stream_seq": seq}
     return None
-
-
-async def _publish_all(settings: RepairSettings, gaps: Sequence[Gap], done: Repair, say: Say) -> None:
-    failures, told = 0, time.monotonic()
-    async with open_market(settings) as market, Bus(settings, "audit") as bus:
-        await bus.connection(NATS_SECONDS)
-        for number, slot in enumerate(_slots(settings.cron, gaps)):
-            begin = time.monotonic()
-            if begin - told > PROGRESS_SECONDS:
-                say(f"Repair: {number} of {done.missing}")
-                told = begin
-            try:
-                made = await _make(slot, tick.knowing(market, slot, settings.cron))
-            except MarketError as error:
-                done.problem, failures = str(error), failures + 1
-                if failures == MAX_FAILURES_IN_A_ROW:
-                    return
-                continue
-            took, failures = time.monotonic() - begin, 0
-            await lifecycle.finish(_publish(made, settings, bus, done))
-            await asyncio.sleep(min(REST_SHARE * took, MAX_REST_SECONDS))
 
 
 def _slots(cron: Cron, gaps: Sequence[Gap]) -> Iterator[datetime]:
@@ -158,11 +178,14 @@ async def _make(slot: datetime, market: Market | None) -> Event:
 
 
 async def _publish(made: Event, settings: RepairSettings, bus: Bus, done: Repair) -> None:
+    """Raises UnreachableError with what the server says, if it says something."""
     sending = tick.publish(made.timestamp, event.encode(made), settings.feed, bus, settings.cron)
-    receipts = await asyncio.wait_for(sending, NATS_SECONDS)
+    try:
+        await asyncio.wait_for(sending, NATS_SECONDS)
+    except TimeoutError as error:
+        silence = f"NATS did not acknowledge an event within {NATS_SECONDS:.0f} s"
+        raise UnreachableError(bus.refusal or silence) from error
     done.published.append(made.timestamp)
-    if seqs := [receipt.seq for receipt in receipts if receipt.duplicate and receipt.seq]:
-        done.known[made.timestamp] = seqs
     if made.data:
         done.sources.add(str(made.source))
     else:

@@ -9,6 +9,7 @@ from crypto_updates.bus.event import text
 from crypto_updates.bus.figures import Figures
 from crypto_updates.clock.slots import Row, percentile
 from stack.check.repair import Repair
+from stack.check.target import API_LOG
 
 # In the table. JSON names all.
 MAX_NAMED_GAPS = 20
@@ -72,28 +73,36 @@ def document(audit: Audit) -> str:
         "nats": figures and {**figures._asdict(), "newest_published": _time(audit.newest_published)},
         "nats_problem": audit.problem,
     }
-    if done := audit.repair:
-        whole["repair"] = {
-            "missing": done.missing,
-            "published": len(done.published),
-            "already_in_stream": len(done.known),
-            "stored_from_stream": done.restored,
-            "not_published": done.left,
-            "without_data": done.without_data,
-            "sources": sorted(done.sources),
-            "problem": done.problem,
-        }
+    if audit.repair:
+        whole["repair"] = outcome(audit.repair)
     return json.dumps(whole, indent=2)
 
 
+def outcome(done: Repair) -> dict[str, Any]:
+    """What a repair did, for JSON."""
+    return {
+        "missing": done.missing,
+        "published": len(done.published),
+        "already_in_stream": done.known,
+        "stored_from_stream": done.restored,
+        "not_stored_yet": done.waiting,
+        "not_published": done.left,
+        "without_data": done.without_data,
+        "sources": sorted(done.sources),
+        "problem": done.problem,
+    }
+
+
 def repaired(done: Repair) -> Iterator[str]:
-    """What a repair did, line by line."""
+    """The same for people, line by line."""
     source = f" with data of {', '.join(sorted(done.sources))}" if done.sources else ""
     yield f"Repair: {len(done.published)} published{source}, {done.without_data} stay without data"
     if done.known:
-        yield f"  {len(done.known)} of them were in the stream already"
+        yield f"  {done.known} were in the stream already: {done.restored} stored from there"
     if done.bare:
-        yield f"  {done.bare} published without data: MARKET_SOURCE and MARKET_FALLBACK have no prices of their time"
+        yield f"  {done.bare} without data: MARKET_SOURCE and MARKET_FALLBACK have no prices of their time"
+    if done.waiting:
+        yield f"  {done.waiting} not in MongoDB yet: {API_LOG}"
     if done.left:
         yield f"  {done.left} not published: {done.problem}; repeat the command"
 

@@ -1,5 +1,7 @@
 """`crypto-updates audit --repair`: the missing slots are published with the prices of their time, once each."""
 
+import asyncio
+import json
 import signal
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -8,10 +10,16 @@ from typing import Self
 import pytest
 from nats.aio.client import Client
 
+from api_stub.reader import Reader
+from api_stub.store import Store
 from crypto_updates.bus.event import Quote, identity, text
+from crypto_updates.bus.stream import stream_config
 from crypto_updates.clock.slots import Gap
 from crypto_updates.local import ports
+from crypto_updates.local.servers import Mongod
 from stack.check import repair
+from stack.check.repair import Repair
+from stack.check.target import Database
 from tests.e2e.conftest import Stack, gaps
 from tests.e2e.test_audit import QUARTER, History, history
 from tests.support import eventually, soon
@@ -20,6 +28,7 @@ from worker.market.simulated import Simulated
 
 __all__ = ["history"]
 SECONDS = "* * * * * *"
+FIRST = datetime.fromisoformat("2026-02-03T00:00:00Z")
 
 
 def prices(stack: Stack, slots: Sequence[datetime]) -> dict[datetime, list[float]]:
@@ -70,18 +79,28 @@ async def test_a_repaired_slot_is_late_and_never_the_newest(history: History, st
     assert not eventually(lambda: [line for line in worker.lines if "Missed" in line or "[PUBLISH]" in line], 2)
 
 
-def test_what_the_stream_has_and_mongodb_has_lost_is_stored_as_it_was(history: History, stack: Stack) -> None:
+@pytest.mark.parametrize("window", [1, 3600])  # seconds in which the stream knows an event again
+async def test_what_the_stream_has_and_mongodb_has_lost_is_stored_as_it_was(
+    history: History, stack: Stack, publisher: Client, window: int
+) -> None:
+    config = stream_config(1)
+    config.duplicate_window = window
+    await publisher.jetstream().add_stream(config)
     stack.api_stub()
     worker = stack.worker(COINS="bitcoin")
-    assert eventually(lambda: len(stack.slots()) >= 5)
-    worker.stop()
+    assert await soon(lambda: len(stack.slots()) >= 5)
+    await asyncio.to_thread(worker.stop)
+    assert not await soon(lambda: False, 1.5)  # what the worker published last, too, is older than the short window
+    messages = (await publisher.jetstream().stream_info("CRYPTO")).state.messages
     kept = list(stack.events.find({}, {"received_at": 0}, sort=[("timestamp", 1)]))
     history.remove([event["timestamp"] for event in kept[1:3]])
-    begin = datetime.now(UTC)
-    since = text(kept[0]["timestamp"])
-    assert eventually(lambda: datetime.now(UTC) - begin > timedelta(seconds=3))
+    since, until = text(kept[0]["timestamp"]), kept[-1]["timestamp"]
+    assert await soon(lambda: datetime.now(UTC) - until > timedelta(seconds=3))
     done = history.audit("--repair", "--json", "--since", since, SCHEDULE=SECONDS, COINS="ethereum")
-    assert done.document["repair"]["stored_from_stream"] == 2
+    repaired = done.document["repair"]
+    assert (repaired["already_in_stream"], repaired["stored_from_stream"]) == (2, 2)
+    now = (await publisher.jetstream().stream_info("CRYPTO")).state.messages
+    assert now == messages + repaired["published"]  # of slots since then
     wanted = {"timestamp": {"$lte": kept[-1]["timestamp"]}}
     assert list(stack.events.find(wanted, {"received_at": 0}, sort=[("timestamp", 1)])) == kept
 
@@ -144,24 +163,98 @@ class Patchy:
         pass
 
 
+async def repaired(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, answers: list[tuple[Quote, ...] | MarketError], **limits: float
+) -> Repair:
+    """A slot for each answer."""
+    monkeypatch.setattr(repair, "open_market", lambda _: Patchy(answers))
+    if "failing" in limits:
+        monkeypatch.setattr(repair, "MAX_FAILING_SECONDS", limits["failing"])
+    settings = repair.RepairSettings.load({"NATS_URL": stack.nats.url})
+    gap = Gap(FIRST, FIRST + (len(answers) - 1) * QUARTER, len(answers))
+    reader, store = Reader(settings.mongo_url, "none"), Store(settings.mongo_url, "none")
+    async with reader, store:
+        return await repair.run(settings, [gap], Database(reader, store), lambda _: None)
+
+
 @pytest.mark.parametrize(
     ("answers", "counts"),
     [
         ("qdq", (2, 0, 1)),  # a slot whose fetch fails can still get its data
         ("qeq", (3, 1, 0)),  # the source has no prices of that time, and never will
-        ("ddqdddq", (1, 0, 6)),  # the source is down
+        ("ddqdddq", (2, 0, 5)),  # a source that refuses some slots costs only those
     ],
 )
 async def test_a_slot_whose_data_may_still_come_is_left_for_the_next_repair(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, answers: str, counts: tuple[int, int, int]
 ) -> None:
-    first = datetime.fromisoformat("2026-02-03T00:00:00Z")
-    quotes = await Simulated(coins=("bitcoin",), currency="usd").fetch(first, 1)
+    quotes = await Simulated(coins=("bitcoin",), currency="usd").fetch(FIRST, 1)
     kinds = {"q": quotes, "d": TemporaryMarketError("down"), "e": UnknownCoinsError("none")}
-    market = Patchy([kinds[kind] for kind in answers])
-    monkeypatch.setattr(repair, "open_market", lambda _: market)
-    settings = repair.RepairSettings.load({"NATS_URL": stack.nats.url})
-    gap = Gap(first, first + (len(answers) - 1) * QUARTER, len(answers))
-    done = await repair.run(settings, [gap], lambda _: None)
+    done = await repaired(stack, monkeypatch, [kinds[kind] for kind in answers])
     assert (len(done.published), done.bare, done.left) == counts
     assert done.problem == ("down" if done.left else None)
+
+
+async def test_a_source_that_is_down_for_too_long_ends_the_repair(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = await repaired(stack, monkeypatch, [TemporaryMarketError("down")] * 9, failing=0.0)
+    assert (len(done.published), done.left, done.problem) == (0, 9, "down")
+
+
+async def test_a_refusal_of_nats_is_told_as_that(history: History, publisher: Client) -> None:
+    slots = history.slots(5)
+    history.store(slots)
+    history.remove(slots[1:3])
+    config = stream_config(1)
+    config.max_bytes = 300
+    await publisher.jetstream().add_stream(config)
+    done = history.audit("--repair", "--json")
+    assert (done.status, done.document["repair"]["not_published"]) == (1, 2)
+    assert "full" in done.document["repair"]["problem"]
+
+
+async def test_what_the_stream_has_is_not_asked_of_the_market(
+    history: History, stack: Stack, publisher: Client
+) -> None:
+    slots = history.slots(5)
+    history.store(slots)
+    history.remove(slots[1:4])
+    await publisher.jetstream().add_stream(stream_config(1))
+    for slot in slots[1:3]:
+        body = f'{{"event":"CRYPTO_UPDATE","timestamp":"{text(slot)}"}}'.encode()
+        await publisher.jetstream().publish("crypto.updates", body, headers={"Nats-Msg-Id": identity("crypto", slot)})
+    done = history.audit("--repair")
+    assert done.status == 1
+    assert "\nRepair: 1 published with data of simulated, 2 stay without data\n" in done.output
+    assert "\n  2 were in the stream already: 2 stored from there\n" in done.output
+    assert "\n  1 not in MongoDB yet: see the API stub's log" in done.output
+    assert "data" not in (stack.events.find_one({"timestamp": slots[1]}) or {"data": None})
+
+
+def test_nats_that_comes_back_during_the_repair_is_used(history: History, stack: Stack) -> None:
+    slots = history.slots(5)
+    history.store(slots)
+    history.remove(slots[1:3])
+    stack.api_stub()
+    stack.nats.stop()
+    command = stack.run("stack", "audit", "--repair", SCHEDULE=history.schedule)
+    command.wait_for_line("Repair: publishing")
+    stack.nats.start()
+    assert command.wait(60) == 0
+    assert any("No slot is missing" in line for line in command.lines)
+
+
+def test_a_repair_is_told_when_mongodb_goes_afterwards(history: History, stack: Stack, mongod: Mongod) -> None:
+    slots = history.slots(60)
+    history.store([slots[0], slots[-1]])
+    stack.api_stub()
+    command = stack.run("stack", "audit", "--repair", "--json", SCHEDULE=history.schedule)
+    assert eventually(lambda: stack.events.count_documents({}) > 10)
+    mongod.kill(signal.SIGSTOP)
+    try:
+        assert command.wait(60) == 3
+    finally:
+        mongod.kill(signal.SIGCONT)
+    document = "\n".join(line for line in command.lines if line[:1] in "{ }")
+    assert json.loads(document)["repair"]["missing"] == 58

@@ -126,23 +126,25 @@ def test_json_says_why_nats_told_nothing() -> None:
 
 
 REPAIR = Repair(
-    9, [START] * 6, known={START: [7]}, restored=1, bare=2, sources={"defillama"}, problem="DefiLlama is down"
+    9, [START] * 5, known=1, restored=1, waiting=2, bare=2, sources={"defillama"}, problem="DefiLlama is down"
 )
 
 
 def test_it_says_what_a_repair_did_and_what_stays_without_data() -> None:
     assert list(report.repaired(REPAIR)) == [
-        "Repair: 6 published with data of defillama, 5 stay without data",
-        "  1 of them were in the stream already",
-        "  2 published without data: MARKET_SOURCE and MARKET_FALLBACK have no prices of their time",
+        "Repair: 5 published with data of defillama, 5 stay without data",
+        "  1 were in the stream already: 1 stored from there",
+        "  2 without data: MARKET_SOURCE and MARKET_FALLBACK have no prices of their time",
+        "  2 not in MongoDB yet: see the API stub's log (docker compose logs api_stub)",
         "  3 not published: DefiLlama is down; repeat the command",
     ]
     assert list(report.repaired(Repair(0))) == ["Repair: 0 published, 0 stay without data"]
     assert json.loads(report.document(AUDIT._replace(repair=REPAIR)))["repair"] == {
         "missing": 9,
-        "published": 6,
+        "published": 5,
         "already_in_stream": 1,
         "stored_from_stream": 1,
+        "not_stored_yet": 2,
         "not_published": 3,
         "without_data": 5,
         "sources": ["defillama"],
