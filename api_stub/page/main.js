@@ -17,6 +17,7 @@ const DEBOUNCE_MS = 300;
 const RETRY_MS = 3000;
 const IDLE_REFRESH_MS = 60000;
 const SHOWN_ENTRIES = 20;
+const MAX_FOUND_AT_ONCE = 10;
 
 const chart = new Chart();
 const countdown = new Countdown();
@@ -69,6 +70,8 @@ const showEvents = debounced(async () => {
   const page = await get("events", { limit: SHOWN_ENTRIES, until: new Date(latestTime()).toISOString() });
   events.show(page.events);
   label(page.events[0]);
+  page.events.forEach((event) => remarks.add(event));
+  if (waiting.has("events")) showPrices(); // now it is known which coins the newest events quote
   ready("events");
 });
 
@@ -87,21 +90,32 @@ const showSlots = debounced(async () => {
 const showPrices = debounced(async () => {
   const known = (await get("coins")).coins;
   const chosen = known.includes(coins.value) ? coins.value : known[0];
-  if (known.join() !== [...coins.options].map((option) => option.value).join()) {
-    coins.replaceChildren(...known.map((coin) => new Option(coin, coin, false, coin === chosen)));
+  if (!waiting.has("events")) await findFormer(known);
+  const names = known.map((coin) => (remarks.isStale(coin) ? `${coin} (not updated)` : coin));
+  if (names.join() !== [...coins.options].map((option) => option.text).join()) {
+    coins.replaceChildren(...known.map((coin, place) => new Option(names[place], coin, false, coin === chosen)));
   }
   if (chosen !== undefined) {
     const back = Number(range.querySelector("[aria-pressed=true]").dataset.hours) * HOUR_MS;
     const since = new Date(countdown.now - back).toISOString();
     const [series, newest] = await Promise.all([
       get("prices", { coin: chosen, since, points: Chart.points }),
-      get("events", { coin: chosen, limit: 1, until: new Date(latestTime()).toISOString() }),
+      newestOf(chosen),
     ]);
-    chart.show(chosen, series.prices, newest.events[0] && quote(newest.events[0], chosen));
-    remarks.choose(chosen, newest.events[0]);
+    chart.show(chosen, series.prices, newest && quote(newest, chosen));
+    remarks.choose(chosen, newest);
   }
   ready("prices");
 });
+
+const newestOf = async (coin) =>
+  (await get("events", { coin, limit: 1, until: new Date(latestTime()).toISOString() })).events[0];
+
+/** Looks for the newest quotes of coins that were renamed or removed, once. */
+async function findFormer(known) {
+  const former = known.filter((coin) => !remarks.knows(coin)).slice(0, MAX_FOUND_AT_ONCE);
+  for (const [place, event] of (await Promise.all(former.map(newestOf))).entries()) remarks.find(former[place], event);
+}
 
 const showLetters = debounced(async () => {
   letters.show((await get("dead-letters", { limit: SHOWN_ENTRIES })).dead_letters);

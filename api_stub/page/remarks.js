@@ -13,6 +13,7 @@ const SOURCES = [
 
 const instant = (value) => (typeof value === "string" ? Date.parse(value) : NaN);
 const quotes = (event) => (Array.isArray(event?.data) ? event.data.filter((one) => typeof one?.coin === "string") : []);
+const updates = (event) => quotes(event).map((one) => [one.coin, instant(one.updated_at ?? event.timestamp)]);
 
 /** True if the update is too long before the slot. Milliseconds; what is not known is NaN. Pure. */
 export const isStale = (updated, slot, interval) => slot - updated > Math.max(DAY_MS, STALE_INTERVALS * interval);
@@ -22,8 +23,9 @@ export class Remarks {
   #credits = document.getElementById("credits");
   #interval = NaN;
   #slot = NaN;
-  #updates = []; // of the coins in the newest event with data: [coin, milliseconds]
-  #chosen = []; // the same of the chosen coin
+  #updates = new Map(); // of each coin in the newest events, in milliseconds
+  #former = new Map(); // the same of coins that only older events quote
+  #chosen = ""; // a coin
 
   /** The milliseconds from one slot of the schedule to the next. */
   set interval(milliseconds) {
@@ -31,26 +33,48 @@ export class Remarks {
     this.#name();
   }
 
-  /** Takes the newest event. */
+  /** Takes the newest event: of any feed, and a part of a whole, so coins that it does not quote stay. */
   take(event) {
     this.#slot = instant(event.timestamp);
-    const updates = quotes(event).map((quote) => [quote.coin, instant(quote.updated_at)]);
-    if (updates.length) this.#updates = updates;
+    for (const [coin, updated] of updates(event)) this.#updates.set(coin, updated);
     this.#name();
   }
 
-  /** Takes the chosen coin, and the newest event that quotes it: an old one if the coin was renamed or removed. */
+  /** Takes an older one of the newest events. */
+  add(event) {
+    for (const [coin, updated] of updates(event)) if (!this.#updates.has(coin)) this.#updates.set(coin, updated);
+    this.#name();
+  }
+
+  /** True if the newest events quote the coin, or `find` has had its newest one. */
+  knows(coin) {
+    return this.#updates.has(coin) || this.#former.has(coin);
+  }
+
+  /** Takes the newest event that quotes a coin: an old one if the coin was renamed or removed. */
+  find(coin, event) {
+    const found = updates(event).find(([name]) => name === coin);
+    if (found) this.#former.set(...found);
+  }
+
+  /** Takes the chosen coin, and the newest event that quotes it. */
   choose(coin, event) {
-    const quote = quotes(event).find((one) => one.coin === coin);
-    this.#chosen = quote ? [[coin, instant(quote.updated_at ?? event.timestamp)]] : [];
+    this.find(coin, event);
+    this.#chosen = coin;
     this.#name();
-    this.#credit(event?.source);
+    this.#credit(quotes(event).find((one) => one.coin === coin)?.source ?? event?.source);
   }
 
-  /** Names the coins that are not updated any more. */
+  /** True if the coin is not updated any more. */
+  isStale(coin) {
+    return isStale(this.#updates.get(coin) ?? this.#former.get(coin), this.#slot, this.#interval);
+  }
+
+  /** Names the coins of the newest events, and the chosen one, that are not updated any more. */
   #name() {
-    const updates = new Map([...this.#chosen, ...this.#updates]);
-    const stale = [...updates].filter(([, updated]) => isStale(updated, this.#slot, this.#interval));
+    const named = new Map(this.#updates);
+    if (this.#former.has(this.#chosen) && !named.has(this.#chosen)) named.set(this.#chosen, this.#former.get(this.#chosen));
+    const stale = [...named].filter(([coin]) => this.isStale(coin));
     const items = stale.slice(0, MAX_NAMED).map(([coin, updated]) => {
       const at = new Date(updated);
       return item(`${text(coin, COIN_CHARACTERS)}: last updated ${at.toISOString().split("T")[0]}`, universal(at));

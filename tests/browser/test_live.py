@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import Page
 
 from crypto_updates.bus.event import identity, text
-from tests.browser.site import QUARTER, Site, newest, now, quote
+from tests.browser.site import QUARTER, Site, body, newest, now, quote
 from tests.browser.visit import Visit, comes
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -231,13 +231,36 @@ async def test_a_coin_that_freezes_or_comes_back_is_seen_live(site: Site, page: 
         assert await comes(page, f"{STALE}.length === {count}")
 
 
-async def test_a_coin_that_was_renamed_or_removed_is_named_when_it_is_chosen(site: Site, visit: Visit) -> None:
+async def test_a_coin_that_was_renamed_or_removed_is_marked_and_named_when_chosen(site: Site, visit: Visit) -> None:
     site.store(newest() - timedelta(days=3), quote("gone", 1) | {"updated_at": None})
-    site.store(newest(), quote("bitcoin", 1))
+    for minute in range(25):  # more events than the page shows
+        site.store(newest() - timedelta(minutes=minute), quote("bitcoin", 1))
     page = await visit("/")
+    options = "[...coins.options].map(option => option.text).join()"
+    assert await comes(page, f"{options} === 'bitcoin,gone (not updated)'")
     assert await page.evaluate(STALE) == []
     await page.locator("#coins").select_option("gone")
     assert await comes(page, f"{STALE}.join() === 'gone: last updated {newest() - timedelta(days=3):%Y-%m-%d}'")
+
+
+async def test_events_of_others_and_without_data_leave_the_marks(site: Site, visit: Visit) -> None:
+    site.store(newest() - 2 * QUARTER, quote("bitcoin", 1), aged("matic-network", 60))
+    site.store(newest() - QUARTER, data=None, source=None)
+    page = await visit("/")
+    assert await comes(page, f"{STALE}.length === 1")
+    slot = newest() - timedelta(minutes=4)
+    await site.send(body(slot, quote("solana", 1)), f"other@{text(slot)}")
+    await page.wait_for_selector(f"#events [data-id='other@{text(slot)}']")
+    assert len(await page.evaluate(STALE)) == 1
+
+
+async def test_a_price_of_an_event_of_two_sources_names_its_own(site: Site, visit: Visit) -> None:
+    bitcoin, odd = quote("bitcoin", 1) | {"source": "coingecko"}, quote("odd", 1) | {"source": "defillama"}
+    site.store(newest(), bitcoin, odd, source="coingecko+defillama")
+    page = await visit("/")
+    for coin, words in (("bitcoin", CREDITS["coingecko"]), ("odd", CREDITS["defillama"])):
+        await page.locator("#coins").select_option(coin)
+        assert await comes(page, f"document.querySelector('#credits').textContent === '{words}'")
 
 
 @pytest.mark.parametrize("schedule", ["* * * * * *"])
