@@ -30,7 +30,6 @@ CURSOR = r"^-?[0-9]{1,19}-([0-9a-f]{2})*$"
 ARRAY = {"$type": "array"}
 EPOCH = datetime.fromtimestamp(0, UTC)
 LONGEST_AGO = -(2**63)  # milliseconds, in BSON
-MAX_COIN_CHARS = 200
 # A dead letter's body may have 15 MB, and its headers as much as a message. A list reads only those up to this size.
 MAX_LISTED_BYTES = 16 * 1024
 HEADERS_BYTES = {"$cond": [{"$eq": [{"$type": "$headers"}, "object"]}, {"$bsonSize": "$headers"}, 0]}

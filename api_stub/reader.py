@@ -14,6 +14,7 @@ from api_stub.codec import CODEC, MILLISECOND
 from api_stub.errors import MissingError
 from api_stub.mongo import MONGO_SECONDS, UNAUTHORIZED, Document, Mongo, available
 from api_stub.poll import Poll
+from crypto_updates.bus.event import MAX_COIN_CHARACTERS
 from crypto_updates.clock import slots
 from crypto_updates.clock.cron import SECOND
 from crypto_updates.clock.slots import Stored
@@ -109,7 +110,7 @@ class Reader(Mongo):
             # Without a condition, MongoDB reads the coins from the index alone, from coin to coin.
             found = await self._events.distinct("data.coin")
         # The coin of somebody else's event may be anything.
-        return sorted(coin for coin in found if isinstance(coin, str) and 0 < len(coin) <= query.MAX_COIN_CHARS)
+        return sorted(coin for coin in found if isinstance(coin, str) and 0 < len(coin) <= MAX_COIN_CHARACTERS)
 
     async def quote(self, coin: str, now: datetime) -> Document:
         """The coin's newest quote that is not in the future. Raises MissingError."""

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo
 
 from crypto_updates.bus.config import BusSettings
+from crypto_updates.bus.event import MAX_COIN_CHARACTERS
 from crypto_updates.clock.timetable import Timetable
 from crypto_updates.service import trust
 from crypto_updates.service.config import Words
@@ -13,8 +14,6 @@ from worker.market import FALLBACKS, SOURCES
 from worker.market.coingecko import Plan
 from worker.market.defillama import CURRENCY
 from worker.market.network import Network, http_url, proxy
-
-MAX_COIN_CHARACTERS = 256
 
 
 def _coins(coins: tuple[str, ...]) -> tuple[str, ...]:

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from fastapi import Path, Query
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
-from api_stub.query import CURSOR, MAX_COIN_CHARS
+from api_stub.query import CURSOR
 from crypto_updates.bus import instant
+from crypto_updates.bus.event import MAX_COIN_CHARACTERS
 from crypto_updates.clock.slots import Cell
 
 
@@ -22,7 +23,7 @@ Limit = Annotated[int, Query(ge=1, le=500, description="how many at most")]
 Cursor = Annotated[str | None, Query(pattern=CURSOR, description="`next` of the page before")]
 Since = Annotated[Instant | None, Query(description="slots from this time on")]
 Until = Annotated[Instant | None, Query(description="slots before this time")]
-Coin = Annotated[str, Query(min_length=1, max_length=MAX_COIN_CHARS, description="a coin's id, such as bitcoin")]
+Coin = Annotated[str, Query(min_length=1, max_length=MAX_COIN_CHARACTERS, description="a coin's id, such as bitcoin")]
 Identity = Annotated[str, Path(description="an event's `_id`")]
 Id = Annotated[str | None, Query(description="an event's `_id`, also one that no path can hold: `stream`, `..`")]
 Points = Annotated[int, Query(ge=2, le=2000, description="about how many prices")]

@@ -22,6 +22,8 @@ MSG_ID = "Nats-Msg-Id"
 MAX_DEPTH = 99
 # An error message, and so a log line, shows at most this much of a value.
 SHOWN_CHARACTERS = 60
+# A coin's id in COINS, and in the API's queries.
+MAX_COIN_CHARACTERS = 256
 # The store adds these keys. It refuses an event that has one of them, because that value would be lost.
 RESERVED = ("_id", "received_at", "stream_seq")
 

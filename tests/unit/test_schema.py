@@ -5,9 +5,12 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from api_stub.http.schema import Instant
+from api_stub.http.schema import Coin, Instant
+from crypto_updates.service.config import ConfigError
+from worker.config import WorkerSettings
 
 INSTANT = TypeAdapter[datetime](Instant)
+COIN = TypeAdapter[str](Coin)
 
 
 @pytest.mark.parametrize(
@@ -34,3 +37,12 @@ def test_a_time_may_have_any_form_of_iso_8601_and_a_plus_sign_as_a_space(text: s
 def test_a_time_that_is_refused_is_told_why(text: str, problem: str) -> None:
     with pytest.raises(ValidationError, match=problem):
         INSTANT.validate_python(text)
+
+
+def test_each_coin_that_the_worker_may_fetch_can_be_asked_for() -> None:
+    longest = "c" * 256
+    assert WorkerSettings.load({"COINS": longest}).coins == (longest,)
+    assert COIN.validate_python(longest) == longest
+    for refuse in (lambda: WorkerSettings.load({"COINS": f"{longest}c"}), lambda: COIN.validate_python(f"{longest}c")):
+        with pytest.raises((ConfigError, ValidationError)):
+            refuse()
