@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 
 from crypto_updates.bus.event import Event
@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 class Freshness:
     def __init__(self, coins: tuple[str, ...], cron: Cron) -> None:
         self._cron = cron
+        self._coins = coins
         self._missing = set(coins)
         self._stale: set[str] = set()
 
@@ -25,15 +26,19 @@ class Freshness:
 
         The age of a coin that gets no more quotes goes on growing. It is infinite when there never was one.
         """
-        if not made.data:
-            return
-        for quote in made.data:
+        for quote in made.data or ():
             if quote.updated_at:
                 self._missing.discard(quote.coin)
                 QUOTE_AGE.labels(quote.coin).set_function(partial(_age, quote.updated_at.timestamp()))
-                self._warn(quote.coin, made.timestamp, quote.updated_at)
+                # The slot of an event that was made by hand may be in the future.
+                self._warn(quote.coin, min(made.timestamp, datetime.now(UTC)), quote.updated_at)
         for coin in self._missing:
             QUOTE_AGE.labels(coin).set(math.inf)
+
+    def forget(self) -> None:
+        """Drop the ages: another worker makes the events, and this one does not see its quotes."""
+        QUOTE_AGE.clear()
+        self._missing = set(self._coins)
 
     def _warn(self, coin: str, slot: datetime, updated_at: datetime) -> None:
         if not is_stale(self._cron, slot, updated_at):

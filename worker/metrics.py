@@ -23,6 +23,6 @@ FETCH_SECONDS = Histogram(
 )
 QUOTE_AGE = Gauge(
     "crypto_market_quote_age_seconds",
-    "The age of the newest quote, by coin; +Inf for a coin of COINS that no source has given a time for",
+    "The age of this worker's newest quote, by coin; +Inf for a coin that has none",
     ["coin"],
 )

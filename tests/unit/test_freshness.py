@@ -68,6 +68,23 @@ def test_the_age_of_a_quote_grows_until_the_next_one() -> None:
     assert age("gone") == pytest.approx(time.time() - FROZEN.timestamp(), abs=5)
 
 
-def test_an_event_without_data_tells_nothing_of_the_coins() -> None:
-    Freshness(("unasked",), QUARTERS).look(Event(timestamp=SLOT))
-    assert age("unasked") is None
+def test_the_age_is_infinite_while_no_event_has_had_data() -> None:
+    freshness = Freshness(("asked",), QUARTERS)
+    assert age("asked") is None
+    freshness.look(Event(timestamp=SLOT))
+    assert age("asked") == math.inf
+
+
+def test_the_ages_are_gone_while_another_worker_makes_the_events() -> None:
+    freshness = Freshness(("mine", "missing"), QUARTERS)
+    freshness.look(made(mine=datetime.now(UTC)))
+    freshness.forget()
+    assert age("mine") is age("missing") is None
+    freshness.look(Event(timestamp=SLOT))
+    assert age("mine") == age("missing") == math.inf
+
+
+def test_an_event_of_the_future_freezes_no_coin(caplog: pytest.LogCaptureFixture) -> None:
+    now = datetime.now(UTC)
+    Freshness(("bitcoin",), QUARTERS).look(made(now + 100 * DAY, bitcoin=now))
+    assert caplog.text == ""
