@@ -148,6 +148,21 @@ async def test_a_part_that_fails_costs_only_its_coins(caplog: pytest.LogCaptureF
     assert line == f"{problem}; 250 of 600 coins have quotes, the others are left out"
 
 
+async def stall(api: Api, writer: asyncio.StreamWriter) -> None:  # noqa: ARG001 - one form for all answers
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n[{")
+    await writer.drain()
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(("bad", "status"), [(stall, "timeout"), (flood, "error")])
+async def test_an_answer_that_does_not_come_whole_is_not_counted_as_a_200(bad: Answer, status: str) -> None:
+    before = counted(status), counted("200")
+    async with playing(bad) as (_, market):
+        with pytest.raises(MarketError):
+            await market.fetch(SLOT, 1)
+    assert (counted(status), counted("200")) == (before[0] + 1, before[1])
+
+
 async def test_the_requests_are_counted_by_their_status() -> None:
     answers = (reply(520, b""), reply(499, b""), reply(200, b"", length=1), reply(429, b""), known())
     before = {status: counted(status) for status in ("5xx", "4xx", "error", "429", "200", "timeout")}

@@ -103,11 +103,14 @@ class Client:
             raise TemporaryMarketError(f"{self._peer.title}'s answer cannot be read: {problem}") from error
 
     async def _request(self, path: str, params: Mapping[str, str]) -> tuple[httpx.Response, bytes]:
-        status = "timeout"  # also if the budget ends the request
+        status = "error"
         try:
             async with self.http.stream("GET", path, params=params) as response:
-                status = _label(response.status_code)
-                return response, await self._read(response)
+                body = await self._read(response)
+            status = _label(response.status_code)
+        except asyncio.CancelledError:  # by the end of the budget
+            status = "timeout"
+            raise
         except (httpx.HTTPError, httpx.InvalidURL, SOCKSError) as error:
             status = "timeout" if isinstance(error, httpx.TimeoutException) else "error"
             reason = answer.printable(f"{type(error).__name__} {error}".rstrip())
@@ -115,6 +118,7 @@ class Client:
             raise kind(f"{self._peer.title} at {self._place} failed: {reason}") from error
         finally:
             REQUESTS.labels(self._peer.name, status).inc()
+        return response, body
 
     async def _read(self, response: httpx.Response) -> bytes:
         body = bytearray()
