@@ -15,7 +15,7 @@ from worker.market import Market
 
 log = logging.getLogger(__name__)
 
-# The connection may take so long, and the acknowledgement as long again.
+# For the connection, and again for the acknowledgement.
 NATS_SECONDS = 30.0
 FETCH_SECONDS = 30.0
 

@@ -3,13 +3,15 @@
 import asyncio
 import contextlib
 import logging
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from crypto_updates.bus import event, history
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.connection import LINK_ERRORS
 from crypto_updates.bus.event import Event
+from crypto_updates.clock.cron import Cron
 from crypto_updates.clock.timetable import budget, is_past
 from crypto_updates.service import errors, lifecycle
 from worker import catchup, tick, turn
@@ -21,9 +23,10 @@ from worker.outbox import Outbox, Waiting
 log = logging.getLogger(__name__)
 
 HISTORY_RETRY_SECONDS = 1.0
-# So long a catch-up may wait for the data of past slots and get none, because new events are not delivered meanwhile.
-# Then the other past slots go without.
-PATIENCE_SECONDS = 60.0
+# New events wait while a catch-up asks for the data of past slots.
+MAX_CATCH_UP_SECONDS = 60.0
+# After a fetch, a catch-up rests twice as long as it took, because sources limit the requests of a minute.
+REST_SHARE, MAX_REST_SECONDS = 2.0, 5.0
 
 
 class Pipeline:
@@ -35,8 +38,7 @@ class Pipeline:
         self._bus = bus
         self._market = market
         self._outbox = outbox
-        self._freshness = Freshness(settings.coins, self._cron)
-        self._patience = PATIENCE_SECONDS
+        self._freshness = Freshness(settings.coins if market else (), self._cron)
         self._slots: asyncio.Queue[datetime] = asyncio.Queue()
         self._last: datetime  # the newest slot handed over, or due when `run` began
         # Gaps not yet looked into: the slots after which others may have passed. None stands for the start.
@@ -80,13 +82,17 @@ class Pipeline:
 
         Workers deliver in order, so the newest slot speaks for all.
         """
-        is_mine = True
+        is_mine, begin = True, self._loop.time()
         try:
             is_mine = await turn.claim(self._bus, self._settings, slots[-1])
             if not is_mine and await turn.comes(self._bus, self._settings, slots[-1]):
+                self._freshness.forget()
                 slots.clear()
+            waited, past = timedelta(seconds=self._loop.time() - begin), _Past(self._market, self._cron)
             while slots:
-                self._outbox.add(await self._fetch(slots[0]))
+                # The wait for the turn makes no slot past, not even one of a schedule of seconds.
+                is_live = not is_past(self._cron, slots[0], datetime.now(UTC) - waited)
+                self._outbox.add(await (self._fetch(slots[0]) if is_live else past.fetch(slots[0])))
                 slots.pop(0)
         except asyncio.CancelledError:
             # If another worker claimed the slot, publish nothing: an event without data would win over one with data
@@ -96,17 +102,8 @@ class Pipeline:
             raise
 
     async def _fetch(self, slot: datetime) -> Event:
-        market, seconds = tick.knowing(self._market, slot, self._cron), budget(self._cron, slot)
-        if not is_past(self._cron, slot, datetime.now(UTC)):
-            made = await tick.make(slot, market, seconds)
-            self._freshness.look(made)
-            return made
-        if market and self._patience <= 0:
-            log.info("[MARKET] No data for %s: the market did not give any for too long", event.text(slot))
-            return Event(timestamp=slot)
-        begin = self._loop.time()
-        made = await tick.make(slot, market, min(seconds, self._patience))
-        self._patience = PATIENCE_SECONDS if made.data else self._patience - (self._loop.time() - begin)
+        made = await tick.make(slot, self._market, budget(self._cron, slot))
+        self._freshness.look(made)
         return made
 
     async def _deliver(self) -> None:
@@ -135,7 +132,6 @@ class Pipeline:
             self._cron, published, self._outbox.slots(), since=gaps[0], newest=newest, policy=policy
         )
         catchup.tell(missed, policy, self._cron)
-        self._patience = PATIENCE_SECONDS
         try:
             if wanted:
                 await lifecycle.finish(self._make(wanted))
@@ -156,3 +152,28 @@ class Pipeline:
                     log.warning("[CRON] Cannot read the stream yet (%s)", errors.text(error))
                 is_told = True
                 await asyncio.sleep(HISTORY_RETRY_SECONDS)
+
+
+class _Past:
+    """Fetches past slots one after the other. When the time for all of them is up, the others go without data."""
+
+    def __init__(self, market: Market | None, cron: Cron) -> None:
+        self._market = market
+        self._cron = cron
+        self._left_seconds = MAX_CATCH_UP_SECONDS
+        self._rest_seconds = 0.0
+
+    async def fetch(self, slot: datetime) -> Event:
+        market = tick.past(self._market, slot)
+        if market and self._left_seconds <= 0:
+            log.info("[MARKET] No data for %s: the market took too long for the slots before", event.text(slot))
+            market = None
+        if market is None:
+            return Event(timestamp=slot)
+        await asyncio.sleep(self._rest_seconds)
+        begin = time.monotonic()
+        made = await tick.make(slot, market, min(budget(self._cron, slot), self._left_seconds))
+        took = time.monotonic() - begin
+        self._rest_seconds = min(REST_SHARE * took, MAX_REST_SECONDS)
+        self._left_seconds -= took + self._rest_seconds
+        return made

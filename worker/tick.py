@@ -54,11 +54,15 @@ def _attributed(name: str, quotes: tuple[Quote, ...]) -> tuple[str, tuple[Quote,
 
 
 def knowing(market: Market | None, slot: datetime, cron: Cron) -> Market | None:
-    """The market, or None if the slot is past and the market knows only the present."""
-    if market and not market.knows_past and is_past(cron, slot, datetime.now(UTC)):
+    """The market to ask for the slot, which may be past. None if there is none that knows it."""
+    return past(market, slot) if is_past(cron, slot, datetime.now(UTC)) else market
+
+
+def past(market: Market | None, slot: datetime) -> Market | None:
+    """The market to ask for a slot that is past. None if there is none."""
+    if market and not market.past:
         log.info("[MARKET] %s is past, and the market knows only the present: no data", event.text(slot))
-        return None
-    return market
+    return market and market.past
 
 
 def messages(slot: datetime, body: bytes, feed: str, max_payload: int) -> list[tuple[str, bytes]]:

@@ -13,8 +13,8 @@ FETCH_SHARE = 0.5
 MAX_FETCH_SECONDS = 240.0
 # An event that comes this long after its slot was published by hand.
 BY_HAND = timedelta(days=1)
-# A quote may be this much older than its slot, or as much as so many intervals if that is longer.
-STALE, STALE_INTERVALS = timedelta(days=1), 4
+# A quote may be this much older than its slot. The longer of the two counts.
+MAX_QUOTE_AGE, MAX_QUOTE_AGE_INTERVALS = timedelta(days=1), 4
 
 
 def _schedule(expression: str) -> str:
@@ -48,7 +48,7 @@ class Timetable(ServiceSettings):
 
 def budget(cron: Cron, slot: datetime) -> float:
     """Seconds that the fetch for a slot may take."""
-    return min(MAX_FETCH_SECONDS, FETCH_SHARE * (cron.next(slot) - slot).total_seconds())
+    return min(MAX_FETCH_SECONDS, FETCH_SHARE * interval(cron, slot).total_seconds())
 
 
 def interval(cron: Cron, slot: datetime) -> timedelta:
@@ -57,10 +57,10 @@ def interval(cron: Cron, slot: datetime) -> timedelta:
 
 
 def is_past(cron: Cron, slot: datetime, now: datetime) -> bool:
-    """True when the next slot has come, so that the prices of now are no longer those of the slot."""
-    return cron.next(slot) <= now
+    """True when more than half of the slot's interval has passed, so that the prices of now are not the slot's."""
+    return now - slot > interval(cron, slot) / 2
 
 
 def is_stale(cron: Cron, slot: datetime, updated_at: datetime) -> bool:
     """True when a slot's quote is so old that the listing looks frozen."""
-    return slot - updated_at > max(STALE, STALE_INTERVALS * interval(cron, slot))
+    return slot - updated_at > max(MAX_QUOTE_AGE, MAX_QUOTE_AGE_INTERVALS * interval(cron, slot))

@@ -5,8 +5,9 @@ import json
 import time
 import urllib.request
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
+from crypto_updates.bus.event import text
 from crypto_updates.harness.plugin import Service
 from crypto_updates.local import ports
 from tests.e2e.conftest import Stack, gaps
@@ -15,7 +16,8 @@ from tests.support import FakeMarket, soon
 from worker.once import FETCH_SECONDS
 
 __all__ = ["history"]
-ONCE = ("worker", "--once", "--dry-run")
+# The prices of a slot to come are those of now.
+ONCE = ("worker", "--once", "--dry-run", "--slot", text(datetime.now(UTC) + timedelta(days=1)))
 COINS = "bitcoin,ethereum,polygon-ecosystem-token"
 NOWHERE = "http://127.0.0.1:1"
 
@@ -125,5 +127,5 @@ async def test_a_frozen_coin_is_published_warned_of_once_and_counted(stack: Stac
     assert all(len(event["data"]) == 2 for event in stack.events.find())
     assert figures['crypto_market_quote_age_seconds{coin="matic-network"}'] > 24 * 3600
     assert figures['crypto_market_quote_age_seconds{coin="bitcoin"}'] < 60
-    assert figures['crypto_market_requests_total{source="coingecko",status="200"}'] >= 4
+    assert figures['crypto_market_requests_total{source="coingecko",status="200"}'] >= 3  # the first slot may be past
     assert figures["crypto_market_fetch_seconds_count"] >= 4

@@ -142,10 +142,14 @@ def test_a_market_without_a_past_leaves_the_events_without_data(history: History
 class Patchy:
     """A market that knows the past, and gives for each slot the next of these answers."""
 
-    name, knows_past = "patchy", True
+    name = "patchy"
 
     def __init__(self, answers: list[tuple[Quote, ...] | MarketError]) -> None:
         self._answers = answers
+
+    @property
+    def past(self) -> Self:
+        return self
 
     async def __aenter__(self) -> Self:
         return self

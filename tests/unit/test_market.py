@@ -73,7 +73,7 @@ async def test_the_fallback_stands_behind_a_source_that_may_fail(
         assert market is not None
         asked = market._sources if isinstance(market, Fallback) else [market]
         assert [source.name for source in asked] == sources
-        assert market.knows_past == (sources != ["coingecko"])
+        assert bool(market.past) == (sources != ["coingecko"])
     assert caplog.text == ""
 
 

@@ -15,7 +15,7 @@ from crypto_updates.bus.event import Quote
 from crypto_updates.clock.cron import Cron
 from tests.unit.test_market_coingecko import Answer, Api, reply, serving
 from tests.unit.test_market_faults import hang
-from worker.market import MarketError
+from worker.market import MarketError, UnknownCoinsError
 from worker.market.defillama import DefiLlama
 
 QUARTERS = Cron("*/15 * * * *")
@@ -79,7 +79,7 @@ async def test_a_slot_of_now_has_the_current_prices_and_the_change_of_a_day() ->
 
 async def test_a_slot_of_the_past_has_the_prices_of_its_own_instant() -> None:
     async with playing() as (api, market):
-        quotes = await market.fetch(PAST, 5)
+        quotes = await market.past.fetch(PAST, 5)
     assert [(quote.updated_at, quote.change_24h) for quote in quotes] == [(PAST, -2.5)] * 2
     (path, query), (_, changes) = asked(api)
     second = str(int(PAST.timestamp()))
@@ -113,32 +113,42 @@ async def test_a_point_counts_only_up_to_half_the_interval_away(
 
     async with playing(llama(points), cron=Cron(schedule)) as (_, market):
         if is_near:
-            assert {quote.updated_at for quote in await market.fetch(slot, 5)} == {slot + timedelta(seconds=seconds)}
+            assert {quote.updated_at for quote in await market.past.fetch(slot, 5)} == {
+                slot + timedelta(seconds=seconds)
+            }
         else:
             with pytest.raises(
                 MarketError, match=r"DefiLlama has no price within \d.* s of 2026-01-01T00:00:00Z of bit"
             ):
-                await market.fetch(slot, 5)
+                await market.past.fetch(slot, 5)
 
 
-async def test_an_unknown_and_an_odd_coin_are_left_out_and_named_once(caplog: pytest.LogCaptureFixture) -> None:
-    def points(ids: list[str], _: int | None) -> dict[str, Any]:
+@pytest.mark.parametrize("slot", [NOW, PAST], ids=["now", "past"])
+async def test_an_unknown_and_an_odd_coin_are_left_out_and_named_once(
+    slot: datetime, caplog: pytest.LogCaptureFixture
+) -> None:
+    def points(ids: list[str], at: int | None) -> dict[str, Any]:
         odd = point(1.5, 1e9) | {"symbol": None}
-        return {ids[0]: point(1.5, 1e9), ids[1]: odd, "coingecko:not-asked-for": odd, "a stranger": point(1, 1)}
+        return {ids[0]: point(1.5, at or 1e9), ids[1]: odd, "coingecko:not-asked-for": odd, "a stranger": point(1, 1)}
 
     async with playing(llama(points), coins=("bitcoin", "odd", "away")) as (_, market):
         for _ in range(2):
-            assert [quote.coin for quote in await market.fetch(NOW, 5)] == ["bitcoin"]
+            quotes = await (market if slot == NOW else market.past).fetch(slot, 5)
+            assert [quote.coin for quote in quotes] == ["bitcoin"]
+    # What had no price in the past may be known today.
+    unknown = ["[MARKET] COINS: not known to DefiLlama and left out: away"] if slot == NOW else []
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
         "[MARKET] DefiLlama's quote cannot be read and is left out: odd: Expected `str`, got `null` - at `$.symbol`",
-        "[MARKET] COINS: not known to DefiLlama and left out: away",
+        *unknown,
     ]
 
 
-async def test_what_had_no_price_in_the_past_is_not_told_as_unknown(caplog: pytest.LogCaptureFixture) -> None:
-    async with playing(llama(lambda ids, at: everything(ids[:1], at))) as (_, market):
-        assert [quote.coin for quote in await market.fetch(PAST, 5)] == ["bitcoin"]
-    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+@pytest.mark.parametrize("slot", [NOW, PAST], ids=["now", "past"])
+async def test_coins_that_cannot_be_read_are_not_told_as_unknown(slot: datetime) -> None:
+    async with playing(llama(lambda ids, at: {ids[0]: point(1, at or 1) | {"symbol": None}})) as (_, market):
+        with pytest.raises(MarketError, match=r"^DefiLlama's quotes cannot be read: bitcoin: Expected `str`") as failed:
+            await (market if slot == NOW else market.past).fetch(slot, 5)
+    assert not isinstance(failed.value, UnknownCoinsError)
 
 
 @pytest.mark.parametrize("slot", [NOW, PAST], ids=["now", "past"])
@@ -151,11 +161,20 @@ async def test_a_change_that_cannot_be_had_costs_no_price(way: str, slot: dateti
         "odd": llama(change="many"),
     }[way]
     async with playing(llama(), bad) as (_, market):
-        quotes = await asyncio.wait_for(market.fetch(slot, 1.5), 1.5)
+        quotes = await asyncio.wait_for((market if slot == NOW else market.past).fetch(slot, 1.5), 1.5)
     assert [(quote.coin, quote.price, quote.change_24h) for quote in quotes] == [
         ("bitcoin", 1.5, None),
         ("ethereum", 1.5, None),
     ]
+
+
+@pytest.mark.parametrize("odd", ["1" * 400, "1e999", '"many"', "null", "true", r'"\ud83d"', "[]"])
+async def test_an_odd_change_costs_only_itself(odd: str) -> None:
+    changes = reply(200, f'{{"coins":{{"coingecko:bitcoin":{odd},"coingecko:ethereum":-2.5}}}}'.encode())
+    async with playing(llama(), changes) as (api, market):
+        quotes = await market.fetch(NOW, 5)
+    assert [(quote.price, quote.change_24h) for quote in quotes] == [(1.5, None), (1.5, -2.5)]
+    assert len(api.requests) == 2
 
 
 async def test_an_id_is_asked_for_as_it_is() -> None:
@@ -174,7 +193,7 @@ async def test_a_part_without_prices_of_the_past_costs_no_other_part() -> None:
         return everything(ids[-1:], at) if "coingecko:coin-249" in ids else {}
 
     async with playing(llama(points), coins=tuple(f"coin-{number}" for number in range(250))) as (_, market):
-        assert [quote.coin for quote in await market.fetch(PAST, 10)] == ["coin-249"]
+        assert [quote.coin for quote in await market.past.fetch(PAST, 10)] == ["coin-249"]
 
 
 async def test_250_coins_are_asked_for_in_parts() -> None:
@@ -182,6 +201,13 @@ async def test_250_coins_are_asked_for_in_parts() -> None:
     async with playing(coins=coins) as (api, market):
         assert tuple(quote.coin for quote in await market.fetch(NOW, 10)) == coins
     assert [len(path.split(",")) for path, _ in asked(api)] == [100, 100, 100, 100, 50, 50]
+
+
+async def test_long_ids_are_asked_for_in_requests_that_a_server_takes() -> None:
+    ids = tuple(f"{number:03}" + "/" * 200 for number in range(20))
+    async with playing(coins=ids) as (api, market):
+        assert len(await market.fetch(NOW, 5)) == 20
+    assert max(len(request["target"]) for request in api.requests) < 8_000
 
 
 async def test_a_refusal_is_told_in_its_words() -> None:

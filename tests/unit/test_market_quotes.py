@@ -17,6 +17,15 @@ COIN = (
 
 
 POINT = b'{"price":70187.5,"symbol":"BTC","timestamp":1712501371,"confidence":0.99,"decimals":8}'
+ODD_SYMBOLS = [
+    b'"' + b"x" * 101 + b'"',
+    rb'"b\u0000c"',
+    rb'"\u001b[31m"',
+    rb'"btc\n"',
+    rb'"\u202ecod"',
+    rb'"\ud83d"',
+    b'"b\x07"',
+]
 
 
 def listed(*coins: bytes) -> Part:
@@ -26,8 +35,8 @@ def listed(*coins: bytes) -> Part:
 
 def pointed(**coins: bytes) -> Part:
     """DefiLlama's answer with these points."""
-    items = ",".join(f'"coingecko:{coin}":{point.decode()}' for coin, point in coins.items())
-    return defillama.read(f'{{"coins":{{{items}}}}}'.encode())
+    items = b",".join(b'"coingecko:%s":%s' % (coin.encode(), point) for coin, point in coins.items())
+    return defillama.read(b'{"coins":{%s}}' % items)
 
 
 def test_it_reads_a_quote() -> None:
@@ -64,6 +73,9 @@ def test_it_reads_a_point_of_defillama() -> None:
         (b'"last_updated":"2024-04-07T16:49:31.736+02:00"', b'"roi":null'),
         (b"2024-04-07T16:49:31.736+02:00", b"2024-04-07T16:49:31"),
         (b"2024-04-07T16:49:31.736+02:00", b"0001-01-01T00:00:00+02:00"),
+        (b'"btc"', b'"' + b"x" * 1_100_000 + b'"'),
+        *[(b'"btc"', symbol) for symbol in ODD_SYMBOLS],
+        (b"70187", b"7" * 5000),
     ],
 )
 def test_a_coin_that_cannot_be_read_costs_only_that_coin(old: bytes, new: bytes) -> None:
@@ -83,6 +95,8 @@ def test_a_coin_that_cannot_be_read_costs_only_that_coin(old: bytes, new: bytes)
         (b"1712501371", b"1e30"),
         (b"1712501371", b"1712501371000000"),
         (b"1712501371", b'"now"'),
+        *[(b'"BTC"', symbol) for symbol in ODD_SYMBOLS],
+        (b"70187.5", b"7" * 5000),
     ],
 )
 def test_a_point_that_cannot_be_read_costs_only_that_coin(old: bytes, new: bytes) -> None:
@@ -90,6 +104,20 @@ def test_a_point_that_cannot_be_read_costs_only_that_coin(old: bytes, new: bytes
     part = pointed(odd=POINT.replace(old, new), bitcoin=POINT)
     assert [quote.coin for quote in part.quotes] == ["bitcoin"]
     assert list(part.odd) == ["odd"]
+
+
+@pytest.mark.parametrize(
+    "unread", [rb'"\ud83d"', b'"\xff\xfe"', b"1e999", b"7" * 5000, b'"a\x00b"', b"[" * 50 + b"]" * 50]
+)
+def test_what_is_not_read_of_a_coin_costs_nothing(unread: bytes) -> None:
+    part = listed(COIN.replace(b'{"id"', b'{"name":' + unread + b',"id"'), COIN.replace(b"bitcoin", b"other"))
+    assert [quote.coin for quote in part.quotes] == ["bitcoin", "other"]
+    part = pointed(bitcoin=POINT.replace(b"0.99", unread), other=POINT)
+    assert [quote.coin for quote in part.quotes] == ["bitcoin", "other"]
+
+
+def test_a_price_of_0_is_no_price_of_defillama() -> None:
+    assert [quote.price for quote in pointed(bitcoin=POINT.replace(b"70187.5", b"0.0")).quotes] == [None]
 
 
 @pytest.mark.parametrize("item", [b"null", b"1", b"[]", b"{}", b'{"id":null}', b'{"id":7,"symbol":"x"}', b'"bitcoin"'])

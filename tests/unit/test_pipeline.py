@@ -1,17 +1,21 @@
 """What becomes of a slot when the worker is stopped in the middle of it."""
 
 import asyncio
+import math
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.event import Event, Quote, encode
 from worker import pipeline, turn
 from worker.config import WorkerSettings
 from worker.market import MarketError
+from worker.market.simulated import Simulated
 from worker.outbox import Outbox, Waiting
 from worker.pipeline import Pipeline
 
@@ -22,10 +26,10 @@ class Slow:
     """A market that does not answer."""
 
     name = "slow"
-    knows_past = True
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
+        self.past: Slow | None = self
 
     async def fetch(self, slot: datetime, budget: float) -> tuple[Quote, ...]:  # noqa: ARG002 - a market's interface
         self.asked.set()
@@ -89,39 +93,108 @@ async def test_a_worker_that_is_stopped_while_it_waits_for_another_one_publishes
     assert outbox.oldest() is None
 
 
-class Down(Slow):
-    """A market that fails after a while."""
+class Past(Slow):
+    """A market whose fetches take so many seconds each, and fail if it is down."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, *, is_down: bool = False) -> None:
         super().__init__()
         self.budgets: list[float] = []
         self._seconds = seconds
+        self._is_down = is_down
 
-    async def fetch(self, slot: datetime, budget: float) -> tuple[Quote, ...]:  # noqa: ARG002 - a market's interface
+    async def fetch(self, slot: datetime, budget: float) -> tuple[Quote, ...]:
         self.budgets.append(budget)
-        await asyncio.sleep(self._seconds)
-        raise MarketError("down")
+        await asyncio.sleep(min(self._seconds, budget))
+        if self._is_down:
+            raise MarketError("down")
+        return await Simulated(coins=("turning",), currency="usd").fetch(slot, budget)
 
 
-async def test_a_market_that_is_down_holds_up_a_catch_up_only_for_a_while(
-    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other worker takes a turn."""
+
+    async def claim(*_: object) -> bool:
+        return True
+
+    monkeypatch.setattr(turn, "claim", claim)
+
+
+@pytest.mark.parametrize("is_down", [True, False])
+@pytest.mark.usefixtures("alone")
+async def test_a_market_holds_up_a_catch_up_only_for_a_while(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch, *, is_down: bool
 ) -> None:
-    monkeypatch.setattr(pipeline, "PATIENCE_SECONDS", 0.25)
-    settings, market = WorkerSettings.load({}), Down(0.1)
-    caught_up = Pipeline(settings, Bus(settings, "test"), market, outbox)
+    monkeypatch.setattr(pipeline, "MAX_CATCH_UP_SECONDS", 0.8)
+    settings, market = WorkerSettings.load({}), Past(0.1, is_down=is_down)
     slots = [datetime(2026, 1, 1, hour, tzinfo=UTC) for hour in range(20)]
-    assert [await caught_up._fetch(slot) for slot in slots] == [Event(timestamp=slot) for slot in slots]
+    begin = time.monotonic()
+    await Pipeline(settings, Bus(settings, "test"), market, outbox)._make([*slots])
+    assert time.monotonic() - begin < 1.5
+    assert outbox.slots() == set(slots)
+    # Each fetch takes 0.1 s, and the rest after it 0.2 s.
     assert len(market.budgets) == 3
     assert market.budgets == sorted(market.budgets, reverse=True)
-    assert market.budgets[0] <= 0.25
+    assert market.budgets[0] <= 0.8
 
 
+@pytest.mark.usefixtures("alone")
 async def test_a_past_slot_is_not_asked_of_a_market_that_knows_only_the_present(outbox: Outbox) -> None:
-    settings, market = WorkerSettings.load({}), Down(0)
-    market.knows_past = False
+    settings, market = WorkerSettings.load({}), Past(0)
+    market.past = None
     slot = datetime(2026, 1, 1, tzinfo=UTC)
-    assert await Pipeline(settings, Bus(settings, "test"), market, outbox)._fetch(slot) == Event(timestamp=slot)
+    await Pipeline(settings, Bus(settings, "test"), market, outbox)._make([slot])
+    assert outbox.oldest() == Waiting(slot, encode(Event(timestamp=slot)))
     assert market.budgets == []
+
+
+async def test_a_worker_that_waits_for_its_turn_still_asks_for_the_prices_of_now(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def claim(*_: object) -> bool:
+        return False
+
+    async def comes(*_: object) -> bool:
+        await asyncio.sleep(0.7)
+        return False
+
+    monkeypatch.setattr(turn, "claim", claim)
+    monkeypatch.setattr(turn, "comes", comes)
+    settings, market = WorkerSettings.load({"SCHEDULE": "* * * * * *"}), Past(0)
+    market.past = None
+    await asyncio.sleep(1 - datetime.now(UTC).microsecond / 1e6)
+    await Pipeline(settings, Bus(settings, "test"), market, outbox)._make([settings.cron.previous(datetime.now(UTC))])
+    assert market.budgets == [0.5]
+
+
+async def test_a_worker_that_loses_its_turn_drops_the_ages_of_its_quotes(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_mine = True
+
+    async def claim(*_: object) -> bool:
+        return is_mine
+
+    async def comes(*_: object) -> bool:
+        return True
+
+    def age() -> float | None:
+        return REGISTRY.get_sample_value("crypto_market_quote_age_seconds", {"coin": "turning"})
+
+    monkeypatch.setattr(turn, "claim", claim)
+    monkeypatch.setattr(turn, "comes", comes)
+    settings = WorkerSettings.load({"COINS": "turning"})
+    slot = settings.cron.next(datetime.now(UTC))
+    worker = Pipeline(settings, Bus(settings, "test"), Past(0, is_down=True), outbox)
+    worker._freshness.forget()
+    await worker._make([slot])
+    assert age() == math.inf
+    worker._market = Past(0)
+    await worker._make([slot])
+    assert age() == pytest.approx(0, abs=5)
+    is_mine = False
+    await worker._make([slot])
+    assert age() is None
 
 
 async def test_a_slot_that_does_not_follow_the_last_one_is_a_gap_to_look_into(outbox: Outbox) -> None:

@@ -9,7 +9,7 @@ import pytest
 from crypto_updates.bus import event
 from crypto_updates.bus.event import Event, Quote
 from crypto_updates.clock.cron import Cron
-from crypto_updates.clock.timetable import budget
+from crypto_updates.clock.timetable import budget, is_past
 from worker import tick
 from worker.market import MarketError
 from worker.market.coingecko import CoinGecko
@@ -29,8 +29,9 @@ class Broken:
 
     name = "broken"
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: Exception, past: Simulated | None = None) -> None:
         self._error = error
+        self.past = past
 
     async def fetch(self, slot: datetime, budget: float) -> tuple[Quote, ...]:  # noqa: ARG002 - a market's interface
         raise self._error
@@ -50,6 +51,33 @@ async def whole(coins: int) -> Event:
 )
 def test_a_fetch_has_half_the_time_to_the_next_slot(schedule: str, seconds: float) -> None:
     assert budget(Cron(schedule), SLOT) == seconds
+
+
+@pytest.mark.parametrize(
+    ("schedule", "seconds"),
+    [("*/15 * * * *", 450), ("* * * * *", 30), ("* * * * * *", 0.5), ("@daily", 12 * 3600), ("30,31 14 * * *", 30)],
+)
+def test_a_slot_is_past_after_half_of_its_interval(schedule: str, seconds: float) -> None:
+    cron = Cron(schedule)
+    slot = cron.previous(SLOT)
+    half = timedelta(seconds=seconds)
+    assert not is_past(cron, slot, slot + half)
+    assert is_past(cron, slot, slot + half + timedelta(milliseconds=1))
+    assert not is_past(cron, slot, slot - 1000 * half)
+
+
+@pytest.mark.parametrize(("hours", "is_late"), [(11, False), (20, True), (-1, False)])
+def test_a_late_slot_is_asked_of_a_market_that_knows_the_past(
+    hours: int, caplog: pytest.LogCaptureFixture, *, is_late: bool
+) -> None:
+    slot = datetime.now(UTC) - timedelta(hours=hours)
+    cron = Cron(f"{slot.minute} {slot.hour} * * *")
+    slot = cron.previous(slot)
+    past = Simulated(coins=("bitcoin",), currency="usd")
+    caplog.set_level(logging.INFO)
+    for market, known in ((Broken(MarketError(), past), past), (Broken(MarketError()), None), (None, None)):
+        assert tick.knowing(market, slot, cron) is (known if is_late else market)
+    assert caplog.text.count("is past, and the market knows only the present: no data") == is_late
 
 
 async def test_without_a_market_the_event_is_bare() -> None:

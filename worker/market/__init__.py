@@ -54,13 +54,15 @@ class MarketSettings(Protocol):
 class Market(Protocol):
     """A source of quotes, or two. `name` goes into the event as the `source` of the quotes that do not say their own.
 
-    `knows_past` is True if the source can give the quotes of a past slot; otherwise it always gives those of now.
+    `fetch` gives the quotes of now, whichever the slot is. `past` is the market for the slots that are past. It is None
+    if the source knows only the present.
     """
-
-    knows_past: bool
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def past(self) -> "Market | None": ...
 
     async def fetch(self, slot: datetime, budget: float) -> tuple[Quote, ...]:
         """The quotes for `slot`, in the order of COINS, within `budget` seconds with all retries and waits.
@@ -83,21 +85,19 @@ def _coingecko(settings: MarketSettings) -> Market:
     )
 
 
-def _defillama(settings: MarketSettings) -> DefiLlama:
+def _defillama(settings: MarketSettings) -> Market:
     return DefiLlama(coins=settings.coins, cron=settings.cron, url=settings.defillama_url, network=settings.network)
 
 
-# The values of MARKET_SOURCE, and what each opens. `none` means that the event goes without data.
+# The values of MARKET_SOURCE and MARKET_FALLBACK, and what each opens. `none` means that the event goes without data.
 SOURCES: dict[str, Callable[[MarketSettings], Market | None]] = {
     "coingecko": _coingecko,
     "defillama": _defillama,
     "simulated": lambda settings: Simulated(coins=settings.coins, currency=settings.vs_currency),
     "none": lambda _: None,
 }
-
-
-# The values of MARKET_FALLBACK. A market without a network needs none.
-FALLBACKS: dict[str, Callable[[MarketSettings], Source] | None] = {"defillama": _defillama, "none": None}
+# Those that MARKET_FALLBACK may name.
+FALLBACKS = ("defillama", "none")
 
 
 @contextlib.asynccontextmanager
@@ -113,8 +113,8 @@ async def open_market(settings: MarketSettings) -> AsyncIterator[Market | None]:
 
 def _market(settings: MarketSettings) -> Market | None:
     first = SOURCES[settings.market_source](settings)
-    fallback = FALLBACKS[settings.market_fallback]
-    if not (fallback and isinstance(first, Source)) or settings.market_fallback == first.name:
+    # A market without a network cannot fail.
+    if not isinstance(first, Source) or settings.market_fallback in {first.name, "none"}:
         return first
     if settings.vs_currency != CURRENCY:
         log.warning(
@@ -122,4 +122,5 @@ def _market(settings: MarketSettings) -> Market | None:
             *(settings.market_fallback, settings.vs_currency),
         )
         return first
-    return Fallback(first, fallback(settings), settings.coins, settings.cron)
+    second = SOURCES[settings.market_fallback](settings)
+    return Fallback(first, second, settings.coins) if isinstance(second, Source) else first

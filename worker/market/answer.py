@@ -1,15 +1,24 @@
-"""What a source's answer means: what went wrong, and how long to wait. Pure."""
+"""What a source's answer means: its values, what went wrong, and how long to wait. Pure."""
 
+import json
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Annotated, Any
 
 import httpx
 import msgspec
 
+from crypto_updates.bus.event import shown
+
 MAX_CHARACTERS = 200
 MAX_NAMES = 20
+MAX_SYMBOL_CHARACTERS = 100
+
+# A number that JSON can write. `decode` reads a larger one as infinity.
+Number = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 
 
 class _Status(msgspec.Struct):
@@ -56,6 +65,25 @@ def _reason(body: bytes) -> tuple[int | None, str | None]:
     inner = failure.status or _Status()
     message = inner.error_message or failure.error_message or failure.error or failure.message
     return inner.error_code or failure.error_code, message
+
+
+def decode(body: bytes) -> Any:  # noqa: ANN401 - anyone's JSON
+    """The JSON of a body, with each number as a float.
+
+    The standard decoder leaves it to the reader to refuse a coin with half a surrogate pair or a number of any size.
+    msgspec's would refuse the whole body. Raises ValueError or RecursionError.
+    """
+    # `int` refuses NaN and Infinity, which are no JSON.
+    return json.loads(body.decode(errors="replace"), strict=False, parse_int=float, parse_constant=int)
+
+
+def symbol(text: str) -> str:
+    """The symbol of a coin. Raises ValueError if it cannot be printed or is too long."""
+    if not text.isprintable():
+        raise ValueError(f"symbol {shown(text)} is not printable")
+    if len(text) > MAX_SYMBOL_CHARACTERS:
+        raise ValueError(f"symbol {shown(text)} has {len(text)} characters, more than {MAX_SYMBOL_CHARACTERS}")
+    return text
 
 
 def printable(text: str) -> str:

@@ -25,8 +25,8 @@ MAX_BYTES = 5_000_000
 # of that, so that workers do not retry in step.
 RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, *[60.0] * 10)
 TIMEOUT = httpx.Timeout(10.0, connect=5.0)
-# So long to try for a connection: without a network, an event must not wait for minutes only to go without data.
-CONNECT_SECONDS = 10.0
+# Without a network, an event must not wait for minutes only to go without data.
+MAX_CONNECTING_SECONDS = 10.0
 UNREACHABLE = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, SOCKSError)
 
 T = TypeVar("T")
@@ -81,7 +81,7 @@ class Client:
         `read` raises ValueError for a body that it cannot read: HTML, or half a body. Raises MarketError.
         """
         now = asyncio.get_running_loop().time
-        connected_by = now() + CONNECT_SECONDS
+        connected_by = now() + MAX_CONNECTING_SECONDS
         for pause in self._waits:
             try:
                 return await self._try(path, params, read)
@@ -161,10 +161,11 @@ def _label(status: int) -> str:
 
 
 def _wait(error: TemporaryMarketError, pause: float, left: float) -> float:
-    """Seconds until the next try. Raises MarketError at once when no time is left for it."""
+    """Seconds until the next try. Raises the error with them at once when no time is left for it."""
     wait = (error.retry_after or 0.0) + pause * random.uniform(0.5, 1)  # noqa: S311 - jitter is no secret
-    if wait >= left and isinstance(error, UnreachableSourceError):
-        raise error
-    if wait >= left:
-        raise MarketError(f"{error}; the next try in {wait:.1f} s would be too late, {left:.1f} s are left") from error
-    return wait
+    if wait < left:
+        return wait
+    if isinstance(error, UnreachableSourceError):
+        raise UnreachableSourceError(str(error), wait) from error
+    late = f"{error}; the next try in {wait:.1f} s would be too late, {left:.1f} s are left"
+    raise TemporaryMarketError(late, wait) from error

@@ -4,12 +4,12 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from crypto_updates.bus.event import Quote
-from worker.market.answer import printable
+from worker.market.answer import Number, decode, printable, symbol
 from worker.market.client import RETRY_SECONDS, Client, Peer
 from worker.market.network import DIRECT, Network
 from worker.market.source import Part, Source
@@ -41,27 +41,15 @@ class _Coin(msgspec.Struct):
 
     id: str
     symbol: str
-    current_price: float | None
-    market_cap: float | None
-    price_change_percentage_24h: float | None
+    current_price: Number | None
+    market_cap: Number | None
+    price_change_percentage_24h: Number | None
     last_updated: Annotated[datetime, msgspec.Meta(tz=True)] | None
-
-
-class _Named(msgspec.Struct):
-    """An item that cannot be read but for its name."""
-
-    id: str
-
-
-_items = msgspec.json.Decoder(list[msgspec.Raw])
-_coin = msgspec.json.Decoder(_Coin)
-_named = msgspec.json.Decoder(_Named)
 
 
 class CoinGecko(Source):
     name = "coingecko"
     title = "CoinGecko"
-    knows_past = False
     coins_per_request = _COINS_PER_REQUEST
 
     def __init__(
@@ -88,19 +76,17 @@ class CoinGecko(Source):
         super().__init__(client, coins)
         self._currency = currency
 
-    async def _ask(self, coins: Sequence[str], slot: datetime, deadline: float) -> list[Quote]:  # noqa: ARG002 - it knows only now
+    async def _request(self, coins: Sequence[str], slot: datetime, deadline: float) -> Part:  # noqa: ARG002 - it knows only now
         params = {"vs_currency": self._currency, "ids": ",".join(coins), "per_page": str(_COINS_PER_REQUEST)}
-        part = await self._client.get("coins/markets", params, partial(read, currency=self._currency), deadline)
-        self._tell(coins, part)
-        return part.quotes
+        return await self._client.get("coins/markets", params, partial(read, currency=self._currency), deadline)
 
 
 def read(body: bytes, currency: str) -> Part:
     """The quotes of a 200 answer. Raises ValueError or RecursionError if it is no list."""
     part = Part([], {})
-    for item in _items.decode(body):
+    for item in msgspec.convert(decode(body), list[Any]):
         try:
-            part.quotes.append(_quote(_coin.decode(item), currency))
+            part.quotes.append(_quote(msgspec.convert(item, _Coin), currency))
         except (ValueError, OverflowError) as error:
             part.odd[_name(item)] = printable(str(error))
     return part
@@ -109,7 +95,7 @@ def read(body: bytes, currency: str) -> Part:
 def _quote(coin: _Coin, currency: str) -> Quote:
     return Quote(
         coin=coin.id,
-        symbol=coin.symbol,
+        symbol=symbol(coin.symbol),
         price=coin.current_price,
         market_cap=coin.market_cap or None,  # 0 stands for unknown
         change_24h=coin.price_change_percentage_24h,
@@ -118,8 +104,6 @@ def _quote(coin: _Coin, currency: str) -> Quote:
     )
 
 
-def _name(item: msgspec.Raw) -> str:
-    try:
-        return _named.decode(item).id
-    except ValueError:
-        return ""
+def _name(item: object) -> str:
+    name = item.get("id") if isinstance(item, dict) else None
+    return name if isinstance(name, str) else ""

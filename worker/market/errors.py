@@ -13,7 +13,7 @@ class TemporaryMarketError(MarketError):
     """The market gave no quotes this time: the same request may succeed later."""
 
     def __init__(self, message: str | None = None, retry_after: float | None = None) -> None:
-        """`retry_after`: the seconds that the server asked to wait, None if it did not ask."""
+        """`retry_after`: the seconds to wait before the next request, None if they are not known."""
         super().__init__(message)
         self.retry_after = retry_after
 

@@ -56,12 +56,15 @@ class Simulated:
     """Quotes that depend only on coin, currency and slot, with realistic prices for well-known coins."""
 
     name = "simulated"
-    knows_past = True
 
     def __init__(self, *, coins: tuple[str, ...], currency: str) -> None:
         self._assets = {coin: _asset(coin) for coin in coins}
         self._currency = currency
         self._unit = _asset(_CODES.get(currency.lower(), currency.lower()))
+
+    @property
+    def past(self) -> "Simulated":
+        return self
 
     async def close(self) -> None:
         pass
