@@ -172,7 +172,7 @@ async def test_the_requests_are_counted_by_their_status() -> None:
         await market.fetch(SLOT, 5)
     async with playing(hang) as (_, market):
         with pytest.raises(MarketError):
-            await market.fetch(SLOT, 0.1)
+            await market.fetch(SLOT, 1)
     assert {status: counted(status) - count for status, count in before.items()} == dict.fromkeys(before, 1)
 
 
