@@ -46,6 +46,8 @@ async def playing(
             coins,
         )
         closing.push_async_callback(market.close)
+        for source in market._sources:
+            assert source._client.http  # made before the clock runs, because its certificates take a tenth of a second
         yield list(apis), market
 
 
