@@ -154,7 +154,7 @@ def test_the_state_tells_of_each_station(api: Api) -> None:
         ("/events", "since", "1700000000"),
         ("/events", "until", "2023-11-21T14:30:00"),
         ("/events", "coin", ""),
-        ("/events", "coin", "x" * 201),
+        ("/events", "coin", "x" * 257),
         ("/stats", "coin", ""),
         ("/prices", "points", "1"),
         ("/slots", "hours", "nan"),
