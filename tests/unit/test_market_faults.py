@@ -107,9 +107,9 @@ async def test_a_pause_beyond_the_budget_is_not_waited_for() -> None:
 async def test_the_budget_holds_for_a_server_that_hangs_and_the_next_fetch_works() -> None:
     async with playing(hang, known()) as (_, market):
         start = time.monotonic()
-        with pytest.raises(MarketError, match=r"no whole answer within 0\.2 s"):
-            await market.fetch(SLOT, 0.2)
-        assert time.monotonic() - start < 2
+        with pytest.raises(MarketError, match=r"no whole answer within 0\.5 s"):
+            await market.fetch(SLOT, 0.5)
+        assert time.monotonic() - start < 4
         assert len(await market.fetch(SLOT, 5)) == 2
 
 
