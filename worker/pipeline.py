@@ -25,8 +25,6 @@ log = logging.getLogger(__name__)
 HISTORY_RETRY_SECONDS = 1.0
 # New events wait while a catch-up asks for the data of past slots.
 MAX_CATCH_UP_SECONDS = 60.0
-# After a fetch, a catch-up rests twice as long as it took, because sources limit the requests of a minute.
-REST_SHARE, MAX_REST_SECONDS = 2.0, 5.0
 
 
 class Pipeline:
@@ -174,6 +172,6 @@ class _Past:
         begin = time.monotonic()
         made = await tick.make(slot, market, min(budget(self._cron, slot), self._left_seconds))
         took = time.monotonic() - begin
-        self._rest_seconds = min(REST_SHARE * took, MAX_REST_SECONDS)
+        self._rest_seconds = tick.rest(took)
         self._left_seconds -= took + self._rest_seconds
         return made

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 # Room for the headers and the protocol within the server's max_payload, which counts headers too.
 HEADERS_BYTES = 1024
+# Between two fetches of past slots. It spares a source that limits the requests of a minute, and a slow one even more.
+REST_SHARE, MAX_REST_SECONDS = 2.0, 5.0
 
 
 async def make(slot: datetime, market: Market | None, seconds: float) -> Event:
@@ -63,6 +65,11 @@ def past(market: Market | None, slot: datetime) -> Market | None:
     if market and not market.past:
         log.info("[MARKET] %s is past, and the market knows only the present: no data", event.text(slot))
     return market and market.past
+
+
+def rest(took: float) -> float:
+    """The seconds to rest after a fetch of a past slot that took so many."""
+    return min(REST_SHARE * took, MAX_REST_SECONDS)
 
 
 def messages(slot: datetime, body: bytes, feed: str, max_payload: int) -> list[tuple[str, bytes]]:

@@ -27,8 +27,6 @@ from worker.market import Market, MarketError, UnknownCoinsError, open_market
 NATS_SECONDS = 10.0
 # A repair can wait until a source that limits the requests of a minute answers again.
 FETCH_SECONDS = 120.0
-# After a fetch, rest twice as long as it took: this spares the source, and a slow one even more.
-REST_SHARE, MAX_REST_SECONDS = 2.0, 5.0
 # When fetches in a row have failed for so long, the source is down, and the other slots would fail too.
 MAX_FAILING_SECONDS = 60.0
 PROGRESS_SECONDS = 10.0
@@ -127,7 +125,7 @@ async def _fill(settings: RepairSettings, gaps: Sequence[Gap], database: Databas
             else:
                 failing = 0.0
                 await lifecycle.finish(_publish(made, settings, bus, done))
-            await asyncio.sleep(min(REST_SHARE * (time.monotonic() - begin), MAX_REST_SECONDS))
+            await asyncio.sleep(tick.rest(time.monotonic() - begin))
 
 
 async def _known(connection: Connection, feed: str, first: datetime) -> dict[datetime, list[int]]:
