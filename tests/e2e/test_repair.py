@@ -202,8 +202,10 @@ async def test_a_slot_whose_data_may_still_come_is_left_for_the_next_repair(
 async def test_a_source_that_is_down_for_too_long_ends_the_repair(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = await repaired(stack, monkeypatch, [TemporaryMarketError("down")] * 9, failing=0.0)
+    answers: list[tuple[Quote, ...] | MarketError] = [TemporaryMarketError("down")] * 9
+    done = await repaired(stack, monkeypatch, answers, failing=0.0)
     assert (len(done.published), done.left, done.problem) == (0, 9, "down")
+    assert len(answers) == 8  # it was asked once
 
 
 async def keep_bare(publisher: Client, slots: Sequence[datetime]) -> None:
