@@ -248,6 +248,8 @@ async def test_events_of_others_and_without_data_leave_the_marks(site: Site, vis
     site.store(newest() - QUARTER, data=None, source=None)
     page = await visit("/")
     assert await comes(page, f"{STALE}.length === 1")
+    await page.wait_for_selector("#station-mongo[data-state=ok]")
+    await page.wait_for_timeout(1000)  # the page fetches all once more when its stream is open
     slot = newest() - timedelta(minutes=4)
     await site.send(body(slot, quote("solana", 1)), f"other@{text(slot)}")
     await page.wait_for_selector(f"#events [data-id='other@{text(slot)}']")
