@@ -1,7 +1,7 @@
-"""A demo in the background: a process that outlives the one that started it, and is found again by its log.
+"""A command in the background: a process that outlives the one that started it, and is found again by its log.
 
 It holds a lock on its log for as long as it lives. So a log that nobody holds is old, and the process id in a log that
-is held belongs to the demo, and not to another process that got the id later.
+is held belongs to the command, and not to another process that got the id later.
 """
 
 import fcntl
@@ -22,9 +22,7 @@ from crypto_updates.local import guard
 from crypto_updates.local.errors import StackError
 from stack import console
 
-LOG = "demo.log"
 _STOP_SECONDS = 60.0
-NONE = "No demo without --data runs in the background; --stop --data DIR stops the one there"
 _CHECK_SECONDS = 0.1
 _SHOWN_LINES = 40
 
@@ -32,39 +30,59 @@ _SHOWN_LINES = 40
 Announce = Callable[[str], None]
 
 
-def start(data: Path | None, run: Callable[[Path, Announce], int]) -> int:
-    """Run in a new process. Return 0 when it announces that it is ready, and its exit status if it ends before.
+class Background:
+    """The background processes of this user that run the command, such as `demo`."""
 
-    `data` is its folder; without one it gets a temporary folder, which it removes. This function returns in the new
-    process too, with what `run` returns. Raises StackError if a demo is running there already.
-    """
-    for log in _running(data):
-        raise StackError(f"A demo is running already: process {_process(log)}, log {log.name}. {how_to_stop(data)}")
-    folder = data or Path(tempfile.mkdtemp(prefix=guard.PREFIX))
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOG).open("a+b") as log:
-        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        log.truncate(0)
-        reading, writing = os.pipe()
-        if pid := os.fork():
-            os.close(writing)
-            return _await(pid, reading, log)
-        _leave(log, writing)
-    console.say(f"Process {os.getpid()}")
-    return run(folder, lambda text: _announce(writing, text))
+    def __init__(self, command: str) -> None:
+        self._command = command
+        self.log = f"{command}.log"
 
+    def start(self, data: Path | None, run: Callable[[Path, Announce], int]) -> int:
+        """Run in a new process. Return 0 when it announces that it is ready, and its exit status if it ends before.
 
-def stop(data: Path | None) -> int:
-    """Stop it, wait until it has ended, and return the exit status. Raises StackError."""
-    stopped = [_end(log) for log in _running(data)]
-    none = f"No demo with --data {data} runs in the background" if data else NONE
-    console.say("\n".join(f"Stopped process {pid}" for pid in stopped) or none)
-    return 0
+        `data` is its folder; without one it gets a temporary folder, which it removes. This method returns in the new
+        process too, with what `run` returns. Raises StackError if one is running there already.
+        """
+        for log in self._running(data):
+            told = f"{_process(log)}, log {log.name}. {self.how_to_stop(data)}"
+            raise StackError(f"A {self._command} is running already: process {told}")
+        folder = data or Path(tempfile.mkdtemp(prefix=guard.PREFIX))
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / self.log).open("a+b") as log:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            log.truncate(0)
+            reading, writing = os.pipe()
+            if pid := os.fork():
+                os.close(writing)
+                return _await(pid, reading, log)
+            _leave(log, writing)
+        console.say(f"Process {os.getpid()}")
+        return run(folder, lambda text: _announce(writing, text))
 
+    def stop(self, data: Path | None) -> int:
+        """Stop it, wait until it has ended, and return the exit status. Raises StackError."""
+        stopped = [_end(log) for log in self._running(data)]
+        none = f"No {self._command} with --data {data} runs in the background" if data else self.none
+        console.say("\n".join(f"Stopped process {pid}" for pid in stopped) or none)
+        return 0
 
-def how_to_stop(data: Path | None) -> str:
-    where = f" --data {shlex.quote(str(data))}" if data else ""
-    return f"To stop it: crypto-updates demo --stop{where}"
+    @property
+    def none(self) -> str:
+        return f"No {self._command} without --data runs in the background; --stop --data DIR stops the one there"
+
+    def how_to_stop(self, data: Path | None) -> str:
+        where = f" --data {shlex.quote(str(data))}" if data else ""
+        return f"To stop it: crypto-updates {self._command} --stop{where}"
+
+    def _running(self, data: Path | None) -> Iterator[BinaryIO]:
+        """The logs of those that run, in this folder or else in temporary ones."""
+        for folder in [data] if data else Path(tempfile.gettempdir()).glob(f"{guard.PREFIX}*"):
+            with (
+                suppress(FileNotFoundError, NotADirectoryError, PermissionError),
+                (folder / self.log).open("rb") as log,
+            ):
+                if _is_held(log) and os.fstat(log.fileno()).st_uid == os.geteuid():
+                    yield log
 
 
 def _leave(log: BinaryIO, writing: int) -> None:
@@ -101,14 +119,6 @@ def _await(pid: int, reading: int, log: BinaryIO) -> int:
     return status if status > 0 else 1
 
 
-def _running(data: Path | None) -> Iterator[BinaryIO]:
-    """The logs of this user's demos that run, in this folder or else in temporary ones."""
-    for folder in [data] if data else Path(tempfile.gettempdir()).glob(f"{guard.PREFIX}*"):
-        with suppress(FileNotFoundError, NotADirectoryError, PermissionError), (folder / LOG).open("rb") as log:
-            if _is_held(log) and os.fstat(log.fileno()).st_uid == os.geteuid():
-                yield log
-
-
 def _is_held(log: BinaryIO) -> bool:
     try:
         fcntl.flock(log, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -122,7 +132,7 @@ def _process(log: BinaryIO) -> int:
     log.seek(0)
     if match := re.match(rb"Process (\d+)\n", log.readline()):
         return int(match[1])
-    raise StackError(f"{log.name}: a demo is just starting here; try again")
+    raise StackError(f"{log.name}: it is just starting here; try again")
 
 
 def _end(log: BinaryIO) -> int:

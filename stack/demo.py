@@ -16,13 +16,15 @@ from crypto_updates.local.errors import StackError
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod, NatsServer, Server
 from crypto_updates.service import lifecycle
-from stack import background, console, services
+from stack import console, services
+from stack.background import Announce, Background
 
 # Variables for the user's own servers. The demo's servers ask for no credential, and they are no cluster.
 _PLAIN = dict.fromkeys(("NATS_USER", "NATS_PASSWORD", "NATS_TOKEN", "NATS_CREDS", "NATS_CA", "MONGO_READER_URL"), "")
 _PLAIN |= {"NATS_INBOX_PREFIX": "_INBOX", "NATS_API_PREFIX": "$JS.API", "STREAM_REPLICAS": "1"}
 _PLAIN |= {f"{name}_FILE": "" for name in ("NATS_URL", "MONGO_URL", *_PLAIN)}
 _PORTS = {"nats": "nats-server", "mongo": "mongod", "http": "the page"}
+_BACKGROUND = Background("demo")
 _WATCH_SECONDS = 0.2
 # In the background, where nobody sees what the demo waits for.
 _READY_SECONDS = 60.0
@@ -36,9 +38,9 @@ def run(parser: ArgumentParser, argv: list[str]) -> int:
     options = _arguments(parser, argv)
     try:
         if options.stop:
-            return background.stop(options.data)
+            return _BACKGROUND.stop(options.data)
         if options.detach:
-            return background.start(options.data, partial(_in_background, options))
+            return _BACKGROUND.start(options.data, partial(_in_background, options))
     except (StackError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -73,10 +75,10 @@ def _schedule(expression: str) -> str:
     return expression
 
 
-def _in_background(options: Namespace, data: Path, announce: background.Announce) -> int:
+def _in_background(options: Namespace, data: Path, announce: Announce) -> int:
     def say_ready(seconds: float, where: Environ) -> None:
         lines = [f"Ready after {seconds:.1f} s: {where['API_URL']}", *_assignments(where)]
-        announce("\n".join([*lines, f"Log: {data / background.LOG}", background.how_to_stop(options.data)]))
+        announce("\n".join([*lines, f"Log: {data / _BACKGROUND.log}", _BACKGROUND.how_to_stop(options.data)]))
 
     def run(closing: ExitStack) -> int:
         folder = options.data or closing.enter_context(guard.folder(data))

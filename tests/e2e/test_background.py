@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from crypto_updates.local import binaries, ports
-from stack import background
+from stack.background import Background
 from tests.e2e.test_demo import events, family, left
 from tests.support import ROOT, eventually
 
@@ -136,6 +136,6 @@ def test_the_process_of_an_old_log_is_not_stopped(demo: Demo, temporary: Path) -
     (temporary / "crypto-updates-old").mkdir()
     with subprocess.Popen(["sleep", "60"]) as another:
         (temporary / "crypto-updates-old" / "demo.log").write_text(f"Process {another.pid}\n", encoding="utf-8")
-        assert demo("--stop").stdout == f"{background.NONE}\n"
+        assert demo("--stop").stdout == f"{Background('demo').none}\n"
         assert another.poll() is None
         another.kill()
