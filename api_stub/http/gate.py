@@ -10,7 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api_stub.http import problem
+from crypto_updates.service import problem
 
 # Browsers load nothing from another host, show the page in no frame, and guess no type.
 HEADERS = {

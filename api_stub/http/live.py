@@ -17,10 +17,10 @@ from fastapi import HTTPException, Request
 from api_stub.codec import encode
 from api_stub.errors import StoreUnavailableError
 from api_stub.http.gate import BODILESS
-from api_stub.http.problem import RETRY_AFTER
 from api_stub.mongo import Document
 from api_stub.reader import Inserts, Reader
 from crypto_updates.service import lifecycle
+from crypto_updates.service.problem import RETRY_AFTER
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import sys
 from httptools import HttpParserCallbackError
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from api_stub.http import problem
+from crypto_updates.service import problem
 
 # From the connection, or from the first byte of a later request, until its head is complete.
 HEAD_SECONDS = 10.0

@@ -6,11 +6,11 @@ from fastapi import APIRouter, HTTPException, Response
 from api_stub import query
 from api_stub.codec import encode, number
 from api_stub.http import schema
-from api_stub.http.problem import documented
 from api_stub.reader import Reader
 from crypto_updates.clock import slots
 from crypto_updates.clock.cron import SECOND
 from crypto_updates.clock.timetable import Timetable
+from crypto_updates.service.problem import documented
 
 DEFAULT_PRICES_SPAN = timedelta(days=1)
 FIRST = datetime.min.replace(tzinfo=UTC)

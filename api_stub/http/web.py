@@ -8,16 +8,17 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, RedirectResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 
-from api_stub.http import problem, routes, schema
+from api_stub.errors import ApiError, MissingError
+from api_stub.http import routes, schema
 from api_stub.http.live import Client, Live
-from api_stub.http.problem import documented
 from api_stub.http.state import State
 from api_stub.metrics import Metrics
 from api_stub.reader import Reader
 from api_stub.store import Store
 from crypto_updates.bus.client import Bus
 from crypto_updates.clock.timetable import Timetable
-from crypto_updates.service import errors
+from crypto_updates.service import errors, problem
+from crypto_updates.service.problem import documented
 
 PAGE = Path(__file__).parents[1] / "page"
 STREAM: dict[int | str, dict[str, Any]] = {
@@ -32,7 +33,7 @@ def application(
     timetable: Timetable, bus: Bus, store: Store, *, reader: Reader, metrics: Metrics, live: Live, state: State
 ) -> FastAPI:
     app = FastAPI(title="Crypto Updates", docs_url=None, redoc_url=None, redirect_slashes=False)
-    problem.install(app)
+    _errors(app)
     app.include_router(_live(live, state))
     app.include_router(routes.events(reader))
     app.include_router(routes.quotes(reader))
@@ -41,6 +42,18 @@ def application(
     app.include_router(_page())
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
     return app
+
+
+def _errors(app: FastAPI) -> None:
+    problem.install(app, "GET, HEAD")  # the gate makes GET of HEAD
+
+    @app.exception_handler(MissingError)
+    async def missing(_: Request, error: MissingError) -> JSONResponse:
+        return problem.failed(404, str(error))
+
+    @app.exception_handler(ApiError)
+    async def unavailable(_: Request, error: ApiError) -> JSONResponse:
+        return problem.failed(503, str(error), problem.RETRY_AFTER)
 
 
 def _live(live: Live, state: State) -> APIRouter:

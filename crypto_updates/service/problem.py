@@ -10,13 +10,10 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from api_stub.errors import ApiError, MissingError
-
 MEDIA_TYPE = "application/problem+json"
 # An answer repeats this much of a bad value.
 MAX_VALUE_CHARS = 200
 RETRY_AFTER = {"Retry-After": "5"}  # seconds
-ALLOWED = {"Allow": "GET, HEAD"}
 # RFC 9110's names, which Python's `HTTPStatus` has from 3.13 on.
 TITLES = {413: "Content Too Large", 414: "URI Too Long", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
 
@@ -37,8 +34,8 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": _title(status), "content": content} for status in statuses}
 
 
-def install(app: FastAPI) -> None:
-    """Answer every error with a problem document."""
+def install(app: FastAPI, methods: str | None = None) -> None:
+    """Answer every error with a problem document. `methods`: those of every route, where a route does not know them."""
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -46,19 +43,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> JSONResponse:
-        return failed(
-            error.status_code,
-            error.detail,
-            ALLOWED if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else error.headers,
-        )
-
-    @app.exception_handler(MissingError)
-    async def missing(_: Request, error: MissingError) -> JSONResponse:
-        return failed(404, str(error))
-
-    @app.exception_handler(ApiError)
-    async def unavailable(_: Request, error: ApiError) -> JSONResponse:
-        return failed(503, str(error), RETRY_AFTER)
+        is_method = error.status_code == HTTPStatus.METHOD_NOT_ALLOWED
+        return failed(error.status_code, error.detail, {"Allow": methods} if is_method and methods else error.headers)
 
     @app.exception_handler(Exception)
     async def unexpected(_: Request, error: Exception) -> JSONResponse:
