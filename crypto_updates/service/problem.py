@@ -17,6 +17,9 @@ RETRY_AFTER = {"Retry-After": "5"}  # seconds
 # RFC 9110's names, which Python's `HTTPStatus` has from 3.13 on.
 TITLES = {413: "Content Too Large", 414: "URI Too Long", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
 
+# Plainer than pydantic's own words.
+TOLD = {"extra_forbidden": "no such name here; /openapi.json has those that there are", "json_invalid": "JSON"}
+
 
 class Problem(BaseModel):
     """A problem document (RFC 9457)."""
@@ -26,6 +29,14 @@ class Problem(BaseModel):
     status: int
     detail: str
     errors: list[dict[str, str]] = Field(default=[], description="a wrong `parameter`, its `value`, what is `accepted`")
+
+
+class FaultyError(Exception):
+    """A value in a request is not accepted. `install` makes a problem document of it."""
+
+    def __init__(self, status: int, parameter: str, value: str, accepted: str) -> None:
+        super().__init__(f"{parameter}={value}: {accepted}")
+        self.answer = faulty(status, parameter, value, accepted)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -41,6 +52,10 @@ def install(app: FastAPI, methods: str | None = None) -> None:
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         return _faulty(422, [_fault(fault) for fault in error.errors()])
 
+    @app.exception_handler(FaultyError)
+    async def unaccepted(_: Request, error: FaultyError) -> JSONResponse:
+        return error.answer
+
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> JSONResponse:
         is_method = error.status_code == HTTPStatus.METHOD_NOT_ALLOWED
@@ -55,9 +70,9 @@ def failed(status: int, detail: str, headers: Mapping[str, str] | None = None) -
     return _answer(Problem(title=_title(status), status=status, detail=detail), headers)
 
 
-def faulty(status: int, header: str, value: str, accepted: str) -> JSONResponse:
-    """Refuse a header's value."""
-    return _faulty(status, [{"parameter": header, "value": value[:MAX_VALUE_CHARS], "accepted": accepted}])
+def faulty(status: int, parameter: str, value: str, accepted: str) -> JSONResponse:
+    """Refuse a value."""
+    return _faulty(status, [{"parameter": parameter, "value": value[:MAX_VALUE_CHARS], "accepted": accepted}])
 
 
 def _faulty(status: int, faults: list[dict[str, str]]) -> JSONResponse:
@@ -74,9 +89,10 @@ def _answer(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONR
 
 
 def _fault(fault: dict[str, Any]) -> dict[str, str]:
-    value = fault.get("input")
+    value = None if fault["type"] == "missing" else fault.get("input")
     return {
-        "parameter": str(fault["loc"][-1]),
+        # An index in a list is no name, and neither is the place where a body stops being JSON.
+        "parameter": next(part for part in reversed(fault["loc"]) if isinstance(part, str)),
         "value": "nothing" if value is None else str(value)[:MAX_VALUE_CHARS],
-        "accepted": fault["msg"].removeprefix("Value error, "),
+        "accepted": TOLD.get(fault["type"]) or fault["msg"].removeprefix("Value error, "),
     }
