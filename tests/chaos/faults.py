@@ -11,10 +11,10 @@ from functools import partial
 from nats.js.errors import NotFoundError
 
 from crypto_updates.bus.stream import ACK_WAIT_SECONDS, DURABLE, STREAM
+from crypto_updates.harness.link import Link
 from crypto_updates.local.errors import StackError
 from tests.chaos import client
 from tests.chaos.member import Member
-from tests.chaos.proxy import Proxy
 from tests.chaos.stage import Stage
 
 # `seconds` is how long it lasts, for those faults that have no length of their own.
@@ -80,10 +80,10 @@ def _await_end(member: Member) -> None:
         raise StackError(f"{member.name} did not end within 20 s of SIGTERM, or did not come back")
 
 
-def broken(stage: Stage, _: random.Random, seconds: float, *, link: str, how: Callable[[Proxy], None]) -> None:
+def broken(stage: Stage, _: random.Random, seconds: float, *, link: str, how: Callable[[Link], None]) -> None:
     """A fault of a link. One that nobody is told of lasts for longer than it takes to find out."""
     how(stage.links[link])
-    time.sleep(max(seconds, LONG) if how in {Proxy.hang, Proxy.half_open} else seconds)
+    time.sleep(max(seconds, LONG) if how in {Link.hang, Link.half_open} else seconds)
     stage.links[link].heal()
 
 
@@ -97,8 +97,8 @@ def consumer_deleted(stage: Stage, _: random.Random, __: float) -> None:
     asyncio.run(delete())
 
 
-def _slow(proxy: Proxy) -> None:
-    proxy.slow(0.2, 16_384)
+def _slow(link: Link) -> None:
+    link.slow(0.2, 16_384)
 
 
 FAULTS: dict[str, Fault] = {
@@ -110,12 +110,12 @@ FAULTS: dict[str, Fault] = {
         f"{link} {name}": partial(broken, link=link, how=how)
         for link in LINKS
         for name, how in (
-            ("cut", Proxy.cut),
-            ("hang", Proxy.hang),
-            ("reset", Proxy.reset),
-            ("half-open", Proxy.half_open),
+            ("cut", Link.cut),
+            ("hang", Link.hang),
+            ("reset", Link.reset),
+            ("half-open", Link.half_open),
             ("slow", _slow),
-            ("reply dropped", Proxy.drop_replies),
+            ("reply dropped", Link.drop_replies),
         )
     },
     "everything sigterm": all_terminated,

@@ -11,13 +11,13 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from crypto_updates.clock.cron import Cron
+from crypto_updates.harness.link import Link
 from crypto_updates.local import ports
 from crypto_updates.local.errors import StackError
 from crypto_updates.local.servers import Mongod, NatsServer, Server
 from tests.chaos.checker import Consumer, Feed, Recovery
 from tests.chaos.ledger import FEED, Ledger
 from tests.chaos.member import Member, Service, clock
-from tests.chaos.proxy import Proxy
 from tests.support import eventually
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
@@ -51,7 +51,7 @@ class Stage:
         self.folder = folder
         self.nats, self.mongod = NatsServer(), Mongod()
         self.members: list[Member] = []
-        self.links: dict[str, Proxy] = {}
+        self.links: dict[str, Link] = {}
         self._services: list[Service] = []
         self.cron = Cron(schedule)
         self.clocks, self._stubs = clocks, stubs
@@ -69,7 +69,7 @@ class Stage:
                 closing.enter_context(server)
                 closing.callback(self._keep_log, server)
             for name, server in (("worker-nats", self.nats), ("stub-nats", self.nats), ("stub-mongo", self.mongod)):
-                self.links[name] = closing.enter_context(Proxy(server.port))
+                self.links[name] = closing.enter_context(Link(server.port))
             self.ledger = closing.enter_context(Ledger(self.nats.url, self.mongod.url))
             self._provision()
             self._start(closing)

@@ -17,10 +17,10 @@ from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.consumer import Consumer
 from crypto_updates.bus.event import MSG_ID
 from crypto_updates.bus.stream import DURABLE, STREAM
+from crypto_updates.harness.link import Link
 from crypto_updates.local.servers import NatsServer
 from crypto_updates.service import lifecycle
 from tests.chaos import client
-from tests.chaos.proxy import Proxy
 
 RECOVERY_SECONDS, NOTICE_SECONDS = 10.0, 15.0
 # A look at the machine, and how long it may take before it counts as a stall.
@@ -72,7 +72,7 @@ class Stalls:
 class Services:
     """A publishing and a consuming bus in this process, over one link."""
 
-    def __init__(self, server: NatsServer, link: Proxy, bus: Bus, consumer: Consumer) -> None:
+    def __init__(self, server: NatsServer, link: Link, bus: Bus, consumer: Consumer) -> None:
         self.server, self.link, self.bus, self.consumer = server, link, bus, consumer
         self._numbers = itertools.count(1)
 
@@ -112,7 +112,7 @@ async def stalls(tmp_path: Path) -> AsyncIterator[Stalls]:
 
 @pytest.fixture
 async def services(server: NatsServer) -> AsyncIterator[Services]:
-    with Proxy(server.port) as link:
+    with Link(server.port) as link:
         settings = BusSettings.load({"NATS_URL": f"nats://127.0.0.1:{link.port}"})
         async with Bus(settings, "test") as bus, Consumer(bus, 10) as consumer:
             started = Services(server, link, bus, consumer)

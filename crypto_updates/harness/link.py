@@ -33,7 +33,7 @@ class _Line:
             _close(writer, reset=reset)
 
 
-class Proxy:
+class Link:
     """Forwards `port` to `target`, as it is used in a `with` statement, on a thread and an event loop of its own.
 
     Each fault lasts until `heal`. What a fault did to a connection stays: a client that lost bytes gets no more.
@@ -43,7 +43,7 @@ class Proxy:
         self.target = target
         self.port = ports.free()
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+        self._thread = threading.Thread(target=self._loop.run_forever, name="link", daemon=True)
         self._server: asyncio.Server | None = None
         self._lines: set[_Line] = set()
         self._tasks: set[asyncio.Task[None]] = set()

@@ -1,4 +1,4 @@
-"""Each fault of the proxy does to a connection what its name says."""
+"""Each fault of the link does to a connection what its name says."""
 
 import socket
 import socketserver
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.chaos.proxy import Proxy
+from crypto_updates.harness.link import Link
 
 QUIET = 0.3
 
@@ -54,21 +54,21 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def proxy(server: Server) -> Iterator[Proxy]:
-    with Proxy(server.port) as running:
+def link(server: Server) -> Iterator[Link]:
+    with Link(server.port) as running:
         yield running
 
 
 @pytest.fixture
-def client(proxy: Proxy) -> Iterator[socket.socket]:
+def client(link: Link) -> Iterator[socket.socket]:
     """A connection that has been used."""
-    with connect(proxy) as connection:
+    with connect(link) as connection:
         assert ask(connection, b"hello") == b"HELLO"
         yield connection
 
 
-def connect(proxy: Proxy) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", proxy.port), timeout=5)
+def connect(link: Link) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", link.port), timeout=5)
 
 
 def ask(connection: socket.socket, data: bytes, within: float = 5.0) -> bytes:
@@ -89,10 +89,10 @@ def received(server: Server, data: bytes) -> bool:
     return server.received.endswith(data)
 
 
-def healed(proxy: Proxy) -> bool:
+def healed(link: Link) -> bool:
     """True if a new connection works after `heal`."""
-    proxy.heal()
-    with connect(proxy) as fresh:
+    link.heal()
+    with connect(link) as fresh:
         return ask(fresh, b"well") == b"WELL"
 
 
@@ -105,86 +105,86 @@ def test_without_a_fault_all_passes(client: socket.socket) -> None:
     assert answer == data.upper()
 
 
-def test_cut_closes_and_refuses(proxy: Proxy, client: socket.socket) -> None:
-    proxy.cut()
+def test_cut_closes_and_refuses(link: Link, client: socket.socket) -> None:
+    link.cut()
     assert client.recv(1) == b""
     with pytest.raises(ConnectionRefusedError):
-        connect(proxy)
-    assert healed(proxy)
+        connect(link)
+    assert healed(link)
 
 
-def test_hang_passes_nothing_and_later_all(proxy: Proxy, server: Server, client: socket.socket) -> None:
-    proxy.hang()
-    with connect(proxy) as other:
+def test_hang_passes_nothing_and_later_all(link: Link, server: Server, client: socket.socket) -> None:
+    link.hang()
+    with connect(link) as other:
         for connection in (client, other):
             with pytest.raises(TimeoutError):
                 ask(connection, b"quiet", QUIET)
         assert server.received == b"hello"
-        proxy.heal()
+        link.heal()
         for connection in (client, other):
             connection.settimeout(5)
             assert connection.recv(5) == b"QUIET"
 
 
-def test_hang_tells_nobody_that_the_server_has_gone(proxy: Proxy, server: Server, client: socket.socket) -> None:
-    proxy.hang()
+def test_hang_tells_nobody_that_the_server_has_gone(link: Link, server: Server, client: socket.socket) -> None:
+    link.hang()
     server.hang_up()
     client.settimeout(QUIET)
     with pytest.raises(TimeoutError):
         client.recv(1)
-    proxy.heal()
+    link.heal()
     client.settimeout(5)
     assert client.recv(1) == b""
 
 
-def test_reset_resets_old_and_new_connections(proxy: Proxy, client: socket.socket) -> None:
-    proxy.reset()
+def test_reset_resets_old_and_new_connections(link: Link, client: socket.socket) -> None:
+    link.reset()
     with pytest.raises(ConnectionResetError):
         client.recv(1)
-    with pytest.raises(ConnectionResetError), connect(proxy) as fresh:  # it may come before connect() returns
+    with pytest.raises(ConnectionResetError), connect(link) as fresh:  # it may come before connect() returns
         fresh.recv(1)
-    assert healed(proxy)
+    assert healed(link)
 
 
 def test_half_open_leaves_the_client_without_a_server_for_good(
-    proxy: Proxy, server: Server, client: socket.socket
+    link: Link, server: Server, client: socket.socket
 ) -> None:
-    proxy.half_open()
-    with connect(proxy) as late:
+    link.half_open()
+    with connect(link) as late:
         with pytest.raises(TimeoutError):
             ask(late, b"lost", QUIET)
-        assert healed(proxy)
+        assert healed(link)
         for connection in (client, late):
             with pytest.raises(TimeoutError):
                 ask(connection, b"lost", QUIET)
     assert server.received == b"hellowell"
 
 
-def test_slow_takes_its_time_for_each_piece(proxy: Proxy, client: socket.socket) -> None:
-    proxy.slow(0.1, size=10)
+def test_slow_takes_its_time_for_each_piece(link: Link, client: socket.socket) -> None:
+    link.slow(0.1, size=10)
     assert ask(client, b"a") == b"A"  # the reads that were waiting had the old size
     begin = time.monotonic()
     assert ask(client, 30 * b"b") == 30 * b"B"
     assert 0.35 < time.monotonic() - begin < 2
-    proxy.heal()
+    link.heal()
     assert ask(client, b"a") == b"A"
 
 
 def test_dropped_replies_are_to_requests_that_reached_the_server(
-    proxy: Proxy, server: Server, client: socket.socket
+    link: Link, server: Server, client: socket.socket
 ) -> None:
-    proxy.drop_replies()
+    link.drop_replies()
     with pytest.raises(TimeoutError):
         ask(client, b"request", QUIET)
     assert received(server, b"request")
-    proxy.heal()
+    link.heal()
     with pytest.raises(ConnectionResetError):
         client.recv(1)
-    assert healed(proxy)
+    assert healed(link)
 
 
-def test_injected_bytes_reach_the_client(proxy: Proxy, client: socket.socket) -> None:
-    proxy.inject(b"-ERR 'Stale Connection'\r\n")
+def test_injected_bytes_reach_the_client(link: Link, client: socket.socket) -> None:
+    link.inject(b"-ERR 'Stale Connection'\r\n")
     assert client.recv(100) == b"-ERR 'Stale Connection'\r\n"
 
 
@@ -194,5 +194,5 @@ def test_a_server_that_closes_is_told_to_the_client(server: Server, client: sock
 
 
 def test_a_server_that_is_down_closes_the_connection() -> None:
-    with Proxy(1) as proxy, connect(proxy) as client:
+    with Link(1) as link, connect(link) as client:
         assert client.recv(1) == b""
