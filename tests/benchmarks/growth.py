@@ -13,13 +13,13 @@ import nats
 
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.event import encode
+from crypto_updates.harness.market import Market
 from crypto_updates.local import guard, ports, programs
 from crypto_updates.local.servers import NatsServer
 from stack import console, services
 from tests.benchmarks.backlog import FIRST
 from tests.benchmarks.drain import Rig
 from tests.benchmarks.quantile import p50
-from tests.support import FakeMarket
 from worker import tick
 from worker.config import WorkerSettings
 from worker.market.simulated import Simulated
@@ -47,7 +47,7 @@ async def slot_of(url: str, coins: int) -> float:
 
 def with_workers(count: int) -> dict[str, float]:
     """Of the slots looked at: the most market calls for one, the most events, and how many have data."""
-    with ExitStack() as closing, FakeMarket(MARKET_SECONDS) as market:
+    with ExitStack() as closing, Market(MARKET_SECONDS) as market:
         server = closing.enter_context(NatsServer())
         data = closing.enter_context(guard.folder())
         workers = [
@@ -72,7 +72,7 @@ def with_workers(count: int) -> dict[str, float]:
     }
 
 
-def _environ(server: NatsServer, market: FakeMarket, data: Path, number: int) -> dict[str, str]:
+def _environ(server: NatsServer, market: Market, data: Path, number: int) -> dict[str, str]:
     own = {
         "NATS_URL": server.url,
         "SCHEDULE": f"*/{EVERY} * * * * *",

@@ -10,10 +10,11 @@ import nats
 import pytest
 from nats.aio.client import Client
 
+from crypto_updates.harness.market import Market
 from crypto_updates.local import ports
 from crypto_updates.local.process import Process
 from tests.e2e.conftest import Stack, gaps, publish_raw
-from tests.support import FakeMarket, eventually, settled, soon
+from tests.support import eventually, settled, soon
 
 MISSED = "[CRON] Missed schedules"
 
@@ -148,7 +149,7 @@ async def test_a_server_that_freezes_while_it_is_asked_does_not_hide_an_outage(s
 async def test_a_worker_stopped_before_it_has_caught_up_hides_no_outage(stack: Stack) -> None:
     last = await outage(stack)
 
-    with FakeMarket(delay=None) as market:
+    with Market(delay=None) as market:
         stopped = stack.worker(MISSED_SLOTS="all", **market.market())
         await asyncio.to_thread(stopped.wait_for_line, "[NATS] Connected", 20)
         assert await asyncio.to_thread(stopped.stop) == 0

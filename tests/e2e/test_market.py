@@ -8,11 +8,12 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 from crypto_updates.bus.event import text
+from crypto_updates.harness.market import Market
 from crypto_updates.harness.plugin import Service
 from crypto_updates.local import ports
 from tests.e2e.conftest import Stack, gaps
 from tests.e2e.test_audit import History, history
-from tests.support import FakeMarket, soon
+from tests.support import soon
 from worker.once import FETCH_SECONDS
 
 __all__ = ["history"]
@@ -22,7 +23,7 @@ COINS = "bitcoin,ethereum,polygon-ecosystem-token"
 NOWHERE = "http://127.0.0.1:1"
 
 
-class Limited(FakeMarket):
+class Limited(Market):
     """CoinGecko answers 429 for so many seconds since the first request, without saying how long to wait."""
 
     def __init__(self, seconds: float) -> None:
@@ -33,21 +34,21 @@ class Limited(FakeMarket):
         return (429, b"") if self.times[-1] - self.times[0] < self._seconds else super().coingecko(coins)
 
 
-class Html(FakeMarket):
+class Html(Market):
     def coingecko(self, coins: list[str]) -> tuple[int, bytes]:  # noqa: ARG002 - the same for all
         return 200, b"<!DOCTYPE html><title>Just a moment...</title>"
 
 
 def test_each_event_has_data_of_all_coins_and_says_from_whom(service: Service) -> None:
-    cases: dict[str, tuple[FakeMarket, dict[str, str], str]] = {
-        "down": (FakeMarket(), {"COINGECKO_URL": NOWHERE}, "defillama"),
+    cases: dict[str, tuple[Market, dict[str, str], str]] = {
+        "down": (Market(), {"COINGECKO_URL": NOWHERE}, "defillama"),
         "limited": (Limited(90), {}, "defillama"),
         "limited for a while": (Limited(4), {}, "coingecko"),
         "html": (Html(), {}, "defillama"),
-        "partly": (FakeMarket(known=("bitcoin", "ethereum")), {}, "coingecko+defillama"),
-        "hanging": (FakeMarket(delay=None), {}, "defillama"),
-        "alone": (FakeMarket(), {"MARKET_SOURCE": "defillama"}, "defillama"),
-        "well": (FakeMarket(), {"DEFILLAMA_URL": NOWHERE}, "coingecko"),
+        "partly": (Market(known=("bitcoin", "ethereum")), {}, "coingecko+defillama"),
+        "hanging": (Market(delay=None), {}, "defillama"),
+        "alone": (Market(), {"MARKET_SOURCE": "defillama"}, "defillama"),
+        "well": (Market(), {"DEFILLAMA_URL": NOWHERE}, "coingecko"),
     }
     begin = time.monotonic()
     with ExitStack() as closing:
@@ -66,7 +67,7 @@ def test_each_event_has_data_of_all_coins_and_says_from_whom(service: Service) -
 
 
 async def test_ten_slots_of_an_outage_get_the_prices_of_their_own_instants(stack: Stack) -> None:
-    with FakeMarket() as market:
+    with Market() as market:
         environ = market.both() | {"MISSED_SLOTS": "all"}
         await asyncio.to_thread(stack.api_stub)
         worker = stack.worker(**environ)
@@ -91,7 +92,7 @@ def test_a_repair_asks_the_fallback_for_the_prices_of_the_slots(history: History
     history.store(slots)
     history.remove(slots[2:6])
     stack.api_stub()
-    with FakeMarket() as market:
+    with Market() as market:
         for published in (4, 0):
             done = history.audit("--repair", "--json", **market.both())
             assert (done.status, done.document["repair"]["published"]) == (0, published)
@@ -105,7 +106,7 @@ def test_a_repair_asks_the_fallback_for_the_prices_of_the_slots(history: History
 
 
 async def test_a_frozen_coin_is_published_warned_of_once_and_counted(stack: Stack) -> None:
-    class Frozen(FakeMarket):
+    class Frozen(Market):
         def coingecko(self, coins: list[str]) -> tuple[int, bytes]:
             quotes = json.loads(super().coingecko(coins)[1])
             quotes[-1]["last_updated"] = "2026-02-03T17:01:02.345Z"

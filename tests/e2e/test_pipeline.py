@@ -16,11 +16,12 @@ from nats.aio.client import Client
 
 from crypto_updates.bus.message import MAX_ID_BYTES
 from crypto_updates.bus.stream import ACK_WAIT_SECONDS
+from crypto_updates.harness.market import Market
 from crypto_updates.local import ports
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod
 from tests.e2e.conftest import Stack, gaps, publish_raw
-from tests.support import FakeMarket, eventually, settled, soon
+from tests.support import eventually, settled, soon
 
 
 def get(port: int, path: str) -> dict[str, Any]:
@@ -285,7 +286,7 @@ def test_a_slot_published_by_hand_is_not_taken_for_the_newest(stack: Stack) -> N
 
 
 async def test_a_slot_in_the_middle_of_its_fetch_is_still_published_after_sigterm(stack: Stack) -> None:
-    with FakeMarket(delay=1) as market:
+    with Market(delay=1) as market:
         worker = stack.worker(SCHEDULE="@daily", **market.market())
         assert await soon(lambda: market.asked)
         assert await asyncio.to_thread(worker.stop) == 0
@@ -294,7 +295,7 @@ async def test_a_slot_in_the_middle_of_its_fetch_is_still_published_after_sigter
 
 
 async def test_a_slot_whose_fetch_does_not_end_in_time_is_published_without_data(stack: Stack) -> None:
-    with FakeMarket(delay=None) as market:
+    with Market(delay=None) as market:
         worker = stack.worker(SCHEDULE="@daily", **market.market())
         assert await soon(lambda: market.asked)
         assert await asyncio.to_thread(worker.stop) == 0

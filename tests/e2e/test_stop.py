@@ -12,11 +12,12 @@ import httpx
 import pytest
 from nats.aio.client import Client
 
+from crypto_updates.harness.market import Market
 from crypto_updates.local import ports
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod
 from tests.e2e.conftest import Stack
-from tests.support import HANG_SECONDS, FakeMarket, settled, soon
+from tests.support import HANG_SECONDS, settled, soon
 
 STOP_SECONDS = 10.0
 
@@ -83,7 +84,7 @@ async def test_an_api_stub_stops_in_time_when_servers_are_frozen(
 
 async def test_a_worker_stops_in_time_when_nats_is_frozen(stack: Stack) -> None:
     """With a fetch under way, and events in the outbox."""
-    with FakeMarket() as market:
+    with Market() as market:
         worker = stack.worker(**market.market(), SCHEDULE="*/2 * * * * *")
         worker.wait_for_line("[PUBLISH] Sent")
         stack.nats.kill(signal.SIGSTOP)

@@ -15,10 +15,11 @@ from nats.aio.msg import Msg
 from crypto_updates.bus import claims, event
 from crypto_updates.bus.event import MSG_ID
 from crypto_updates.clock.cron import Cron
+from crypto_updates.harness.market import Market
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import NatsServer
 from tests.e2e.conftest import Stack
-from tests.support import FakeMarket, settled, soon
+from tests.support import settled, soon
 
 # Of the six seconds: three for the market, one of them until it is another worker's turn.
 EVERY = "*/6 * * * * *"
@@ -27,8 +28,8 @@ RIGHTS = '{publish: {deny: ["crypto.claims"]}}'
 
 
 @pytest.fixture
-def market() -> Iterator[FakeMarket]:
-    with FakeMarket(0.5) as market:
+def market() -> Iterator[Market]:
+    with Market(0.5) as market:
         yield market
 
 
@@ -71,9 +72,7 @@ async def until(slot: datetime) -> None:
     await asyncio.sleep((slot - datetime.now(UTC)).total_seconds() - 0.1)
 
 
-async def test_several_workers_ask_the_market_once_for_a_slot(
-    stack: Stack, publisher: Client, market: FakeMarket
-) -> None:
+async def test_several_workers_ask_the_market_once_for_a_slot(stack: Stack, publisher: Client, market: Market) -> None:
     workers = [stack.worker(SCHEDULE=EVERY, **market.market(f"w{number}")) for number in range(4)]
     slot = await ready(workers)
     await until(slot)
@@ -89,7 +88,7 @@ async def test_several_workers_ask_the_market_once_for_a_slot(
 
 
 async def test_a_worker_that_is_killed_while_it_asks_costs_no_slot(
-    stack: Stack, publisher: Client, market: FakeMarket
+    stack: Stack, publisher: Client, market: Market
 ) -> None:
     market.delay = 1.5
     workers = {name: stack.worker(SCHEDULE=EVERY, **market.market(name)) for name in ("one", "two")}
@@ -107,7 +106,7 @@ async def test_a_worker_that_is_killed_while_it_asks_costs_no_slot(
 
 
 async def test_a_slot_whose_claimant_is_gone_is_made_after_a_third_of_the_time(
-    stack: Stack, publisher: Client, market: FakeMarket
+    stack: Stack, publisher: Client, market: Market
 ) -> None:
     worker = stack.worker(SCHEDULE=EVERY, **market.market("last"))
     slot = await ready([worker])
@@ -168,7 +167,7 @@ async def test_a_slot_that_another_worker_catches_up_with_is_heard_once(
 
 @pytest.mark.parametrize("way", ["core NATS", "no permission"])
 async def test_when_nats_cannot_tell_who_claimed_a_slot_each_worker_makes_it(
-    stack: Stack, market: FakeMarket, way: str
+    stack: Stack, market: Market, way: str
 ) -> None:
     users = f"{{user: admin, password: a}}, {{user: worker, password: p, permissions: {RIGHTS}}}"
     config = "" if way == "core NATS" else f"authorization {{ users: [{users}] }}"
