@@ -3,12 +3,10 @@
 A test that lacks something is skipped (tests/conftest.py). With CI=true it fails, unless it lacks a Docker engine.
 """
 
-import importlib.util
 import os
 import shutil
 import subprocess
 from enum import Enum
-from pathlib import Path
 
 import pytest
 
@@ -21,7 +19,6 @@ class Need(Enum):
     ENGINE = "a Docker engine with Compose v2: https://docs.docker.com/engine/install/"
     CHROMIUM = "Chromium: apt-get install chromium"
     DISKS = "disks to fill and to break: as root, with loop devices, apt-get install e2fsprogs mount"
-    CLOCKS = "libfaketime: apt-get install libfaketime"
 
 
 class LackError(Exception):
@@ -65,13 +62,3 @@ def disks() -> None:
     tools = ("mount", "umount", "mkfs.ext4", "e2fsck")
     if missing := [tool for tool in tools if shutil.which(tool) is None]:
         raise LackError(Need.DISKS, f"{', '.join(missing)} not found")
-
-
-def faketime() -> Path:
-    """The library: the system's, or else the wheel's. Raises LackError."""
-    name = "libfaketime.so.1"
-    wheel = importlib.util.find_spec("libfaketime")
-    folders = [Path("/usr/lib"), Path("/usr/local/lib"), *map(Path, (wheel and wheel.submodule_search_locations) or ())]
-    if found := next((path for folder in folders for path in folder.glob(f"**/{name}")), None):
-        return found
-    raise LackError(Need.CLOCKS, f"{name} not found")

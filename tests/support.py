@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import subprocess
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
 from nats.aio.client import Client
+
+from crypto_updates.harness import condition
 
 ROOT = Path(__file__).parents[1]
 # A deadline is for hangs, not for slow machines.
@@ -18,10 +19,7 @@ T = TypeVar("T")
 
 def eventually(holds: Callable[[], T], within: float = HANG_SECONDS) -> T:
     """The first true answer of `holds`, or its last one when `within` seconds are over."""
-    deadline = time.monotonic() + within
-    while not (answer := holds()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return answer
+    return condition.outcome(holds, within)
 
 
 async def soon(holds: Callable[[], T], within: float = HANG_SECONDS) -> T:

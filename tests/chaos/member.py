@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol, Self
 
+from crypto_updates.harness import faketime
 from crypto_updates.local import programs
 from crypto_updates.local.errors import StackError
 from crypto_updates.local.process import Process
-from tests import machine
 
 # Seconds between two looks of a keeper.
 LOOK = 0.01
@@ -26,10 +26,8 @@ WORK = re.compile(r"\[PUBLISH\] (Sent|The stream has)|\[TURN\] Another worker|\[
 
 
 def clock(ahead: int) -> dict[str, str]:
-    """The variables that set a Python process's clock so many seconds ahead. Raises LackError."""
-    if not ahead:
-        return {}
-    return {"LD_PRELOAD": str(machine.faketime()), "FAKETIME": f"+{ahead}s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    """The variables that set a process's clock so many seconds ahead. Raises BinaryError."""
+    return faketime.variables(f"+{ahead}s") if ahead else {}
 
 
 class Restartable(Protocol):
