@@ -15,6 +15,7 @@ from typing import ClassVar, Self
 
 from crypto_updates.local import binaries, guard, ports
 from crypto_updates.local.errors import PortTakenError, StackError
+from crypto_updates.local.fault import until
 
 _READY_SECONDS = 60.0
 _PORT_ATTEMPTS = 5
@@ -103,6 +104,28 @@ class Server(ABC):
         self.stop()
         self.start()
 
+    def freeze(self) -> ExitStack:
+        """Stop it in its tracks: connections stand and nothing answers, until `thaw` or the end of a `with`."""
+        self.kill(signal.SIGSTOP)
+        return until(self.thaw)
+
+    def thaw(self) -> None:
+        self.kill(signal.SIGCONT)
+
+    def down(self, seconds: float | None = None) -> ExitStack:
+        """Kill it, and start it again after so many seconds; without a number, at the end of a `with`."""
+        self.kill()
+        if seconds is not None:
+            time.sleep(seconds)
+            self.start()
+        return until(self.mend)
+
+    def mend(self) -> None:
+        """Thaw it if it is frozen, start it if it has ended, and leave it alone if it is well."""
+        self.thaw()
+        if self.status is not None:
+            self.start()
+
     def _launch(self, port: int) -> None:
         binary = binaries.find(self.name)
         with self.log.open("ab") as log:
@@ -144,12 +167,20 @@ class NatsServer(Server):
         # Without `sync_interval: always` a power cut can lose an acknowledged message.
         self._config = ("jetstream { sync_interval: always }\n" if jetstream else "") + config
         self._id = f"stack-{secrets.token_hex(4)}"
+        self._monitor_port = 0
+
+    @property
+    def monitor_url(self) -> str:
+        """Where it tells of itself: https://docs.nats.io/running-a-nats-service/nats_admin/monitoring."""
+        return f"http://127.0.0.1:{self._monitor_port}"
 
     def _args(self, port: int) -> Sequence[str]:
         path = self.data / "nats-server.conf"
         path.write_text(self._config, encoding="utf-8")
-        listen = ["--addr", "127.0.0.1", "--port", str(port), "--name", self._id]
-        return ["--config", str(path), *listen, "--store_dir", str(self.data)]
+        if not (self.port and self._monitor_port):  # not started yet: it may be the port that another program took
+            self._monitor_port = ports.free()
+        listen = ["--addr", "127.0.0.1", "--port", str(port), "--http_port", str(self._monitor_port)]
+        return ["--config", str(path), *listen, "--name", self._id, "--store_dir", str(self.data)]
 
     def _answers(self, port: int) -> bool:
         try:
