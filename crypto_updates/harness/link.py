@@ -4,11 +4,15 @@ import asyncio
 import contextlib
 import socket
 import struct
-import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Self
 
+from crypto_updates.harness.condition import outcome
+from crypto_updates.harness.loop import Loop
 from crypto_updates.local import ports
+from crypto_updates.local.errors import PortTakenError
+from crypto_updates.local.fault import until
 
 CHUNK = 65_536
 # Makes closing a socket send RST.
@@ -34,93 +38,108 @@ class _Line:
 
 
 class Link:
-    """Forwards `port` to `target`, as it is used in a `with` statement, on a thread and an event loop of its own.
+    """Forwards `port` (0: a free one) to the server's port, as it is used in a `with` statement.
 
-    Each fault lasts until `heal`. What a fault did to a connection stays: a client that lost bytes gets no more.
+    Each fault begins at once and lasts until `heal`, or until the end of a `with` on what it returns. What a fault did
+    to a connection stays: a client that lost bytes gets no more.
     """
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, port: int = 0) -> None:
         self.target = target
-        self.port = ports.free()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="link", daemon=True)
-        self._server: asyncio.Server | None = None
+        self.port = port or ports.free()
+        self._loop = Loop("link")
+        self._doors: dict[int, asyncio.Server | None] = {self.port: None}
         self._lines: set[_Line] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._open = asyncio.Event()
-        self._resetting = self._mute = self._half_open = False
+        self._resetting = self._mute = self._half_open = self._cut = False
         self._delay, self._size = 0.0, CHUNK
 
     def __enter__(self) -> Self:
-        self._thread.start()
-        self.heal()
+        self._loop.__enter__()
+        try:
+            self.heal()
+        except BaseException:
+            self._loop.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._call(self._stop)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(PATIENCE)
-        self._loop.close()
+        self._loop.call(self._stop)
+        self._loop.__exit__()
 
-    def cut(self) -> None:
+    def listen(self, port: int, within: float = PATIENCE) -> None:
+        """Forward this port too, for a client with an address that cannot be changed.
+
+        If the port is not free, as when another test has it, wait. Raises PortTakenError after `within` seconds.
+        """
+        if not outcome(lambda: ports.is_free(port), within):
+            raise PortTakenError(f"127.0.0.1:{port}: {ports.problem(port)}; accepted: a free port")
+        self._doors[port] = None
+        if not self._cut:
+            self._loop.run(self._listen())
+
+    def cut(self) -> ExitStack:
         """Connections are closed, and new ones refused."""
-        self._call(self._unlisten)
-        self._call(self._close_all)
+        self._cut = True
+        self._loop.call(self._unlisten)
+        self._loop.call(self._close_all)
+        return until(self.heal)
 
-    def hang(self) -> None:
+    def hang(self) -> ExitStack:
         """Connections stand and are taken, and nothing passes until `heal`; then all that was sent does."""
-        self._call(self._open.clear)
+        self._loop.call(self._open.clear)
+        return until(self.heal)
 
-    def reset(self) -> None:
+    def reset(self) -> ExitStack:
         """Connections are reset, new ones as soon as they are there."""
         self._resetting = True
-        self._call(lambda: self._close_all(reset=True))
+        self._loop.call(lambda: self._close_all(reset=True))
+        return until(self.heal)
 
-    def half_open(self) -> None:
+    def half_open(self) -> ExitStack:
         """The server is gone from every connection, new ones included, and the client is never told."""
         self._half_open = True
-        self._call(self._leave_all)
+        self._loop.call(self._leave_all)
+        return until(self.heal)
 
-    def slow(self, delay: float, size: int = CHUNK) -> None:
+    def slow(self, delay: float = 0.2, size: int = CHUNK) -> ExitStack:
         """Each piece of at most `size` bytes takes `delay` seconds."""
         self._delay, self._size = delay, size
+        return until(self.heal)
 
-    def drop_replies(self) -> None:
+    def drop_replies(self) -> ExitStack:
         """Requests reach the server, its replies are lost. `heal` resets the connections on which that happened."""
         self._mute = True
+        return until(self.heal)
 
     def inject(self, data: bytes) -> None:
         """Send this to every client, as if the server had."""
-        self._call(lambda: self._write_all(data))
+        self._loop.call(lambda: self._write_all(data))
 
     def heal(self) -> None:
         mute, self._resetting, self._half_open, self._mute = self._mute, False, False, False
-        self._delay, self._size = 0.0, CHUNK
-        self._call(self._open.set)
+        self._delay, self._size, self._cut = 0.0, CHUNK, False
+        self._loop.call(self._open.set)
         if mute:
-            self._call(lambda: self._close_all(reset=True, only=lambda line: line.silent))
-        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(PATIENCE)
-
-    def _call(self, function: Callable[[], object]) -> None:
-        async def called() -> None:
-            function()
-
-        asyncio.run_coroutine_threadsafe(called(), self._loop).result(PATIENCE)
+            self._loop.call(lambda: self._close_all(reset=True, only=lambda line: line.silent))
+        self._loop.run(self._listen())
 
     async def _listen(self) -> None:
-        if self._server is None:
-            self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        for port, server in self._doors.items():
+            if server is None:
+                # `localhost`, which a client cannot be told to change, may mean ::1.
+                hosts = ["127.0.0.1", *["::1"] * (port != self.port and socket.has_dualstack_ipv6())]
+                self._doors[port] = await asyncio.start_server(self._accept, hosts, port)
 
     def _unlisten(self) -> None:
-        if self._server:
-            self._server.close()
-            self._server = None
+        for port, server in self._doors.items():
+            if server:
+                server.close()
+            self._doors[port] = None
 
     def _stop(self) -> None:
         self._unlisten()
         self._close_all()
-        for task in self._tasks:
-            task.cancel()
 
     def _close_all(self, *, reset: bool = False, only: Callable[[_Line], bool] = lambda _: True) -> None:
         for line in filter(only, list(self._lines)):
@@ -138,16 +157,11 @@ class Link:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line = _Line((reader, writer))
-        task = asyncio.current_task()
         self._lines.add(line)
-        if task:
-            self._tasks.add(task)
         with contextlib.suppress(OSError, asyncio.CancelledError):
             await self._serve(line)
         line.close()
         self._lines.discard(line)
-        if task:
-            self._tasks.discard(task)
 
     async def _serve(self, line: _Line) -> None:
         if self._resetting:
