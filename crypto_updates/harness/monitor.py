@@ -1,0 +1,76 @@
+"""Who listens on a nats-server, as its monitoring tells: https://docs.nats.io/running-a-nats-service/nats_admin/monitoring."""
+
+import http.client
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from crypto_updates.bus.stream import takes
+from crypto_updates.harness import answer
+from crypto_updates.local.servers import NatsServer
+
+# The name of the harness's own connection, which is nobody's subscriber.
+OBSERVER = "crypto-updates harness"
+_REPLY_SECONDS = 2.0
+
+
+class Client(NamedTuple):
+    """A connection. `lang` and `version` name its library, for example `nats.js` 2.29.3."""
+
+    cid: int
+    name: str
+    lang: str
+    version: str
+    pending_bytes: int
+
+
+class Subscription(NamedTuple):
+    """Of a client, or of a JetStream consumer, which the server serves to a client that it does not tell (None)."""
+
+    subject: str
+    queue: str
+    consumer: str
+    client: Client | None
+
+
+def clients(server: NatsServer) -> list[Client]:
+    """The connections to the server; none while it does not answer."""
+    connections: list[dict[str, Any]] = _told(server, "/connz?limit=10000").get("connections") or []
+    fields = ("cid", "name", "lang", "version", "pending_bytes")
+    found = [Client(*(of.get(name, "") for name in fields)) for of in connections]
+    return [client for client in found if client.name != OBSERVER]
+
+
+def subscriptions(server: NatsServer, subject: str) -> list[Subscription]:
+    """The subscriptions that a message on the subject reaches; none while the server does not answer."""
+    of = {client.cid: client for client in clients(server)}
+    told = _told(server, f"/subsz?subs=1&limit=10000&test={quote(subject)}")
+    # The server's own subscriptions, as of a stream, belong to no client.
+    plain = [
+        Subscription(sub["subject"], sub.get("qgroup", ""), "", of[sub["cid"]])
+        for sub in told.get("subscriptions_list") or []
+        if sub["cid"] in of
+    ]
+    return plain + [found for found in _consumers(server) if takes([found.subject], subject)]
+
+
+def _consumers(server: NatsServer) -> Iterator[Subscription]:
+    """The JetStream consumers that somebody listens to at this moment."""
+    for account in _told(server, "/jsz?consumers=1&config=1").get("account_details") or []:
+        for stream in account.get("stream_detail") or []:
+            for consumer in stream.get("consumer_detail") or []:
+                if consumer.get("num_waiting") or consumer.get("push_bound"):
+                    for subject in _filters(consumer["config"]) or stream["config"].get("subjects") or []:
+                        yield Subscription(subject, "", consumer["name"], None)
+
+
+def _filters(config: dict[str, Any]) -> Sequence[str]:
+    return config.get("filter_subjects") or ([config["filter_subject"]] if config.get("filter_subject") else [])
+
+
+def _told(server: NatsServer, path: str) -> dict[str, Any]:
+    try:
+        told: dict[str, Any] = answer.get(server.monitor_url + path, _REPLY_SECONDS).json()
+    except (OSError, http.client.HTTPException, ValueError):
+        return {}
+    return told
