@@ -23,14 +23,16 @@ MONGO = (
     "api_stub/indexes.py",
     "stack/setup/",
     "crypto_updates/local/",
+    "crypto_updates/harness/",
 )
-# Who may import a library that reaches a server; `verify` asks the API's /readyz, and the demo waits for it.
+# Who may import a library that reaches a server; `verify` asks the API's /readyz, the demo waits for it, and the
+# harness asks nats-server and the server under test.
 PLACES = {
     "nats": ("crypto_updates/bus/",),
     "pymongo": MONGO,
     "bson": (*MONGO, "api_stub/codec.py", "api_stub/document.py", "api_stub/query.py"),
     "httpx": ("worker/market/", "stack/check/checks.py"),
-    "http.client": ("stack/services.py",),
+    "http.client": ("stack/services.py", "crypto_updates/harness/"),
     "urllib.request": ("nats/watchdog.py",),
     "requests": (),
     "aiohttp": (),
