@@ -2,20 +2,22 @@ import re
 import signal
 import subprocess
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from crypto_updates.local import guard
 from crypto_updates.local.errors import StackError
+from crypto_updates.local.lines import Lines
 
-_KEPT_LINES = 10_000
 # For a program that hangs, not for a slow machine.
 _HANG_SECONDS = 60.0
 
 
 class Process:
-    """A child process, started at once. `lines`: its latest output, stdout and stderr. `on_line` gets each line."""
+    """A child process, started at once. `lines`: its latest output, stdout and stderr. `on_line` gets each line.
+
+    With the `lines` of another process given, its own follow them.
+    """
 
     def __init__(
         self,
@@ -24,11 +26,11 @@ class Process:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         on_line: Callable[[str], object] | None = None,
+        lines: Lines | None = None,
     ) -> None:
         self.args = args
-        self.lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        self.lines = Lines() if lines is None else lines
         self._on_line = on_line
-        self._news = threading.Condition()
         self._ended = False
         self._process = guard.spawn(args, env=env, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -43,21 +45,18 @@ class Process:
         """The exit status, or None while the process runs."""
         return self._process.poll()
 
-    def wait_for_line(self, pattern: str | re.Pattern[str], timeout: float = _HANG_SECONDS) -> str:
-        """The first line, past ones included, that has the text or matches the regular expression.
+    def wait_for_line(self, pattern: str | re.Pattern[str], timeout: float = _HANG_SECONDS, *, after: int = 0) -> str:
+        """The first line that has the text or matches the regular expression: of all lines, past ones included, or of
+        those behind the mark `after`, which is an earlier `lines.written`.
 
         Raises StackError after `timeout` seconds, or when the output ends without it.
         """
         wanted = re.compile(re.escape(pattern) if isinstance(pattern, str) else pattern)
-
-        def found() -> list[str]:
-            return [line for line in self.lines if wanted.search(line)]
-
-        with self._news:
-            self._news.wait_for(lambda: found() or self._ended, timeout)
-            if lines := found():
-                return lines[0]
-            last = "\n".join(list(self.lines)[-20:])
+        with self.lines.news:
+            self.lines.news.wait_for(lambda: self._ended or self.lines.find(wanted, after) is not None, timeout)
+        if (line := self.lines.find(wanted, after)) is not None:
+            return line
+        last = "\n".join(self.lines.since(after)[-20:])
         raise StackError(f"{self} wrote no line with {pattern!r}; its last lines:\n{last}")
 
     def wait(self, timeout: float = _HANG_SECONDS) -> int:
@@ -83,12 +82,10 @@ class Process:
         with self._process as child:
             for raw in child.stdout or ():
                 line = raw.decode(errors="replace").rstrip("\r\n")
-                with self._news:
-                    self.lines.append(line)
-                    self._news.notify_all()
+                self.lines.add(line)
                 if self._on_line:
                     self._on_line(line)
         guard.forget(self._process)
-        with self._news:
+        with self.lines.news:
             self._ended = True
-            self._news.notify_all()
+            self.lines.news.notify_all()
