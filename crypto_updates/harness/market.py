@@ -37,6 +37,11 @@ class Market:
         self._server.shutdown()
         self._server.server_close()
 
+    def reset(self) -> None:
+        """Answer as at the beginning."""
+        self.asked.clear()
+        self.times.clear()
+
     def market(self, worker: str = "worker") -> dict[str, str]:
         """The variables of a worker that asks CoinGecko here."""
         own = {"MARKET_SOURCE": "coingecko", "COINGECKO_URL": f"{self.url}/{worker}", "COINS": "bitcoin"}

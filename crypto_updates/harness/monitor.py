@@ -21,7 +21,6 @@ class Client(NamedTuple):
     name: str
     lang: str
     version: str
-    pending_bytes: int
 
 
 class Subscription(NamedTuple):
@@ -36,7 +35,7 @@ class Subscription(NamedTuple):
 def clients(server: NatsServer) -> list[Client]:
     """The connections to the server; none while it does not answer."""
     connections: list[dict[str, Any]] = _told(server, "/connz?limit=10000").get("connections") or []
-    fields = ("cid", "name", "lang", "version", "pending_bytes")
+    fields = ("cid", "name", "lang", "version")
     found = [Client(*(of.get(name, "") for name in fields)) for of in connections]
     return [client for client in found if client.name != OBSERVER]
 

@@ -11,13 +11,16 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
 from crypto_updates.local import programs
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod, NatsServer
+
+if TYPE_CHECKING:
+    from crypto_updates.harness.crypto import Crypto
 
 
 class Service(Protocol):
@@ -65,3 +68,15 @@ def service(tmp_path: Path) -> Iterator[Service]:
             return process
 
         yield start
+
+
+@pytest.fixture
+def crypto(mongod: Mongod, tmp_path: Path) -> Iterator["Crypto"]:
+    """All that an API server needs to be tried, fresh for the test: see crypto_updates.harness.crypto.Crypto."""
+    # A session that does not use the fixture does not pay for its imports.
+    from crypto_updates.harness.crypto import Crypto  # noqa: PLC0415 - see above
+
+    with Crypto(mongod, tmp_path) as crypto:
+        yield crypto
+    for app in crypto.apps:
+        print(app, *app.lines, sep="\n")

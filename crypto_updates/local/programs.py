@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from crypto_updates.local.lines import Lines
 from crypto_updates.local.process import Process
 
 _PACKAGE = Path(__file__).parents[1]
@@ -21,8 +22,10 @@ def start(
     environ: Mapping[str, str],
     cwd: Path | None = None,
     on_line: Callable[[str], object] | None = None,
+    lines: Lines | None = None,
 ) -> Process:
     """Run a program with these variables, its output unbuffered. `-P` keeps the current folder off its path."""
     path = os.pathsep.join(filter(None, [str(FOLDER), environ.get("PYTHONPATH")]))
     args = [sys.executable, "-P", "-m", program, *arguments]
-    return Process(args, env={"PYTHONUNBUFFERED": "1", **environ, "PYTHONPATH": path}, cwd=cwd, on_line=on_line)
+    variables = {"PYTHONUNBUFFERED": "1", **environ, "PYTHONPATH": path}
+    return Process(args, env=variables, cwd=cwd, on_line=on_line, lines=lines)

@@ -1,0 +1,242 @@
+"""All that an API server needs to be tried: NATS, MongoDB, a market, and what happens to them; without pytest, too."""
+
+import itertools
+import os
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+from pymongo import MongoClient
+
+from crypto_updates.bus import event, instant
+from crypto_updates.bus.connection import Receipt
+from crypto_updates.bus.event import SUBJECT
+from crypto_updates.harness import env as names
+from crypto_updates.harness import faketime, monitor
+from crypto_updates.harness.app import App, Ready
+from crypto_updates.harness.bodies import INVALID
+from crypto_updates.harness.link import Link
+from crypto_updates.harness.market import Market
+from crypto_updates.harness.monitor import Subscription
+from crypto_updates.harness.publisher import Published, Publisher
+from crypto_updates.harness.reactions import Reactions
+from crypto_updates.harness.seen import Seen
+from crypto_updates.local import ports, programs
+from crypto_updates.local.lines import Lines
+from crypto_updates.local.process import Process
+from crypto_updates.local.servers import Mongod, NatsServer
+
+_MONGODBS_OWN = ("admin", "config", "local")
+FEED = "crypto"
+
+Body = bytes | str | Mapping[str, Any] | Sequence[Any]
+
+
+class Crypto:
+    """A NATS server, a link to it, a link to the mongod, whose databases are emptied, and a market; in a `with`.
+
+    `reactions`: the writes of the server under test. `published`: what passed on NATS, copies included. `folder` is
+    where the workers run.
+    """
+
+    invalid = INVALID
+
+    def __init__(self, mongod: Mongod, folder: Path) -> None:
+        self.mongo = mongod
+        self.nats = NatsServer()
+        self.market = Market()
+        self.link: Link
+        self.mongo_link: Link
+        self.reactions: Reactions
+        self.database = f"crypto_{secrets.token_hex(4)}"
+        self.apps: list[App] = []
+        self._publisher: Publisher
+        self._folder = folder
+        self._port = 0
+        self._slot = datetime.fromtimestamp(0, UTC)
+        self._numbers = itertools.count()
+
+    def __enter__(self) -> Self:
+        self.mongo.mend()
+        self._wipe()
+        with ExitStack() as closing:
+            closing.callback(self.mongo.mend)
+            closing.enter_context(self.nats)
+            self.link = closing.enter_context(Link(self.nats.port))
+            self.mongo_link = closing.enter_context(Link(self.mongo.port))
+            closing.enter_context(self.market)
+            self.reactions = closing.enter_context(Reactions(self.mongo.url))
+            self._publisher = closing.enter_context(Publisher(self.nats.url))
+            closing.callback(self.nats.mend)
+            closing.callback(self._stop_apps)
+            self._closing = closing.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.close()
+
+    @property
+    def published(self) -> Seen[Published]:
+        return self._publisher.published
+
+    def subscribers(self, subject: str = SUBJECT) -> list[Subscription]:
+        """The subscriptions that a message on the subject reaches at this moment; none while NATS does not answer."""
+        return monitor.subscriptions(self.nats, subject)
+
+    def env(self) -> dict[str, str]:
+        """The variables by which servers find NATS, MongoDB, the market, and the port to listen on."""
+        self._port = self._port or ports.free()
+        return self._variables(self._port)
+
+    def app(
+        self,
+        *command: str,
+        cwd: str | os.PathLike[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        ready: Ready = None,
+        subscribes: str | None = SUBJECT,
+        within: float = 30.0,
+    ) -> App:
+        """Start the server under test, and return when it is ready and has subscribed.
+
+        `ready`: a URL, a path, or a line of its output, as text or regular expression. `subscribes` None: do not wait
+        until it has subscribed. Raises AppError, with its last lines, when it ends before, or after `within` seconds.
+        """
+        port = ports.free()
+        environ = {**os.environ, **self._variables(port), **(env or {})}
+
+        def spawn(lines: Lines) -> Process:
+            return Process(command, env=environ, cwd=Path(cwd) if cwd else None, lines=lines)
+
+        return self._start(spawn, f"http://127.0.0.1:{port}", ready, subscribes, within)
+
+    def worker(
+        self,
+        schedule: str = "*/15 * * * *",
+        clock: float | str | None = None,
+        ready: Ready = "[NATS] Connected",
+        **environ: str,
+    ) -> App:
+        """Start the real worker, which fetches from `market`.
+
+        `clock`: how many times as fast as the real one its clock is (900: 15 minutes in a second), or a time as
+        libfaketime reads it (`@2026-01-01 00:00:00 x900`). `environ`: more of its variables.
+        """
+        own = {
+            "NATS_URL": self.nats.url,
+            "SCHEDULE": schedule,
+            "MARKET_SOURCE": "coingecko",
+            "MARKET_FALLBACK": "none",
+            "COINGECKO_URL": f"{self.market.url}/api/v3",
+            "DEFILLAMA_URL": self.market.url,
+            "OUTBOX_DIR": f"outbox{next(self._numbers)}",
+            "HEALTH_PORT": str(ports.free()),
+        }
+        if clock is not None:
+            own |= faketime.variables(clock if isinstance(clock, str) else f"+0 x{clock:g}")
+        if trigger := environ.get("TRIGGER_SUBJECT"):
+            self._publisher.follow(trigger)
+
+        def spawn(lines: Lines) -> Process:
+            return programs.start("worker", environ={**os.environ, **own, **environ}, cwd=self._folder, lines=lines)
+
+        return self._start(spawn, f"http://127.0.0.1:{own['HEALTH_PORT']}", ready, None, 30.0)
+
+    def publish(
+        self,
+        slot: datetime | str | None = None,
+        body: Body | None = None,
+        *,
+        copies: int = 1,
+        msg_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        subject: str = SUBJECT,
+        **fields: object,
+    ) -> Receipt:
+        """Publish an event, or this body, at once, and return when NATS has acknowledged it.
+
+        `slot`: its time; without one, a whole second that no event has had yet. `fields`: more keys of the event.
+        `msg_id`: its id, by which the stream knows a copy; without one, that of the slot; empty for none. A body of
+        your own has no id but the one that you give it. Raises StackError if NATS does not answer.
+        """
+        instant_ = self._next_slot() if slot is None else _instant(slot)
+        sent = (
+            {} if body is not None and slot is None else event.headers(FEED, instant_, event.identity(FEED, instant_))
+        )
+        if msg_id is not None:
+            sent = {**sent, event.MSG_ID: msg_id} if msg_id else {}
+        if body is None:
+            body = {"event": event.NAME, "timestamp": event.text(instant_), **fields}
+        self._publisher.follow(subject)
+        return self._publisher.publish(subject, _encoded(body), {**sent, **(headers or {})}, copies)
+
+    def reset(self) -> None:
+        """Put right what is broken, and empty all: databases, stream, `reactions`, `published`, the market's state."""
+        for server in (self.nats, self.mongo):
+            server.mend()
+        for link in (self.link, self.mongo_link):
+            link.heal()
+        self.market.reset()
+        self._wipe()
+        self._publisher.renew()
+        self.published.clear()
+        self.reactions.clear()
+
+    def _variables(self, port: int) -> dict[str, str]:
+        return names.variables(
+            nats_port=self.link.port,
+            mongo_port=self.mongo_link.port,
+            database=self.database,
+            market_url=self.market.url,
+            port=port,
+        )
+
+    def _start(
+        self, spawn: Callable[[Lines], Process], url: str, ready: Ready, subscribes: str | None, within: float
+    ) -> App:
+        app = App(spawn, url=url, ready=ready, watch=lambda: self._watch(subscribes))
+        self.apps.append(app)
+        app.start(within)
+        return app
+
+    def _watch(self, subject: str | None) -> Callable[[], str | None]:
+        """From before a server is started: what it lacks as a subscriber, until it has subscribed."""
+        if subject is None:
+            return lambda: None
+        self._publisher.follow(subject)
+        others = self.subscribers(subject)
+
+        def lacks() -> str | None:
+            now = self.subscribers(subject)
+            # Several servers may share a JetStream consumer, so that it may be among the others.
+            heard = any(found not in others or found.consumer for found in now)
+            return None if heard else f"has not subscribed to {subject}"
+
+        return lacks
+
+    def _stop_apps(self) -> None:
+        for app in reversed(self.apps):
+            app.stop()
+
+    def _next_slot(self) -> datetime:
+        self._slot = max(datetime.now(UTC).replace(microsecond=0), self._slot + timedelta(seconds=1))
+        return self._slot
+
+    def _wipe(self) -> None:
+        with MongoClient[dict[str, Any]](self.mongo.url, directConnection=True) as client:
+            for name in set(client.list_database_names()) - {*_MONGODBS_OWN}:
+                client.drop_database(name)
+
+
+def _instant(slot: datetime | str) -> datetime:
+    return instant.parse(slot) if isinstance(slot, str) else slot
+
+
+def _encoded(body: Body) -> bytes:
+    if isinstance(body, bytes):
+        return body
+    return body.encode() if isinstance(body, str) else msgspec.json.encode(body)
