@@ -80,9 +80,11 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_the_wheel_adds_one_name(wheel: Path) -> None:
-    names = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    files = zipfile.ZipFile(wheel).namelist()
+    names = {name.split("/")[0] for name in files}
     distribution = "-".join(wheel.name.split("-")[:2])
     assert names == {"crypto_updates", f"{distribution}.dist-info"}
+    assert "crypto_updates/harness/preload.js" in files
 
 
 def test_a_project_with_modules_of_the_same_names_uses_the_plugin(python: Path, project: Path) -> None:
