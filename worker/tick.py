@@ -13,7 +13,7 @@ from crypto_updates.bus.connection import Receipt
 from crypto_updates.bus.event import Event, Quote
 from crypto_updates.clock.cron import Cron
 from crypto_updates.clock.timetable import is_past
-from worker.market import Market, MarketError
+from worker.market import Market, MarketError, outage
 from worker.metrics import FETCH_FAILURES, FETCH_SECONDS, LAST_SLOT, PUBLISHED
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ async def make(slot: datetime, market: Market | None, seconds: float) -> Event:
 
 async def fetch(slot: datetime, market: Market, seconds: float) -> Event:
     """The slot's event with the market's quotes. Raises MarketError."""
+    outage.check()
     with FETCH_SECONDS.time():
         quotes = await market.fetch(slot, seconds)
     source, quotes = _attributed(market.name, quotes)

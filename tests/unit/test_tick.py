@@ -2,6 +2,7 @@
 
 import logging
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -11,7 +12,7 @@ from crypto_updates.bus.event import Event, Quote
 from crypto_updates.clock.cron import Cron
 from crypto_updates.clock.timetable import budget, is_past
 from worker import tick
-from worker.market import MarketError
+from worker.market import MarketError, outage
 from worker.market.coingecko import CoinGecko
 from worker.market.simulated import Simulated
 from worker.metrics import FETCH_FAILURES
@@ -99,6 +100,18 @@ async def test_a_market_that_fails_leaves_the_event_bare_and_a_warning(caplog: p
     line = "[MARKET] No data for 2023-11-21T14:30:00Z: no quotes; the event goes without"
     assert caplog.record_tuples == [("worker.tick", logging.WARNING, line)]
     assert FETCH_FAILURES._value.get() - before == 1
+
+
+async def test_a_market_that_the_demo_has_taken_down_gives_nothing_until_it_is_back(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(outage.VARIABLE, str(tmp_path / "outage"))
+    assert (await whole(1)).data
+    (tmp_path / "outage").touch()
+    assert await whole(1) == Event(timestamp=SLOT)
+    assert "No data for 2023-11-21T14:30:00Z: the market is down; the event goes without" in caplog.text
+    (tmp_path / "outage").unlink()
+    assert (await whole(1)).data
 
 
 async def test_a_market_with_a_bug_leaves_the_event_bare_and_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
