@@ -16,6 +16,7 @@ from fastapi import HTTPException, Request
 
 from api_stub.codec import encode
 from api_stub.errors import StoreUnavailableError
+from api_stub.http import note
 from api_stub.http.gate import BODILESS
 from api_stub.mongo import Document
 from api_stub.reader import Inserts, Reader
@@ -87,7 +88,9 @@ class Live:
         self._closed = False
 
     async def __aenter__(self) -> Self:
-        self._tasks = [asyncio.create_task(lifecycle.keep(work), name="live") for work in (self._follow, self._beat)]
+        self._tasks = [
+            asyncio.create_task(lifecycle.keep(work), name="live") for work in (self._follow, self._beat, self._tell)
+        ]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -114,7 +117,7 @@ class Live:
             with contextlib.suppress(TimeoutError):  # without MongoDB, the client still gets the state
                 async with asyncio.timeout(OPEN_SECONDS):
                     await self._open.wait()
-            client.offer(RECONNECT_AFTER_2_S + await self._heartbeat())
+            client.offer(RECONNECT_AFTER_2_S + await self._heartbeat() + note.message())
             self._clients.add(client)
             if self._closed:
                 client.end()
@@ -148,6 +151,16 @@ class Live:
             await self._wanted.wait()
             self._send(await self._heartbeat())
             await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    async def _tell(self) -> None:
+        """Send the demo's note as soon as it changes."""
+        told = b""
+        while True:
+            await self._wanted.wait()
+            if (message := note.message()) and message != told:
+                self._send(message)
+                told = message
+            await asyncio.sleep(CHUNK_SECONDS)
 
     async def _heartbeat(self) -> bytes:
         try:

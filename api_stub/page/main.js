@@ -5,6 +5,7 @@ import { Chart } from "./chart.js";
 import { Countdown } from "./countdown.js";
 import { Events, Letters } from "./entries.js";
 import { time } from "./format.js";
+import { Note } from "./note.js";
 import { notice } from "./notices.js";
 import { Remarks } from "./remarks.js";
 import { Stations } from "./stations.js";
@@ -23,6 +24,7 @@ const chart = new Chart();
 const countdown = new Countdown();
 const events = new Events();
 const letters = new Letters();
+const note = new Note();
 const remarks = new Remarks();
 const stations = new Stations();
 const strip = new Strip();
@@ -78,6 +80,7 @@ const showEvents = debounced(async () => {
 const showSlots = debounced(async () => {
   const slots = await get("slots", { hours, limit: CELLS });
   strip.show(slots);
+  note.count(slots);
   countdown.set(slots.now, slots.next);
   const newest = slots.slots.at(-1)?.slot ?? due;
   remarks.interval = Date.parse(slots.next) - Date.parse(newest);
@@ -210,4 +213,11 @@ repeatWhileVisible(() => {
   showSlots();
   showPrices(); // the range moves on, and there may be a new coin
 }, IDLE_REFRESH_MS);
-new Stream({ open: connected, event: arrived, state: informed, skipped: () => showAll(), lost });
+new Stream({
+  open: connected,
+  event: arrived,
+  state: informed,
+  note: (told) => note.show(told),
+  skipped: () => showAll(),
+  lost,
+});

@@ -7,7 +7,10 @@ const SILENCE_MS = 10000;
 const FIRST_RETRY_MS = 1000;
 const LONGEST_RETRY_MS = 10000;
 
-/** Calls `on.event`, `on.state`, `on.skipped` with what comes, `on.open` at each (re)connection, `on.lost` when it ends. */
+/**
+ * Calls `on.event`, `on.state`, `on.note`, `on.skipped` with what comes, `on.open` at each (re)connection, and `on.lost`
+ * when it ends.
+ */
 export class Stream {
   #on;
   #source;
@@ -28,8 +31,9 @@ export class Stream {
     this.#source = source;
     this.#expectMore();
     source.onmessage = (message) => this.#hear(this.#on.event, message);
-    source.addEventListener("state", (message) => this.#hear(this.#on.state, message));
-    source.addEventListener("skipped", (message) => this.#hear(this.#on.skipped, message));
+    for (const name of ["state", "note", "skipped"]) {
+      source.addEventListener(name, (message) => this.#hear(this.#on[name], message));
+    }
     source.onopen = () => {
       this.#retryMs = FIRST_RETRY_MS;
       this.#on.open();
