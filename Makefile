@@ -30,8 +30,8 @@ LIBRARIES := api_stub/page/vendor
 help: ## what there is to make
 	@sed -n 's/^\([a-z0-9]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
 
-demo: $(VENV)/.local ## the whole sequence without Docker; DATA=dir keeps the data
-	@$(RUN) stack demo $(call option,--data,DATA)
+demo: $(VENV)/.local ## the whole sequence without Docker; DATA=dir keeps the data, FAULTS=1 breaks a part every 30 s
+	@$(RUN) stack demo $(call option,--data,DATA) $(call option,--faults,FAULTS)
 
 dev: $(VENV)/.local ## the services, restarted when their files change
 	@$(RUN) stack dev

@@ -16,7 +16,7 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PARENT_CHECK_SECONDS = 0.5
 _STOP_AGAIN_SECONDS = 0.01
 _MAX_PORT = 65_535
-_COLOURS = {"worker": 36, "api_stub": 35, "provision": 33}
+_COLOURS = {"worker": 36, "api_stub": 35, "provision": 33, "fault": 31}
 
 
 class _Stopped(BaseException):

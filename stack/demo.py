@@ -1,6 +1,7 @@
 """`crypto-updates demo`: the whole stack on this machine, until Ctrl-C, or in the background until `demo --stop`."""
 
 import math
+import secrets
 import shlex
 import sys
 import time
@@ -18,6 +19,9 @@ from crypto_updates.local.servers import Mongod, NatsServer, Server
 from crypto_updates.service import lifecycle
 from stack import console, services
 from stack.background import Announce, Background
+from stack.faults import plan
+from stack.faults.agenda import Agenda
+from stack.faults.stage import Stage
 
 # Variables for the user's own servers. The demo's servers ask for no credential, and they are no cluster.
 _PLAIN = dict.fromkeys(("NATS_USER", "NATS_PASSWORD", "NATS_TOKEN", "NATS_CREDS", "NATS_CA", "MONGO_READER_URL"), "")
@@ -59,6 +63,10 @@ def _arguments(parser: ArgumentParser, argv: list[str]) -> Namespace:
     for name, server in _PORTS.items():
         text = f"the port of {server} (default: {'HTTP_PORT, or ' if name == 'http' else ''}a free one)"
         parser.add_argument(f"--{name}-port", metavar="PORT", type=console.port, default=0, help=text)
+    text = "break a part every half minute; the same seed breaks the same ones again"
+    parser.add_argument("--faults", metavar="SEED", nargs="?", const=secrets.token_hex(3), help=text)
+    text = "the time from one fault to the next (default: 30)"
+    parser.add_argument("--faults-every", metavar="SECONDS", type=_seconds, default=30.0, help=text)
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--detach", action="store_true", help="return when it is ready; it goes on in the background")
     where.add_argument(
@@ -73,6 +81,12 @@ def _schedule(expression: str) -> str:
     except CronError as error:
         raise ArgumentTypeError(str(error)) from error
     return expression
+
+
+def _seconds(text: str) -> float:
+    if text.isdecimal() and int(text) >= 1:
+        return float(text)
+    raise ArgumentTypeError(f"{text!r}: accepted: a whole number from 1")
 
 
 def _in_background(options: Namespace, data: Path, announce: Announce) -> int:
@@ -109,16 +123,24 @@ def _run(closing: ExitStack, data: Path, options: Namespace, say_ready: Ready) -
     for server in (mongod, nats_server):
         services.start_server(closing, server)
     where = {"NATS_URL": nats_server.url, "MONGO_URL": mongod.url}
-    environ |= where
-    services.provision(environ, "--small")  # on a small disk, nats-server has no room for the usual stream
+    # On a small disk, nats-server has no room for the usual stream.
+    services.provision(environ | where, "--small")
+    stage = closing.enter_context(Stage(data, nats_server, mongod))
+    environ |= stage.environ
     for name in services.NAMES:
         service = services.start(name, environ)
         closing.callback(service.stop)
         parts.append(service)
     where |= {"API_URL": f"http://{services.address(environ)}", "SCHEDULE": environ["SCHEDULE"]}
     console.say(f"To check it: {' '.join(_assignments(where))} make verify")
+    agenda = _agenda(stage, options)
+    where["HARNESS_URL"] = _control(closing, agenda)
     deadline = begin + _READY_SECONDS if options.detach else math.inf
-    return _watch(parts, lambda: say_ready(time.monotonic() - begin, where), services.address(environ), deadline)
+
+    def ready() -> None:
+        say_ready(time.monotonic() - begin, where)
+
+    return _watch(parts, ready, services.address(environ), deadline, agenda.step)
 
 
 def _environ(data: Path, options: Namespace) -> Environ:
@@ -138,14 +160,42 @@ def _check_ports(options: Namespace) -> None:
             raise StackError(f"--{name}-port {port}: {problem}; accepted: a free port")
 
 
-def _watch(parts: list[Server | Process], say_ready: Callable[[], None], address: str, deadline: float) -> int:
-    """Say when it is ready. Return 1 when a part ends: none of them should. Raises StackError after the deadline."""
+def _agenda(stage: Stage, options: Namespace) -> Agenda:
+    seed, every = options.faults, options.faults_every
+    if seed is not None:
+        console.say(f"A fault every {every:g} s; the same ones again: --faults={shlex.quote(seed)}")
+    return Agenda(stage, iter(()) if seed is None else plan.draw(seed), every)
+
+
+def _control(closing: ExitStack, agenda: Agenda) -> str:
+    """Open the control port, and return its URL."""
+    # It takes 0.3 s to import, while the services start.
+    from stack.faults import port  # noqa: PLC0415 - see above
+
+    url = closing.enter_context(port.opened(agenda.ask))
+    console.say(f"To break a part: HARNESS_URL={url} crypto-updates fault nats down 5")
+    return url
+
+
+def _watch(
+    parts: list[Server | Process],
+    say_ready: Callable[[], None],
+    address: str,
+    deadline: float,
+    step: Callable[[], None],
+) -> int:
+    """Say when it is ready, and from then on take steps. Return 1 when a part ends, which none should but in a step.
+
+    Raises StackError after the deadline.
+    """
     ready = False
     while all(part.status is None for part in parts):
-        if not ready and services.is_ready(address):
+        if ready:
+            step()
+        elif services.is_ready(address):
             ready = True
             say_ready()
-        if not ready and time.monotonic() > deadline:
+        elif time.monotonic() > deadline:
             raise StackError(f"not ready within {_READY_SECONDS:.0f} s: http://{address}/readyz says why")
         time.sleep(_WATCH_SECONDS)
     for part in parts:

@@ -65,6 +65,7 @@ def test_it_outlives_the_shell_and_is_stopped_without_a_trace(
     page = f"http://127.0.0.1:{fixed['http']}"
     (log,) = [tmp_path / "my dir" / "demo.log"] if data else temporary.glob("*/demo.log")
     where = f" --data '{tmp_path}/my dir'" if data else ""
+    (harness,) = re.findall(r"^HARNESS_URL=http://127\.0\.0\.1:\d+$", started.stdout, re.MULTILINE)
     assert (started.returncode, started.stdout.splitlines()[1:]) == (
         0,
         [
@@ -72,6 +73,7 @@ def test_it_outlives_the_shell_and_is_stopped_without_a_trace(
             f"MONGO_URL=mongodb://127.0.0.1:{fixed['mongo']}",
             f"API_URL={page}",
             "SCHEDULE='*/5 * * * * *'",
+            harness,
             f"Log: {log}",
             f"To stop it: crypto-updates demo --stop{where}",
         ],

@@ -53,6 +53,7 @@ def called(*arguments: str) -> str:
     ("target", "name", "before"),
     [
         ("demo", "DATA", ("stack", "demo")),
+        ("demo", "FAULTS", ("stack", "demo")),
         ("audit", "SINCE", ("stack", "audit")),
         ("repair", "SINCE", ("stack", "audit", "--repair")),
         ("bench", "SCALE", ("tests.benchmarks",)),
