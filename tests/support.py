@@ -1,4 +1,4 @@
-"""What many tests need: the clone's folder, a condition to wait for, the processes, a market on loopback."""
+"""What many tests need: the clone's folder, a condition to wait for, the processes, the variables for a market."""
 
 import asyncio
 import contextlib
@@ -10,6 +10,7 @@ from typing import TypeVar
 from nats.aio.client import Client
 
 from crypto_updates.harness import condition
+from crypto_updates.harness.market import Market
 
 ROOT = Path(__file__).parents[1]
 # A deadline is for hangs, not for slow machines.
@@ -33,6 +34,21 @@ async def settled(client: Client) -> None:
     """
     for _ in range(2):
         await client.flush(5)
+
+
+def asking(market: Market, worker: str = "worker") -> dict[str, str]:
+    """The variables of a worker that asks CoinGecko for one coin at this market."""
+    return market.env(worker) | {"COINS": "bitcoin", "OUTBOX_DIR": f"outbox{worker}"}
+
+
+def asking_both(market: Market) -> dict[str, str]:
+    """The variables of a worker that asks DefiLlama, too."""
+    return asking(market) | {"MARKET_FALLBACK": "defillama"}
+
+
+def asked(market: Market) -> list[str]:
+    """The workers that asked CoinGecko."""
+    return [request.path.split("/")[1] for request in market.requests if request.path.endswith("/coins/markets")]
 
 
 def processes() -> dict[int, int]:

@@ -126,14 +126,11 @@ class Crypto:
         `clock`: how many times as fast as the real one its clock is (900: 15 minutes in a second), or a time as
         libfaketime reads it (`@2026-01-01 00:00:00 x900`). `environ`: more of its variables.
         """
-        own = {
+        name = f"worker{next(self._numbers)}"
+        own = self.market.env(name) | {
             "NATS_URL": self.nats.url,
             "SCHEDULE": schedule,
-            "MARKET_SOURCE": "coingecko",
-            "MARKET_FALLBACK": "none",
-            "COINGECKO_URL": f"{self.market.url}/api/v3",
-            "DEFILLAMA_URL": self.market.url,
-            "OUTBOX_DIR": f"outbox{next(self._numbers)}",
+            "OUTBOX_DIR": f"outbox-{name}",
             "HEALTH_PORT": str(ports.free()),
         }
         if clock is not None:

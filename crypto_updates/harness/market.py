@@ -1,35 +1,52 @@
-"""CoinGecko and DefiLlama on loopback."""
+"""CoinGecko and DefiLlama on loopback, at any path ahead of their own."""
 
 import contextlib
 import json
 import threading
 import time
-from collections.abc import Container
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Self
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import NamedTuple, Self
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from crypto_updates.harness import coingecko
+from crypto_updates.harness.seen import Seen
+
+_PRICES = {"bitcoin": 41234.5, "ethereum": 2250.25, "matic-network": 0.85, "polygon-ecosystem-token": 0.5}
+# DefiLlama's: https://defillama.com/docs/api
+_DEFILLAMA = ("prices", "percentage")
+_LOOK_SECONDS = 0.02
+
+
+class Request(NamedTuple):
+    """`at` is by time.monotonic()."""
+
+    path: str
+    query: dict[str, str]
+    at: float
 
 
 class Market:
-    """CoinGecko and DefiLlama on loopback, which know each coin, or only those in `known`.
+    """A market that knows each coin, as it is used in a `with` statement. `requests`: what it was asked.
 
-    CoinGecko answers after `delay` seconds, or never (None). DefiLlama has a point for each second, with the price
-    that `price_at` tells. `asked`: the workers that asked CoinGecko, as their URLs name them. `times`: when they did,
-    in seconds.
+    `prices`: by CoinGecko's id; None makes the coin unknown. CoinGecko answers with `status`, after `delay` seconds, or
+    never (None), and with `body` if there is one. DefiLlama has a point for each second, whose price `price_at` tells.
     """
 
-    def __init__(self, delay: float | None = 0.0, known: Container[str] | None = None) -> None:
-        self.delay = delay
-        self.known = known
-        self.asked: list[str] = []
-        self.times: list[float] = []
+    def __init__(self, delay: float | None = 0.0, *, port: int = 0) -> None:
+        self.port = port
+        self.requests = Seen[Request]("requests to the market")
         self._closed = threading.Event()
+        self._first_delay = delay
+        self.reset()
 
     def __enter__(self) -> Self:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"market": self}))
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        handler = type("Handler", (_Handler,), {"market": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), handler)
+        self.port = self._server.server_port
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -37,56 +54,73 @@ class Market:
         self._server.shutdown()
         self._server.server_close()
 
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def env(self, worker: str = "worker") -> dict[str, str]:
+        """The variables of a worker of ours that asks CoinGecko here, under a path of its name."""
+        return {
+            "MARKET_SOURCE": "coingecko",
+            "MARKET_FALLBACK": "none",
+            "COINGECKO_URL": f"{self.url}/{worker}",
+            "DEFILLAMA_URL": self.url,
+        }
+
     def reset(self) -> None:
-        """Answer as at the beginning."""
-        self.asked.clear()
-        self.times.clear()
+        """Answer as at the beginning, and forget what was asked."""
+        self.prices: dict[str, float | None] = dict(_PRICES)
+        self.status: int = HTTPStatus.OK
+        self.delay = self._first_delay
+        self.body: bytes | None = None
+        self.requests.clear()
 
-    def market(self, worker: str = "worker") -> dict[str, str]:
-        """The variables of a worker that asks CoinGecko here."""
-        own = {"MARKET_SOURCE": "coingecko", "COINGECKO_URL": f"{self.url}/{worker}", "COINS": "bitcoin"}
-        return own | {"MARKET_FALLBACK": "none", "OUTBOX_DIR": f"outbox{worker}"}
+    def answer(self, request: Request) -> tuple[int, bytes]:
+        """Status and body, as soon as it is time."""
+        parts = [unquote(part) for part in request.path.split("/")]
+        for number, part in enumerate(parts):
+            if part in coingecko.ROOTS:
+                while not self._is_due(request):
+                    self._closed.wait(_LOOK_SECONDS)
+                return self.coingecko(request, parts[number:])
+            if part in _DEFILLAMA:
+                return HTTPStatus.OK, self._defillama(*parts[number:])
+        return HTTPStatus.NOT_FOUND, b"{}"
 
-    def both(self) -> dict[str, str]:
-        """The variables of a worker that asks both."""
-        return self.market() | {"MARKET_FALLBACK": "defillama", "DEFILLAMA_URL": self.url}
-
-    def answer(self, path: str) -> tuple[int, bytes]:
-        """Take note of the request, and wait until it is to be answered. Status and body."""
-        url = urlsplit(path)
-        if not url.path.endswith("/coins/markets"):
-            return self.defillama(*map(unquote, url.path.strip("/").split("/")))
-        self.asked.append(path.split("/")[1])
-        self.times.append(time.time())
-        self._closed.wait(self.delay)
-        return self.coingecko(parse_qs(url.query)["ids"][0].split(","))
-
-    def coingecko(self, coins: list[str]) -> tuple[int, bytes]:
-        quote = {"symbol": "btc", "current_price": 1.5, "market_cap": None, "price_change_percentage_24h": None}
-        updated = datetime.now(UTC).isoformat(timespec="milliseconds")
-        quotes = [quote | {"id": coin, "last_updated": updated} for coin in coins if coin in (self.known or coins)]
-        return 200, json.dumps(quotes).encode()
-
-    def defillama(self, kind: str, *place: str) -> tuple[int, bytes]:
-        ids = place[-1].split(",")
-        if kind == "percentage":
-            return 200, json.dumps({"coins": dict.fromkeys(ids, -1.25)}).encode()
-        at = int(place[1]) if place[0] == "historical" else int(time.time())
-        point = {"symbol": "BTC", "price": self.price_at(at), "timestamp": at, "confidence": 0.99}
-        return 200, json.dumps({"coins": dict.fromkeys(ids, point)}).encode()
+    def coingecko(self, request: Request, path: Sequence[str]) -> tuple[int, bytes]:
+        status, found = coingecko.answer(path, request.query, self.prices, datetime.now(UTC))
+        if self.status != HTTPStatus.OK:
+            status, found = self.status, coingecko.error(self.status)
+        return status, json.dumps(found).encode() if self.body is None else self.body
 
     @staticmethod
     def price_at(second: int) -> float:
         return 1_000 + second % 3600 + 0.5
+
+    def _is_due(self, request: Request) -> bool:
+        late = self.delay is not None and time.monotonic() - request.at >= self.delay
+        return late or self._closed.is_set()
+
+    def _defillama(self, kind: str, *place: str) -> bytes:
+        ids = place[-1].split(",")
+        if kind == "percentage":
+            return json.dumps({"coins": dict.fromkeys(ids, -1.25)}).encode()
+        at = int(place[1]) if place[0] == "historical" else int(time.time())
+        point = {"symbol": "BTC", "price": self.price_at(at), "timestamp": at, "confidence": 0.99}
+        return json.dumps({"coins": dict.fromkeys(ids, point)}).encode()
 
 
 class _Handler(BaseHTTPRequestHandler):
     market: Market
 
     def do_GET(self) -> None:
-        status, body = self.market.answer(self.path)
-        with contextlib.suppress(ConnectionError):  # a worker that was stopped has hung up
+        url = urlsplit(self.path)
+        request = Request(url.path, dict(parse_qsl(url.query)), time.monotonic())
+        self.market.requests.add(request)
+        status, body = self.market.answer(request)
+        with contextlib.suppress(ConnectionError):  # a client that was stopped has hung up
             self.send_response(status)
+            self.send_header("Content-Type", "text/html" if body.startswith(b"<") else "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

@@ -5,6 +5,7 @@ import time
 from datetime import datetime
 from typing import Any, NamedTuple, Self
 
+from bson import Timestamp
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
@@ -42,6 +43,7 @@ class Reactions(Seen[Reaction]):
             url, directConnection=True, tz_aware=True, serverSelectionTimeoutMS=1000, connect=False
         )
         self._token: dict[str, Any] | None = None
+        self._after = Timestamp(0, 0)
         self._open, self._closed = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._keep, name="reactions", daemon=True)
 
@@ -55,6 +57,11 @@ class Reactions(Seen[Reaction]):
         self._closed.set()
         self._client.close()
 
+    def clear(self) -> None:
+        """Forget what was written until now, also what is not seen yet. Raises PyMongoError."""
+        self._after = self._client.admin.command("ping")["operationTime"]
+        super().clear()
+
     def _keep(self) -> None:
         while not self._closed.is_set():
             try:
@@ -67,7 +74,7 @@ class Reactions(Seen[Reaction]):
             self._open.set()
             while not self._closed.is_set():
                 self._token = dict(stream.resume_token or {}) or self._token
-                if change := stream.try_next():
+                if (change := stream.try_next()) and change["clusterTime"] > self._after:
                     self.add(_reaction(dict(change)))
 
 

@@ -20,6 +20,7 @@ from stack import console, services
 from tests.benchmarks.backlog import FIRST
 from tests.benchmarks.drain import Rig
 from tests.benchmarks.quantile import p50
+from tests.support import asking
 from worker import tick
 from worker.config import WorkerSettings
 from worker.market.simulated import Simulated
@@ -62,7 +63,8 @@ def with_workers(count: int) -> dict[str, float]:
         time.sleep(first + WATCHED * EVERY - 1 - time.time())
         slots = [first + EVERY * number for number in range(WATCHED)]
         events = asyncio.run(_events(server.url))
-    calls = Counter(at // EVERY * EVERY for at in market.times)
+    past = time.time() - time.monotonic()
+    calls = Counter((request.at + past) // EVERY * EVERY for request in market.requests)
     found = [[body for body in events if body["slot"] == slot] for slot in slots]
     return {
         "market calls a slot": max(calls[slot] for slot in slots),
@@ -78,7 +80,7 @@ def _environ(server: NatsServer, market: Market, data: Path, number: int) -> dic
         "SCHEDULE": f"*/{EVERY} * * * * *",
         "HEALTH_PORT": str(ports.free()),
     }
-    return os.environ | services.defaults(data) | own | market.market(f"worker-{number}")
+    return os.environ | services.defaults(data) | own | asking(market, f"worker-{number}")
 
 
 async def _events(url: str) -> list[dict[str, object]]:

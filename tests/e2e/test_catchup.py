@@ -14,7 +14,7 @@ from crypto_updates.harness.market import Market
 from crypto_updates.local import ports
 from crypto_updates.local.process import Process
 from tests.e2e.conftest import Stack, gaps, publish_raw
-from tests.support import eventually, settled, soon
+from tests.support import asking, eventually, settled, soon
 
 MISSED = "[CRON] Missed schedules"
 
@@ -150,7 +150,7 @@ async def test_a_worker_stopped_before_it_has_caught_up_hides_no_outage(stack: S
     last = await outage(stack)
 
     with Market(delay=None) as market:
-        stopped = stack.worker(MISSED_SLOTS="all", **market.market())
+        stopped = stack.worker(MISSED_SLOTS="all", **asking(market))
         await asyncio.to_thread(stopped.wait_for_line, "[NATS] Connected", 20)
         assert await asyncio.to_thread(stopped.stop) == 0
         assert not told(stopped, "[PUBLISH] Sent") or told(stopped, MISSED)

@@ -4,16 +4,17 @@ import asyncio
 import json
 import time
 import urllib.request
+from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 from crypto_updates.bus.event import text
-from crypto_updates.harness.market import Market
+from crypto_updates.harness.market import Market, Request
 from crypto_updates.harness.plugin import Service
 from crypto_updates.local import ports
 from tests.e2e.conftest import Stack, gaps
 from tests.e2e.test_audit import History, history
-from tests.support import soon
+from tests.support import asked, asking_both, soon
 from worker.once import FETCH_SECONDS
 
 __all__ = ["history"]
@@ -30,22 +31,21 @@ class Limited(Market):
         super().__init__()
         self._seconds = seconds
 
-    def coingecko(self, coins: list[str]) -> tuple[int, bytes]:
-        return (429, b"") if self.times[-1] - self.times[0] < self._seconds else super().coingecko(coins)
-
-
-class Html(Market):
-    def coingecko(self, coins: list[str]) -> tuple[int, bytes]:  # noqa: ARG002 - the same for all
-        return 200, b"<!DOCTYPE html><title>Just a moment...</title>"
+    def coingecko(self, request: Request, path: Sequence[str]) -> tuple[int, bytes]:
+        self.status = 429 if request.at - self.requests[0].at < self._seconds else 200
+        return super().coingecko(request, path)
 
 
 def test_each_event_has_data_of_all_coins_and_says_from_whom(service: Service) -> None:
+    html, partly = Market(), Market()
+    html.body = b"<!DOCTYPE html><title>Just a moment...</title>"
+    partly.prices["polygon-ecosystem-token"] = None
     cases: dict[str, tuple[Market, dict[str, str], str]] = {
         "down": (Market(), {"COINGECKO_URL": NOWHERE}, "defillama"),
         "limited": (Limited(90), {}, "defillama"),
         "limited for a while": (Limited(4), {}, "coingecko"),
-        "html": (Html(), {}, "defillama"),
-        "partly": (Market(known=("bitcoin", "ethereum")), {}, "coingecko+defillama"),
+        "html": (html, {}, "defillama"),
+        "partly": (partly, {}, "coingecko+defillama"),
         "hanging": (Market(delay=None), {}, "defillama"),
         "alone": (Market(), {"MARKET_SOURCE": "defillama"}, "defillama"),
         "well": (Market(), {"DEFILLAMA_URL": NOWHERE}, "coingecko"),
@@ -53,7 +53,7 @@ def test_each_event_has_data_of_all_coins_and_says_from_whom(service: Service) -
     begin = time.monotonic()
     with ExitStack() as closing:
         workers = {
-            name: service(*ONCE, **{**closing.enter_context(market).both(), "COINS": COINS, **more})
+            name: service(*ONCE, **{**asking_both(closing.enter_context(market)), "COINS": COINS, **more})
             for name, (market, more, _) in cases.items()
         }
         assert {name: worker.wait(60) for name, worker in workers.items()} == dict.fromkeys(cases, 0)
@@ -68,7 +68,7 @@ def test_each_event_has_data_of_all_coins_and_says_from_whom(service: Service) -
 
 async def test_ten_slots_of_an_outage_get_the_prices_of_their_own_instants(stack: Stack) -> None:
     with Market() as market:
-        environ = market.both() | {"MISSED_SLOTS": "all"}
+        environ = asking_both(market) | {"MISSED_SLOTS": "all"}
         await asyncio.to_thread(stack.api_stub)
         worker = stack.worker(**environ)
         assert await soon(lambda: len(stack.slots()) >= 2)
@@ -94,7 +94,7 @@ def test_a_repair_asks_the_fallback_for_the_prices_of_the_slots(history: History
     stack.api_stub()
     with Market() as market:
         for published in (4, 0):
-            done = history.audit("--repair", "--json", **market.both())
+            done = history.audit("--repair", "--json", **asking_both(market))
             assert (done.status, done.document["repair"]["published"]) == (0, published)
             assert done.document["repair"]["without_data"] == 0
     repaired = list(stack.events.find({"timestamp": {"$in": slots[2:6]}}, sort=[("timestamp", 1)]))
@@ -102,13 +102,13 @@ def test_a_repair_asks_the_fallback_for_the_prices_of_the_slots(history: History
     assert [event["data"][0]["price"] for event in repaired] == [
         market.price_at(int(slot.timestamp())) for slot in slots[2:6]
     ]
-    assert market.asked == []
+    assert asked(market) == []
 
 
 async def test_a_frozen_coin_is_published_warned_of_once_and_counted(stack: Stack) -> None:
     class Frozen(Market):
-        def coingecko(self, coins: list[str]) -> tuple[int, bytes]:
-            quotes = json.loads(super().coingecko(coins)[1])
+        def coingecko(self, request: Request, path: Sequence[str]) -> tuple[int, bytes]:
+            quotes = json.loads(super().coingecko(request, path)[1])
             quotes[-1]["last_updated"] = "2026-02-03T17:01:02.345Z"
             return 200, json.dumps(quotes).encode()
 
@@ -120,7 +120,7 @@ async def test_a_frozen_coin_is_published_warned_of_once_and_counted(stack: Stac
     health = ports.free()
     with Frozen() as market:
         await asyncio.to_thread(stack.api_stub)
-        worker = stack.worker(**market.both() | {"COINS": "bitcoin,matic-network", "HEALTH_PORT": str(health)})
+        worker = stack.worker(**asking_both(market) | {"COINS": "bitcoin,matic-network", "HEALTH_PORT": str(health)})
         assert await soon(lambda: len(stack.slots()) >= 4)
         figures = await asyncio.to_thread(metrics)
     warnings = [line for line in worker.lines if "matic-network" in line]

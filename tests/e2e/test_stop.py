@@ -17,7 +17,7 @@ from crypto_updates.local import ports
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod
 from tests.e2e.conftest import Stack
-from tests.support import HANG_SECONDS, settled, soon
+from tests.support import HANG_SECONDS, asked, asking, settled, soon
 
 STOP_SECONDS = 10.0
 
@@ -85,12 +85,12 @@ async def test_an_api_stub_stops_in_time_when_servers_are_frozen(
 async def test_a_worker_stops_in_time_when_nats_is_frozen(stack: Stack) -> None:
     """With a fetch under way, and events in the outbox."""
     with Market() as market:
-        worker = stack.worker(**market.market(), SCHEDULE="*/2 * * * * *")
+        worker = stack.worker(**asking(market), SCHEDULE="*/2 * * * * *")
         worker.wait_for_line("[PUBLISH] Sent")
         stack.nats.kill(signal.SIGSTOP)
-        asked = len(market.asked)
+        before = len(asked(market))
         market.delay = None
-        assert await soon(lambda: len(market.asked) > asked)
+        assert await soon(lambda: len(asked(market)) > before)
         assert await asyncio.to_thread(seconds_to_stop, worker) < STOP_SECONDS
 
 

@@ -19,7 +19,7 @@ from crypto_updates.harness.market import Market
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import NatsServer
 from tests.e2e.conftest import Stack
-from tests.support import settled, soon
+from tests.support import asked, asking, settled, soon
 
 # Of the six seconds: three for the market, one of them until it is another worker's turn.
 EVERY = "*/6 * * * * *"
@@ -73,10 +73,10 @@ async def until(slot: datetime) -> None:
 
 
 async def test_several_workers_ask_the_market_once_for_a_slot(stack: Stack, publisher: Client, market: Market) -> None:
-    workers = [stack.worker(SCHEDULE=EVERY, **market.market(f"w{number}")) for number in range(4)]
+    workers = [stack.worker(SCHEDULE=EVERY, **asking(market, f"w{number}")) for number in range(4)]
     slot = await ready(workers)
     await until(slot)
-    market.asked.clear()
+    market.requests.clear()
     hour = slot.strftime("%H:%M:%S")
     said = re.compile(
         rf"(Sent crypto.update event at {hour}|Another worker has sent the crypto.update event of .*{hour}Z)"
@@ -84,23 +84,23 @@ async def test_several_workers_ask_the_market_once_for_a_slot(stack: Stack, publ
     for worker in workers:
         await asyncio.to_thread(worker.wait_for_line, said, 15)
     assert "data" in (await bodies(publisher))[event.text(slot)]
-    assert len(market.asked) == 1
+    assert len(asked(market)) == 1
 
 
 async def test_a_worker_that_is_killed_while_it_asks_costs_no_slot(
     stack: Stack, publisher: Client, market: Market
 ) -> None:
     market.delay = 1.5
-    workers = {name: stack.worker(SCHEDULE=EVERY, **market.market(name)) for name in ("one", "two")}
+    workers = {name: stack.worker(SCHEDULE=EVERY, **asking(market, name)) for name in ("one", "two")}
     slot = await ready(workers.values())
     await until(slot)
-    market.asked.clear()
-    assert await soon(lambda: market.asked != [])
-    first = market.asked[0]
+    market.requests.clear()
+    assert await soon(lambda: asked(market) != [])
+    first = asked(market)[0]
     workers.pop(first).kill()
-    assert await soon(lambda: len(market.asked) > 1)
+    assert await soon(lambda: len(asked(market)) > 1)
     (second,) = workers
-    assert market.asked == [first, second]
+    assert asked(market) == [first, second]
     await asyncio.to_thread(workers[second].wait_for_line, f"Sent crypto.update event at {slot:%H:%M:%S}", 15)
     assert "data" in (await bodies(publisher))[event.text(slot)]
 
@@ -108,15 +108,15 @@ async def test_a_worker_that_is_killed_while_it_asks_costs_no_slot(
 async def test_a_slot_whose_claimant_is_gone_is_made_after_a_third_of_the_time(
     stack: Stack, publisher: Client, market: Market
 ) -> None:
-    worker = stack.worker(SCHEDULE=EVERY, **market.market("last"))
+    worker = stack.worker(SCHEDULE=EVERY, **asking(market, "last"))
     slot = await ready([worker])
     await claim(publisher, slot)
     await until(slot)
-    market.asked.clear()
+    market.requests.clear()
     told = f"[TURN] No event of {event.text(slot)} after 1.0 s from the worker that claimed it"
     await asyncio.to_thread(worker.wait_for_line, told, 15)
     await asyncio.to_thread(worker.wait_for_line, f"Sent crypto.update event at {slot:%H:%M:%S}", 15)
-    assert market.asked == ["last"]
+    assert asked(market) == ["last"]
     assert "data" in (await bodies(publisher))[event.text(slot)]
 
 
@@ -180,7 +180,7 @@ async def test_when_nats_cannot_tell_who_claimed_a_slot_each_worker_makes_it(
             await admin.jetstream().add_stream(claims.stream_config(1))
             await admin.close()
         market.delay = 3
-        workers = [stack.worker(**own, **market.market(name)) for name in ("one", "two")]
+        workers = [stack.worker(**own, **asking(market, name)) for name in ("one", "two")]
         for worker in workers:
             await asyncio.to_thread(worker.wait_for_line, "[PUBLISH]", 30)
-        assert sorted(market.asked) == ["one", "two"]
+        assert sorted(asked(market)) == ["one", "two"]
