@@ -38,7 +38,8 @@ class Pipeline:
         self._outbox = outbox
         self._freshness = Freshness(settings.coins if market else (), self._cron)
         self._slots: asyncio.Queue[datetime] = asyncio.Queue()
-        self._last: datetime  # the newest slot handed over, or due when `run` began
+        # The newest slot handed over. The scheduler may hand one over before `run` begins.
+        self._last = self._cron.previous(datetime.now(UTC))
         # Gaps not yet looked into: the slots after which others may have passed. None stands for the start.
         self._gaps: list[datetime | None] = [None]
         self._news = asyncio.Event()
@@ -50,7 +51,6 @@ class Pipeline:
 
     async def run(self) -> None:
         """Run until cancelled; then publish what waits in the outbox, for as long as the grace lasts."""
-        self._last = self._cron.previous(datetime.now(UTC))
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(lifecycle.keep(self._collect))

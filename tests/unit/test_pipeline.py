@@ -206,3 +206,10 @@ async def test_a_slot_that_does_not_follow_the_last_one_is_a_gap_to_look_into(ou
     for slot in (noon + second, noon + DAY, noon + DAY + second, noon + 5 * second, noon + 6 * second):
         taking._take(slot)
     assert taking._gaps == [noon + second]
+
+
+async def test_a_slot_that_is_due_before_it_runs_is_taken(outbox: Outbox) -> None:
+    settings = WorkerSettings.load({})
+    pipeline = Pipeline(settings, Bus(settings, "test"), None, outbox)
+    pipeline.hand(settings.cron.next(datetime.now(UTC)))
+    assert await asyncio.wait_for(pipeline._slots.get(), 5)
