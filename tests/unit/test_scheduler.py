@@ -238,12 +238,25 @@ def test_it_stops_within_a_second_in_the_middle_of_a_wait(start: Start) -> None:
     assert time.monotonic() - begun < 1
 
 
-def test_it_sleeps_until_the_slot_but_looks_at_the_clock_every_half_minute() -> None:
-    now = [at("14:20")]
-    thread = Scheduler(Cron(QUARTERS), print, clock=lambda: now[0])
-    delays = [thread._delay() for now[0] in (at("14:20"), at("14:29:40"), at("14:29:59.75"), at("14:30"), at("14:31"))]
-    assert delays == [MAX_WAIT_SECONDS, 20, 0.25, 0, 0]
+@pytest.mark.parametrize(("pace", "expected"), [(1, [30, 20, 0.25, 0, 0]), (0.5, [30, 20, 0.25, 0, 0])])
+def test_it_sleeps_until_the_slot_but_looks_at_the_clock_every_half_minute(
+    pace: float, expected: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert delays(pace, monkeypatch) == expected
     assert MAX_WAIT_SECONDS == 30
+
+
+def test_it_sleeps_less_when_the_clock_runs_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert delays(100, monkeypatch) == [6, 0.2, 0.0025, 0, 0]
+
+
+def delays(pace: float, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Of looks at a clock that runs so many times as fast as the monotonic one."""
+    now = [at("14:18")]
+    monkeypatch.setattr(scheduler.time, "monotonic", lambda: now[0].timestamp() / pace)
+    thread = Scheduler(Cron(QUARTERS), print, clock=lambda: now[0])
+    looks = (at("14:20"), at("14:29:40"), at("14:29:59.75"), at("14:30"), at("14:31"))
+    return [round(thread._delay(), 4) for now[0] in looks]
 
 
 def test_it_notices_that_the_clock_was_set_forward(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
