@@ -12,6 +12,7 @@ _COMMANDS = {
     "audit": ("stack.check.audit", "the slots expected and stored over a span"),
     "dead-letters": ("stack.letters.dead_letters", "what could not become an event: list, show, replay, discard"),
     "connect": ("stack.connect", "how to connect a client of your own to the stack in Compose"),
+    "fault": ("stack.fault", "one fault by hand, to the running harness or a demo"),
     "forward": ("stack.forward", "another machine's port on this one, for tools"),
     "credentials": ("stack.setup.credentials", "makes the secrets of the stack in Compose"),
     "provision": ("stack.setup.provision", "makes stream, consumer, replica set, indexes and users"),

@@ -32,7 +32,7 @@ PLACES = {
     "pymongo": MONGO,
     "bson": (*MONGO, "api_stub/codec.py", "api_stub/document.py", "api_stub/query.py"),
     "httpx": ("worker/market/", "stack/check/checks.py"),
-    "http.client": ("stack/services.py", "crypto_updates/harness/"),
+    "http.client": ("stack/services.py", "stack/control.py", "crypto_updates/harness/"),
     "urllib.request": ("nats/watchdog.py",),
     "requests": (),
     "aiohttp": (),
