@@ -5,10 +5,10 @@ import json
 import math
 import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from crypto_updates.bus import culprit, instant
 from crypto_updates.bus.errors import InvalidEventError
@@ -29,9 +29,11 @@ RESERVED = ("_id", "received_at", "stream_seq")
 
 _json = msgspec.json.Decoder()
 
+Instant = Annotated[datetime, Meta(tz=True)]
+
 
 class Quote(msgspec.Struct, frozen=True, kw_only=True):
-    """A coin's market data: `price` and `market_cap` in `currency`, `change_24h` in percent; None if unknown.
+    """A coin's market data: `price` and `market_cap` in `currency`, `change_24h` in percent; null if unknown.
 
     `source` is there only in an event with data of two sources, whose own `source` then names both: `one+two`.
     """
@@ -42,21 +44,21 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
     market_cap: float | None
     change_24h: float | None
     currency: str
-    updated_at: datetime | None
+    updated_at: Instant | None
     source: str | UnsetType = UNSET
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=NAME):
     """`timestamp` is the slot: the scheduled instant in UTC, in whole seconds. It is never the moment of publishing.
 
-    The fields stand in the order of the keys. Readers of the Node.js worker know that order byte for byte.
+    `source` gave `data` at `fetched_at`; without data, none of the three is there. The keys stand in this order,
+    `event` first: readers of the Node.js worker know it byte for byte.
     """
 
-    event: str = NAME
-    timestamp: datetime
+    timestamp: Instant
     source: str | UnsetType = UNSET
     data: tuple[Quote, ...] | UnsetType = UNSET
-    fetched_at: datetime | UnsetType = UNSET
+    fetched_at: Instant | UnsetType = UNSET
 
 
 def encode(event: Event) -> bytes:

@@ -17,7 +17,16 @@ START = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"'
 utf8 = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 floats = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 instants = st.datetimes(timezones=st.just(UTC))
-quotes = st.builds(Quote, coin=utf8, symbol=utf8, price=floats, market_cap=floats, change_24h=floats, currency=utf8)
+quotes = st.builds(
+    Quote,
+    coin=utf8,
+    symbol=utf8,
+    price=floats,
+    market_cap=floats,
+    change_24h=floats,
+    currency=utf8,
+    updated_at=st.none() | instants,
+)
 events = st.builds(
     Event,
     timestamp=instants,
