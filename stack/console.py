@@ -8,6 +8,7 @@ import time
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 from crypto_updates.local.errors import StackError
@@ -47,6 +48,14 @@ def port(text: str) -> int:
     if text.isdecimal() and 1 <= int(text) <= _MAX_PORT:
         return int(text)
     raise ArgumentTypeError(f"{text!r}: accepted: a port from 1 to {_MAX_PORT}")
+
+
+def content(path: str) -> bytes:
+    """The bytes of an argument's file, or of stdin for -. Raises ArgumentTypeError."""
+    try:
+        return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        raise ArgumentTypeError(f"{path!r}: {error}; accepted: the path of a file, or -") from error
 
 
 def say(text: str, end: str = "\n") -> None:

@@ -10,7 +10,6 @@ import io
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from api_stub.config import StoreSettings
 from api_stub.errors import BadDocumentError, StoreUnavailableError
@@ -48,7 +47,9 @@ def _arguments(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Nam
     several.add_argument("--all", action="store_true", help="all of them")
     text = "store them as events, under the ids of the messages"
     command = commands.add_parser("replay", parents=[several], help=text)
-    command.add_argument("--body", type=_file, metavar="FILE", help="with one ID: a corrected body, - for stdin")
+    command.add_argument(
+        "--body", type=console.content, metavar="FILE", help="with one ID: a corrected body, - for stdin"
+    )
     text = "under the letter's own id, when that of the message is taken or too long"
     command.add_argument("--own-id", action="store_true", help=text)
     command.set_defaults(command=_replay)
@@ -72,13 +73,6 @@ def _count(value: str) -> int:
     if value.isdecimal() and 1 <= int(value) <= MAX_LISTED:
         return int(value)
     raise argparse.ArgumentTypeError(f"{value!r}: accepted: a whole number from 1 to {MAX_LISTED}")
-
-
-def _file(path: str) -> bytes:
-    try:
-        return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        raise argparse.ArgumentTypeError(f"{path!r}: {error}; accepted: the path of a file, or -") from error
 
 
 async def _carry_out(options: argparse.Namespace, settings: StoreSettings) -> int:
