@@ -11,6 +11,7 @@ _COMMANDS = {
     "verify": ("stack.check.verify", "the checklist against a running stack"),
     "audit": ("stack.check.audit", "the slots expected and stored over a span"),
     "dead-letters": ("stack.letters.dead_letters", "what could not become an event: list, show, replay, discard"),
+    "validate": ("stack.validate", "whether the API stub would store a file's body as an event"),
     "connect": ("stack.connect", "how to connect a client of your own to the stack in Compose"),
     "fault": ("stack.fault", "one fault by hand, to the running harness or a demo"),
     "forward": ("stack.forward", "another machine's port on this one, for tools"),

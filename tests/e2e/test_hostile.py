@@ -11,7 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
+from api_stub.errors import BadDocumentError
+from crypto_updates.bus.errors import InvalidEventError
 from crypto_updates.bus.event import RESERVED, text
+from stack import validate
 from tests.e2e.conftest import Stack, publish_raw
 from tests.support import eventually, settled, soon
 
@@ -120,6 +123,15 @@ def stored(event: dict[str, Any]) -> str:
     return json.dumps(found | {"timestamp": text(found["timestamp"])})
 
 
+def refused(body: bytes) -> str | None:
+    """Why `crypto-updates validate` takes it for no event."""
+    try:
+        validate.event({}, body)
+    except (InvalidEventError, BadDocumentError) as error:
+        return str(error)
+    return None
+
+
 @pytest.mark.timeout(120)
 async def test_a_thousand_hostile_payloads_end_in_one_place_each_and_good_events_between_are_stored(
     stack: Stack, publisher: Client
@@ -139,9 +151,11 @@ async def test_a_thousand_hostile_payloads_end_in_one_place_each_and_good_events
     await settled(publisher)
     assert await soon(lambda: stack.sum() >= len(sent), 60)
     events = {document["stream_seq"]: document for document in stack.events.find()}
-    letters = {letter["stream_seq"]: letter["raw"] for letter in stack.dead_letters.find()}
+    letters = {letter["stream_seq"]: letter for letter in stack.dead_letters.find()}
     assert sorted([*events, *letters]) == sorted(sent)
-    assert all(raw == sent[seq] for seq, raw in letters.items())
+    assert all(letter["raw"] == sent[seq] for seq, letter in letters.items())
+    assert {seq: letter["reason"] for seq, letter in letters.items()} == {seq: refused(sent[seq]) for seq in letters}
+    assert {refused(sent[seq]) for seq in events} == {None}
     assert {sent[seq] for seq in events} & {*TABLE} == STORABLE
     assert [sent[seq][:200] for seq, found in events.items() if stored(found) != content(sent[seq])] == []
     assert sum(document["_id"].startswith("good@") for document in events.values()) == 100
