@@ -25,7 +25,8 @@ UPLOT := 1.6.32
 SWAGGER_UI := 5.35.0
 LIBRARIES := api_stub/page/vendor
 
-.PHONY: help demo dev test check e2e chaos bench verify audit repair connect vulnerabilities sbom lock vendor screenshots
+.PHONY: help demo dev test check e2e chaos bench verify audit repair connect contract vulnerabilities sbom lock vendor \
+	screenshots
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z0-9]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
@@ -66,6 +67,9 @@ chaos: $(VENV)/.installed ## faults drawn from a seed; SEED, SECONDS, WORKERS, S
 
 bench: $(VENV)/.bench ## limits and peers in the same run, into docs/benchmarks.md; SCALE=0.1 for a quick look, printed only
 	@$(RUN) tests.benchmarks $(call option,--scale,SCALE)
+
+contract: $(VENV)/.installed ## docs/event.schema.json and docs/asyncapi.yaml, from the code
+	@$(RUN) tests.contract
 
 lock: $(VENV)/.installed ## the images' pinned dependencies, with hashes
 	$(LOCK) --extra worker -o worker/requirements.lock
