@@ -17,10 +17,12 @@ from api_stub.reader import Reader
 from api_stub.store import Store
 from crypto_updates.bus.client import Bus
 from crypto_updates.clock.timetable import Timetable
+from crypto_updates.contract import asyncapi, json_schema
 from crypto_updates.service import errors, problem
 from crypto_updates.service.problem import documented
 
 PAGE = Path(__file__).parents[1] / "page"
+DESCRIPTION = "The event for other programs: [AsyncAPI document](asyncapi.json), [JSON Schema](event.schema.json)."
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {}}, "description": "events as they are stored, and the state every 2 s"}
 }
@@ -32,13 +34,16 @@ UNREADY: dict[int | str, dict[str, Any]] = {
 def application(
     timetable: Timetable, bus: Bus, store: Store, *, reader: Reader, metrics: Metrics, live: Live, state: State
 ) -> FastAPI:
-    app = FastAPI(title="Crypto Updates", docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(
+        title="Crypto Updates", description=DESCRIPTION, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
     _errors(app)
     app.include_router(_live(live, state))
     app.include_router(routes.events(reader))
     app.include_router(routes.quotes(reader))
     app.include_router(routes.expected(reader, timetable))
     app.include_router(_health(bus, store, metrics, state))
+    app.include_router(_contract())
     app.include_router(_page())
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
     return app
@@ -106,6 +111,20 @@ def _health(bus: Bus, store: Store, metrics: Metrics, state: State) -> APIRouter
         """For Prometheus. What NATS or MongoDB does not tell within 2 s is left out."""
         content, media_type = metrics.exposition(await state.read(), request.headers.get("accept", ""))
         return Response(content, media_type=media_type)
+
+    return router
+
+
+def _contract() -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/asyncapi.json")
+    async def asyncapi_document() -> Response:
+        return routes.answer(asyncapi.document())
+
+    @router.get("/event.schema.json")
+    async def event_schema() -> Response:
+        return routes.answer(json_schema.document())
 
     return router
 

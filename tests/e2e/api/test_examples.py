@@ -9,6 +9,7 @@ import pytest
 from pymongo import MongoClient
 
 from crypto_updates.bus.event import identity, text
+from crypto_updates.contract import asyncapi, json_schema
 from tests.e2e.api.conftest import EVENTS, NEWEST, NOW, QUARTER, SLOTS, Api, event, quote
 
 
@@ -131,6 +132,14 @@ def test_dead_letters_have_a_reason_and_the_beginning_of_what_came(api: Api) -> 
     assert [letter["raw"] for letter in letters] == ["\ufffd<b>", "\ufffd<b>", None]
     assert {letter["reason"] for letter in letters} == {"event: missing"}
     assert second["next"] is None
+
+
+def test_the_contract_is_served_and_the_documentation_links_it(api: Api) -> None:
+    documents = {"asyncapi.json": asyncapi.document(), "event.schema.json": json_schema.document()}
+    for path, document in documents.items():
+        assert api.read(f"/{path}") == document
+        assert f"]({path})" in api.read("/openapi.json")["info"]["description"]
+        assert f'<a href="{path}">' in api.get("/").text
 
 
 def test_the_state_tells_of_each_station(api: Api) -> None:
