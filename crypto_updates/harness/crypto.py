@@ -3,22 +3,22 @@
 import itertools
 import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-import msgspec
 from pymongo import MongoClient
 
-from crypto_updates.bus import event, instant
 from crypto_updates.bus.connection import Receipt
 from crypto_updates.bus.event import SUBJECT
 from crypto_updates.harness import env as names
 from crypto_updates.harness import faketime, monitor
 from crypto_updates.harness.app import App, Ready
 from crypto_updates.harness.bodies import INVALID
+from crypto_updates.harness.draft import Body, Drafts
+from crypto_updates.harness.interception import Interception
 from crypto_updates.harness.link import Link
 from crypto_updates.harness.market import Market
 from crypto_updates.harness.monitor import Subscription
@@ -31,9 +31,6 @@ from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod, NatsServer
 
 _MONGODBS_OWN = ("admin", "config", "local")
-FEED = "crypto"
-
-Body = bytes | str | Mapping[str, Any] | Sequence[Any]
 
 
 class Crypto:
@@ -57,22 +54,22 @@ class Crypto:
         self._publisher: Publisher
         self._folder = folder
         self._port = 0
-        self._slot = datetime.fromtimestamp(0, UTC)
+        self._drafts = Drafts()
         self._numbers = itertools.count()
 
     def __enter__(self) -> Self:
         self.mongo.mend()
         self._wipe()
         with ExitStack() as closing:
-            closing.callback(self.mongo.mend)
             closing.enter_context(self.nats)
             self.link = closing.enter_context(Link(self.nats.port))
             self.mongo_link = closing.enter_context(Link(self.mongo.port))
             closing.enter_context(self.market)
+            self._interception = closing.enter_context(Interception(self.market.port))
             self.reactions = closing.enter_context(Reactions(self.mongo.url))
             self._publisher = closing.enter_context(Publisher(self.nats.url))
-            closing.callback(self.nats.mend)
             closing.callback(self._stop_apps)
+            closing.callback(self._mend)
             self._closing = closing.pop_all()
         return self
 
@@ -90,7 +87,7 @@ class Crypto:
     def env(self) -> dict[str, str]:
         """The variables by which servers find NATS, MongoDB, the market, and the port to listen on."""
         self._port = self._port or ports.free()
-        return self._variables(self._port)
+        return self._variables(self._port) | self._interception.env()
 
     def app(
         self,
@@ -108,6 +105,7 @@ class Crypto:
         """
         port = ports.free()
         environ = {**os.environ, **self._variables(port), **(env or {})}
+        environ |= self._interception.env(environ)
 
         def spawn(lines: Lines) -> Process:
             return Process(command, env=environ, cwd=Path(cwd) if cwd else None, lines=lines)
@@ -134,7 +132,8 @@ class Crypto:
             "HEALTH_PORT": str(ports.free()),
         }
         if clock is not None:
-            own |= faketime.variables(clock if isinstance(clock, str) else f"+0 x{clock:g}")
+            # At such a pace, a moment's delay is an outage of some slots.
+            own |= {"MISSED_SLOTS": "all"} | faketime.variables(clock if isinstance(clock, str) else f"+0 x{clock:g}")
         if trigger := environ.get("TRIGGER_SUBJECT"):
             self._publisher.follow(trigger)
 
@@ -158,25 +157,16 @@ class Crypto:
 
         `slot`: its time; without one, a whole second that no event has had yet. `fields`: more keys of the event.
         `msg_id`: its id, by which the stream knows a copy; without one, that of the slot; empty for none. A body of
-        your own has no id but the one that you give it. Raises StackError if NATS does not answer.
+        your own has an id only if you give it a slot or an id. Raises StackError if NATS does not answer, and
+        ValueError for a slot that is no ISO 8601 time with an offset.
         """
-        instant_ = self._next_slot() if slot is None else _instant(slot)
-        sent = (
-            {} if body is not None and slot is None else event.headers(FEED, instant_, event.identity(FEED, instant_))
-        )
-        if msg_id is not None:
-            sent = {**sent, event.MSG_ID: msg_id} if msg_id else {}
-        if body is None:
-            body = {"event": event.NAME, "timestamp": event.text(instant_), **fields}
+        draft = self._drafts.make(slot, body, msg_id, headers, fields)
         self._publisher.follow(subject)
-        return self._publisher.publish(subject, _encoded(body), {**sent, **(headers or {})}, copies)
+        return self._publisher.publish(subject, draft.body, draft.headers, copies)
 
     def reset(self) -> None:
         """Put right what is broken, and empty all: databases, stream, `reactions`, `published`, the market's state."""
-        for server in (self.nats, self.mongo):
-            server.mend()
-        for link in (self.link, self.mongo_link):
-            link.heal()
+        self._mend()
         self.market.reset()
         self._wipe()
         self._publisher.renew()
@@ -210,30 +200,24 @@ class Crypto:
         def lacks() -> str | None:
             now = self.subscribers(subject)
             # Several servers may share a JetStream consumer, so that it may be among the others.
-            heard = any(found not in others or found.consumer for found in now)
-            return None if heard else f"has not subscribed to {subject}"
+            if any(found not in others or found.consumer for found in now):
+                return None
+            subjects = sorted({found.subject for found in monitor.subscriptions(self.nats)})
+            return f"has not subscribed to {subject}; the subscriptions are: {', '.join(subjects) or 'none'}"
 
         return lacks
+
+    def _mend(self) -> None:
+        for server in (self.nats, self.mongo):
+            server.mend()
+        for link in (self.link, self.mongo_link):
+            link.heal()
 
     def _stop_apps(self) -> None:
         for app in reversed(self.apps):
             app.stop()
 
-    def _next_slot(self) -> datetime:
-        self._slot = max(datetime.now(UTC).replace(microsecond=0), self._slot + timedelta(seconds=1))
-        return self._slot
-
     def _wipe(self) -> None:
         with MongoClient[dict[str, Any]](self.mongo.url, directConnection=True) as client:
             for name in set(client.list_database_names()) - {*_MONGODBS_OWN}:
                 client.drop_database(name)
-
-
-def _instant(slot: datetime | str) -> datetime:
-    return instant.parse(slot) if isinstance(slot, str) else slot
-
-
-def _encoded(body: Body) -> bytes:
-    if isinstance(body, bytes):
-        return body
-    return body.encode() if isinstance(body, str) else msgspec.json.encode(body)

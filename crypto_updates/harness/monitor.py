@@ -11,6 +11,8 @@ from crypto_updates.local.servers import NatsServer
 
 # The name of the harness's own connection, which is nobody's subscriber.
 OBSERVER = "crypto-updates harness"
+# Subjects on which a client gets replies.
+_REPLIES = ("_INBOX", "$")
 _REPLY_SECONDS = 2.0
 
 
@@ -40,17 +42,17 @@ def clients(server: NatsServer) -> list[Client]:
     return [client for client in found if client.name != OBSERVER]
 
 
-def subscriptions(server: NatsServer, subject: str) -> list[Subscription]:
-    """The subscriptions that a message on the subject reaches; none while the server does not answer."""
+def subscriptions(server: NatsServer, subject: str | None = None) -> list[Subscription]:
+    """The subscriptions that a message on the subject reaches, or all; none while the server does not answer."""
     of = {client.cid: client for client in clients(server)}
-    told = _told(server, f"/subsz?subs=1&limit=10000&test={quote(subject)}")
+    told = _told(server, "/subsz?subs=1&limit=10000" + (f"&test={quote(subject)}" if subject else ""))
     # The server's own subscriptions, as of a stream, belong to no client.
     plain = [
         Subscription(sub["subject"], sub.get("qgroup", ""), "", of[sub["cid"]])
         for sub in told.get("subscriptions_list") or []
-        if sub["cid"] in of
+        if sub["cid"] in of and not sub["subject"].startswith(_REPLIES)
     ]
-    return plain + [found for found in _consumers(server) if takes([found.subject], subject)]
+    return plain + [found for found in _consumers(server) if subject is None or takes([found.subject], subject)]
 
 
 def _consumers(server: NatsServer) -> Iterator[Subscription]:
