@@ -53,7 +53,7 @@ class Crypto:
         self.apps: list[App] = []
         self._publisher: Publisher
         self._folder = folder
-        self._port = 0
+        self._port = ports.free()  # the first server's
         self._drafts = Drafts()
         self._numbers = itertools.count()
 
@@ -85,8 +85,7 @@ class Crypto:
         return monitor.subscriptions(self.nats, subject)
 
     def env(self) -> dict[str, str]:
-        """The variables by which servers find NATS, MongoDB, the market, and the port to listen on."""
-        self._port = self._port or ports.free()
+        """The variables by which a server finds NATS, MongoDB and the market, and the port on which it is to listen."""
         return self._variables(self._port) | self._interception.env()
 
     def app(
@@ -103,14 +102,14 @@ class Crypto:
         `ready`: a URL, a path, or a line of its output, as text or regular expression. `subscribes` None: do not wait
         until it has subscribed. Raises AppError, with its last lines, when it ends before, or after `within` seconds.
         """
-        port = ports.free()
+        port = ports.free() if self.apps else self._port
         environ = {**os.environ, **self._variables(port), **(env or {})}
         environ |= self._interception.env(environ)
 
         def spawn(lines: Lines) -> Process:
             return Process(command, env=environ, cwd=Path(cwd) if cwd else None, lines=lines)
 
-        return self._start(spawn, f"http://127.0.0.1:{port}", ready, subscribes, within)
+        return self._start(spawn, f"http://127.0.0.1:{environ['PORT']}", ready, subscribes, within)
 
     def worker(
         self,

@@ -10,6 +10,7 @@ from crypto_updates.bus import event, instant
 
 FEED = "crypto"
 _STEP = timedelta(seconds=1)
+_ACCEPTED = "slot: {!r}: {}; accepted: an aware datetime, or a text as 2026-01-01T00:15:00Z"
 
 Body = bytes | str | Mapping[str, Any] | Sequence[Any]
 
@@ -49,9 +50,12 @@ class Drafts:
 
 
 def _instant(slot: datetime | str) -> datetime:
-    found = instant.parse(slot) if isinstance(slot, str) else slot
+    try:
+        found = instant.parse(slot) if isinstance(slot, str) else slot
+    except ValueError as error:
+        raise ValueError(_ACCEPTED.format(slot, error)) from error
     if found.tzinfo is None:
-        raise ValueError(f"slot: {slot!r} has no offset: accepted is an aware datetime, or 2026-01-01T00:15:00Z")
+        raise ValueError(_ACCEPTED.format(slot, "it has no offset"))
     return found
 
 
