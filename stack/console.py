@@ -24,8 +24,8 @@ class _Stopped(BaseException):
     """Not KeyboardInterrupt: CPython may still exit by the signal after that was caught."""
 
 
-def until_stopped(run: Callable[[ExitStack], int], *, alone: bool = False) -> int:
-    """Run, and return the exit status: 0 after Ctrl-C, SIGTERM, SIGHUP, or the parent's end if not `alone`."""
+def until_stopped(run: Callable[[ExitStack], int], *, alone: bool = False, stopped: int = 0) -> int:
+    """Run, and return the exit status: `stopped` after Ctrl-C, SIGTERM, SIGHUP, or the parent's end if not `alone`."""
     for sig in (*_STOPPING, signal.SIGALRM):
         signal.signal(sig, _stop)
     sys.unraisablehook = _stop_again
@@ -37,7 +37,7 @@ def until_stopped(run: Callable[[ExitStack], int], *, alone: bool = False) -> in
                 return run(closing)
             except _Stopped:
                 say("\nStopping ...")
-                return 0
+                return stopped
     except (StackError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -20,7 +20,11 @@ _CONNECT_SECONDS = 5.0
 
 
 class NoControlError(StackError):
-    """Nobody listens there, or somebody who does not do this."""
+    """Nobody listens there."""
+
+
+class NoHarnessError(StackError):
+    """What listens there does not do this."""
 
 
 def told(work: Callable[[], object]) -> int:
@@ -71,5 +75,5 @@ def _result(status: int, text: str, where: str) -> Any:  # noqa: ANN401 - it is 
     except (ValueError, TypeError, KeyError) as error:
         raise StackError(f"{where}: not a control port: it answered {text[:100]!r}. {HOW}") from error
     if status == HTTPStatus.NOT_FOUND and not problem[1]:
-        raise NoControlError(f"{where}: what listens there does not do this: start `crypto-updates harness`. {HOW}")
+        raise NoHarnessError(f"{where}: what listens there does not do this: start `crypto-updates harness`. {HOW}")
     raise StackError(problem[0])

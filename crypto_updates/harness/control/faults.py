@@ -76,7 +76,7 @@ def router(found: Mapping[str, Faults], tell: Tell) -> APIRouter:
         """What can be done to each target."""
         return {name: list(target.faults) for name, target in targets.items()}
 
-    @made.post("/faults/{target}", status_code=204, responses=problem.documented(404, 422, 500))
+    @made.post("/faults/{target}", status_code=204, responses=problem.documented(400, 404, 422, 503))
     async def fault(target: Annotated[str, where], asked: Asked) -> None:
         """Do this to a server or a link. With `seconds`, the answer comes when the fault is over.
 

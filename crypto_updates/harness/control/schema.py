@@ -1,14 +1,124 @@
 """What the control port takes and answers."""
 
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, Base64Bytes, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+
+from crypto_updates.bus import instant
+from crypto_updates.bus.config import Subject
+from crypto_updates.bus.event import SUBJECT
+from crypto_updates.harness.bodies import INVALID
 
 MAX_SECONDS = 3600.0
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
+Slot = Annotated[AwareDatetime, BeforeValidator(lambda value: instant.parse(str(value)))]
 
 
 class Strict(BaseModel):
     """A body in which a key that is not known is an error, because it is probably a mistyped one."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class Message(Strict):
+    """What to publish: an event, or one of `body`, `base64` and `invalid`."""
+
+    slot: Slot | None = Field(None, description="the event's time; nothing: one that no event has had yet")
+    fields: dict[str, JsonValue] = Field({}, description="more keys of the event", examples=[{"source": "mine"}])
+    body: JsonValue = Field(None, description="a text is sent as it is, anything else as JSON")
+    base64: Base64Bytes | None = Field(None, description="a body that is no text")
+    invalid: Literal[tuple(INVALID)] | None = Field(None, description="a body that is no event")  # type: ignore[valid-type]  # mypy reads no tuple
+    copies: int = Field(1, ge=1, le=10_000)
+    msg_id: str | None = Field(None, description="Nats-Msg-Id; nothing: that of the slot; an empty text: none")
+    headers: dict[str, str] = {}
+    subject: Subject = SUBJECT
+
+
+class Receipt(BaseModel):
+    seq: int | None = Field(description="in the stream; null on a subject that no stream has")
+    duplicate: bool = Field(description="the stream had it already")
+
+
+class Client(BaseModel):
+    """`lang` and `version`: the client library's."""
+
+    cid: int
+    name: str
+    lang: str
+    version: str
+    pending_bytes: int
+
+
+class Subscription(BaseModel):
+    subject: str
+    queue: str
+    consumer: str = Field(description="of JetStream; empty: a plain subscriber")
+    client: Client | None = Field(description="null for a JetStream consumer")
+
+
+class Published(BaseModel):
+    subject: str
+    body: str = Field(description="as UTF-8, with U+FFFD for what is none")
+    headers: dict[str, str]
+    at: float = Field(description="seconds, by the same clock as `seen_at` of a reaction")
+
+
+class Reaction(BaseModel):
+    """A write to MongoDB. Of an update, `document` has the fields that it set. Ids and decimals are texts."""
+
+    operation: Literal["insert", "update", "replace", "delete"]
+    database: str
+    collection: str
+    key: Any
+    document: dict[str, Any]
+    written_at: datetime = Field(description="by MongoDB's clock")
+    seen_at: float = Field(description="seconds, by the same clock as `at` of a message")
+
+
+Seen = list[Subscription] | list[Published] | list[Reaction]
+
+
+class Wanted(Strict):
+    """What to wait for. With `still`, there may be no more than `count` for so long afterwards."""
+
+    what: Literal["subscribers", "published", "reactions"]
+    subject: Subject = Field(SUBJECT, description="of the subscribers")
+    count: int = Field(1, ge=0, description="how many at least")
+    within: Seconds = 10.0
+    still: Seconds = Field(0.0, description="and then no more than `count` for so long")
+
+
+class Clock(Strict):
+    """The real worker of Crypto Updates, which replaces the one before."""
+
+    schedule: str | None = Field("*/15 * * * *", description="cron; null: stop the worker")
+    clock: float | str | None = Field(
+        None, description="how many times as fast as the real clock, or a time as libfaketime reads it", examples=[900]
+    )
+    environ: dict[str, str] = Field({}, description="more variables", examples=[{"TRIGGER_SUBJECT": "crypto.update"}])
+
+
+class MarketChange(Strict):
+    """Only what is given changes."""
+
+    prices: dict[str, float | None] = Field(
+        {}, description="by CoinGecko's id; null: not known", examples=[{"bitcoin": 41234.5}]
+    )
+    status: int = Field(200, ge=200, le=599, description="of all answers")
+    delay: Seconds | None = Field(0.0, description="of all answers; null: never")
+    body: str | None = Field(None, description="of all answers; null: its own")
+
+
+class Request(BaseModel):
+    path: str
+    query: dict[str, str]
+
+
+class MarketState(BaseModel):
+    url: str
+    prices: dict[str, float | None]
+    status: int
+    delay: float | None
+    body: str | None
+    requests: list[Request] = Field(description="what it was asked, oldest first")

@@ -53,7 +53,7 @@ def serve(title: str, *routers: APIRouter, port: int, host: str = LOOPBACK) -> I
 
 
 def _failed(_: Request, error: Exception) -> JSONResponse:
-    return problem.failed(500, str(error))
+    return problem.failed(503, str(error))
 
 
 def _told_of_the_end(app: ASGIApp) -> ASGIApp:
