@@ -136,7 +136,8 @@ function label(event) {
   const at = Date.parse(event?.timestamp);
   if (!(at >= labelledAt)) return;
   labelledAt = at;
-  document.getElementById("simulated").hidden = event.source !== "simulated";
+  // An event without data has no source. The prices are still those of the one before.
+  if (event.source !== undefined) document.getElementById("simulated").hidden = event.source !== "simulated";
   remarks.take(event);
 }
 

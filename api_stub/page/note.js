@@ -17,7 +17,7 @@ export class Note {
 
   /** The slots as GET /slots gives them. */
   count({ expected, stored, missing }) {
-    const rest = missing ? `${number(missing)} missing` : "none missing";
+    const rest = missing ? `${number(missing)} missing so far` : "none missing";
     write(this.#tally, `${number(stored)} of ${number(expected)} slots stored, ${rest}`);
     this.#tally.dataset.missing = String(missing > 0);
   }

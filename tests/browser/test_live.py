@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page
 
-from crypto_updates.bus.event import identity, text
+from crypto_updates.bus.event import Event, encode, identity, text
 from tests.browser.site import QUARTER, Site, body, newest, now, quote
 from tests.browser.visit import Visit, comes
 
@@ -140,6 +140,10 @@ async def test_simulated_data_says_so_and_other_data_does_not(site: Site, page: 
     await site.publish(newest(), quote("bitcoin", 1), source="simulated")
     await page.wait_for_selector("#simulated", state="visible", timeout=5000)
     assert "simulated" in (await page.inner_text("#simulated")).lower()
+    slot = newest() + timedelta(seconds=1)
+    await site.send(encode(Event(timestamp=slot)), identity("crypto", slot))  # without data, and so without a source
+    await page.wait_for_selector(f"#events [data-id='{identity('crypto', slot)}']")
+    assert await page.is_visible("#simulated")
 
 
 async def test_the_label_is_there_when_the_page_is_opened(site: Site, visit: Visit) -> None:
