@@ -9,7 +9,7 @@ from crypto_updates.bus.event import MAX_COIN_CHARACTERS
 from crypto_updates.clock.timetable import Timetable
 from crypto_updates.service import trust
 from crypto_updates.service.config import Words
-from worker import catchup
+from worker import catchup, trigger
 from worker.market import FALLBACKS, SOURCES
 from worker.market.coingecko import Plan
 from worker.market.defillama import CURRENCY
@@ -56,6 +56,10 @@ def _key(key: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
     if not (text.isascii() and text.isprintable()) or " " in text:
         raise ValueError("no HTTP header can hold it")
     return key
+
+
+def _words(words: str | None, info: ValidationInfo) -> str | None:
+    return trigger.words(words, info.data.get("trigger_subject", ""))
 
 
 def _fetches(info: ValidationInfo) -> bool:
@@ -121,6 +125,8 @@ class WorkerSettings(Timetable, BusSettings):
     ssl_cert_dir: Annotated[str | None, AfterValidator(_certificates)] = Field(
         None, validate_default=True, description="the path of a folder with certificates"
     )
+    trigger_subject: trigger.TriggerSubject | None = Field(None, description=trigger.SUBJECT_FORM)
+    trigger_body: Annotated[str | None, AfterValidator(_words)] = Field(None, description=trigger.WORDS_FORM)
     outbox_dir: Annotated[Path, AfterValidator(_folder)] = Field(Path("outbox"), description="the path of a folder")
     health_host: str = Field("127.0.0.1", min_length=1, description="an address of this machine, 0.0.0.0 for all")
     health_port: int = Field(8081, ge=1, le=65535, description="a port from 1 to 65535")

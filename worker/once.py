@@ -42,7 +42,7 @@ async def publish(slot: datetime, settings: WorkerSettings, market: Market | Non
     async with Bus(settings, "worker") as bus:
         try:
             await bus.connection(NATS_SECONDS)
-            await asyncio.wait_for(tick.publish(slot, event.encode(made), settings.feed, bus, cron), NATS_SECONDS)
+            await asyncio.wait_for(tick.publish(slot, event.encode(made), settings, bus), NATS_SECONDS)
         except BusError as error:
             log.error("[PUBLISH] Not sent: %s", error)
             return 1

@@ -115,7 +115,7 @@ class Pipeline:
                 await self._news.wait()
 
     async def _publish(self, waiting: Waiting) -> None:
-        await tick.publish(waiting.slot, waiting.body, self._settings.feed, self._bus, self._cron)
+        await tick.publish(waiting.slot, waiting.body, self._settings, self._bus)
         self._outbox.remove(waiting.slot)
 
     async def _catch_up(self) -> None:

@@ -13,6 +13,8 @@ from crypto_updates.bus.connection import Receipt
 from crypto_updates.bus.event import Event, Quote
 from crypto_updates.clock.cron import Cron
 from crypto_updates.clock.timetable import is_past
+from worker import trigger
+from worker.config import WorkerSettings
 from worker.market import Market, MarketError, outage
 from worker.metrics import FETCH_FAILURES, FETCH_SECONDS, LAST_SLOT, PUBLISHED
 
@@ -96,19 +98,19 @@ def _split(slot: datetime, body: bytes, limit: int) -> list[bytes]:
     return [event.encode(Event(timestamp=slot))]
 
 
-async def publish(slot: datetime, body: bytes, feed: str, bus: Bus, cron: Cron) -> list[Receipt]:
-    """Publish the slot's event, in parts if need be, until the server has acknowledged each part."""
-    max_payload = (await bus.connection()).nc.max_payload
-    receipts = [
-        await bus.publish(part, event.headers(feed, slot, identity))
-        for identity, part in messages(slot, body, feed, max_payload)
-    ]
-    at = slot.astimezone(cron.zone).strftime("%H:%M:%S")
-    if all(receipt.duplicate for receipt in receipts):
-        log.info("[PUBLISH] The stream has the crypto.update event at %s already (seq %s)", at, receipts[0].seq)
-    else:
-        log.info("[PUBLISH] Sent crypto.update event at %s", at)
+async def publish(slot: datetime, body: bytes, settings: WorkerSettings, bus: Bus) -> list[Receipt]:
+    """Publish the slot's event, in parts if need be, until the server has acknowledged each part; then the trigger."""
+    max_payload, feed = (await bus.connection()).nc.max_payload, settings.feed
+    parts = messages(slot, body, feed, max_payload)
+    receipts = [await bus.publish(part, event.headers(feed, slot, identity)) for identity, part in parts]
     for receipt in receipts:
         PUBLISHED.labels("duplicate" if receipt.duplicate else "sent").inc()
     LAST_SLOT.set(slot.timestamp())
+    at = slot.astimezone(settings.cron.zone).strftime("%H:%M:%S")
+    if all(receipt.duplicate for receipt in receipts):
+        log.info("[PUBLISH] The stream has the crypto.update event at %s already (seq %s)", at, receipts[0].seq)
+    else:
+        sent = [(part, receipt) for (_, part), receipt in zip(parts, receipts, strict=True)]
+        triggered = await trigger.send(bus, settings.trigger_subject, settings.trigger_body, sent)
+        log.info("[PUBLISH] Sent crypto.update event at %s on %s", at, " and ".join([event.SUBJECT, *triggered]))
     return receipts

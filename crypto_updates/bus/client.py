@@ -1,6 +1,7 @@
 import asyncio
 import itertools
 import logging
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from typing import Self
@@ -8,10 +9,11 @@ from typing import Self
 import nats.errors
 from nats.js.errors import NoStreamResponseError
 
+from crypto_updates.bus import history
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.connection import LINK_ERRORS, PING_SECONDS, Connection, Receipt
 from crypto_updates.bus.errors import BusError, UnreachableError, is_definite, reason
-from crypto_updates.bus.event import SUBJECT
+from crypto_updates.bus.event import PUBLICATION, SUBJECT
 from crypto_updates.service import errors, lifecycle
 
 log = logging.getLogger(__name__)
@@ -87,14 +89,20 @@ class Bus:
         """Publish until the server acknowledges. Raises nats.errors.MaxPayloadError.
 
         A publish that timed out may have been stored. Retrying is safe: the stream drops a second event with the id.
+        Only what another publisher, or an earlier run, has stored is a duplicate then.
         """
+        sent, is_repeated = headers | {PUBLICATION: secrets.token_hex(8)}, False
         while True:
             connection = await self.connection()
             try:
-                receipt = await connection.publish(body, headers, subject)
+                receipt = await connection.publish(body, sent, subject)
+                if receipt.seq and receipt.duplicate and is_repeated:
+                    is_other = not await history.has(connection, receipt.seq, sent[PUBLICATION])
+                    receipt = receipt._replace(duplicate=is_other)
             except nats.errors.MaxPayloadError:
                 raise
             except (*LINK_ERRORS, BusError) as error:
+                is_repeated = True
                 self.refusal = str(error) if isinstance(error, BusError) else None
                 self.tell(f"[PUBLISH] NATS did not acknowledge the event ({errors.text(error)}); retrying")
                 if isinstance(error, TimeoutError | NoStreamResponseError):
@@ -103,6 +111,19 @@ class Bus:
             else:
                 self.refusal = None
                 return receipt
+
+    async def send(self, body: bytes, subject: str) -> bool:
+        """Send a core message without a reply subject, at most once. True if the server has it for certain."""
+        connection = await self.connection()
+        try:
+            await connection.send(body, {}, subject)
+        except (*LINK_ERRORS, BusError) as error:
+            self.refusal = str(error) if isinstance(error, BusError) else None
+            self.tell(
+                f"[PUBLISH] The message on {subject} is not confirmed ({errors.text(error)}); it is not sent twice"
+            )
+            return False
+        return True
 
     async def _supervise(self) -> None:
         for url in itertools.cycle(self._settings.nats_url):

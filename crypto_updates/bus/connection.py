@@ -154,9 +154,10 @@ class Connection:
 
     async def publish(self, body: bytes, headers: dict[str, str], subject: str = SUBJECT) -> Receipt:
         """Raises one of LINK_ERRORS; BusError when the server refuses the event."""
-        self._rights.forget(subject)
         if self.js is None:
-            return await self.unless_lost(self._send(body, headers, subject))
+            await self.send(body, headers, subject)
+            return Receipt(None, duplicate=False)
+        self._rights.forget(subject)
         storing = self._store(self.js, body, headers, subject)
         try:
             return await self.unless_lost(self._rights.granted(storing, [subject]))
@@ -167,15 +168,14 @@ class Connection:
         ack = await js.publish(subject, body, timeout=REPLY_SECONDS, stream=STREAM, headers=dict(headers))
         return Receipt(ack.seq, bool(ack.duplicate))
 
-    async def _send(self, body: bytes, headers: dict[str, str], subject: str) -> Receipt:
-        """Publish over core NATS. A PONG to the PING behind the event proves that the server has read the event."""
+    async def send(self, body: bytes, headers: dict[str, str], subject: str) -> None:
+        """Publish over core NATS, without a reply subject. Raises one of LINK_ERRORS; NotPermittedError."""
+        self._rights.forget(subject)
         await self.nc.publish(subject, body, headers=headers)
-        # nats-py sends the first PING ahead of the event, and the second one behind it.
-        for _ in range(2):
-            await self.nc.flush(int(REPLY_SECONDS))
+        for _ in range(2):  # nats-py sends the first PING ahead; the PONG to the second proves that it was read
+            await self.unless_lost(self.nc.flush(int(REPLY_SECONDS)))
         if self.is_refused(subject):  # the server has said so ahead of the PONG
             raise not_permitted([subject])
-        return Receipt(None, duplicate=False)
 
     async def watch(self) -> str:
         """Make round trips until one fails or the connection is lost, and return why."""

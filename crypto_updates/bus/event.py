@@ -16,6 +16,8 @@ from crypto_updates.bus.errors import InvalidEventError
 NAME = "CRYPTO_UPDATE"
 SUBJECT = "crypto.updates"
 MSG_ID = "Nats-Msg-Id"
+# Names one act of publishing, the same in each retry, so that a publisher knows its own event in the stream.
+PUBLICATION = "Publication-Id"
 
 # MongoDB's limit on nested documents, minus one for the document itself:
 # https://www.mongodb.com/docs/manual/reference/limits/#mongodb-limit-Nested-Depth-for-BSON-Documents

@@ -1,6 +1,7 @@
 """The newest events of a feed in the stream."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from datetime import datetime
@@ -12,8 +13,8 @@ from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 
 from crypto_updates.bus.connection import Connection
-from crypto_updates.bus.errors import InvalidEventError
-from crypto_updates.bus.event import MSG_ID, SUBJECT, parse
+from crypto_updates.bus.errors import InvalidEventError, NotPermittedError
+from crypto_updates.bus.event import MSG_ID, PUBLICATION, SUBJECT, parse
 from crypto_updates.bus.stream import STREAM
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,14 @@ async def message(connection: Connection, seq: int) -> tuple[str, bytes] | None:
     if (found := await _get(connection.jetstream(), seq)) is None:
         return None
     return str((found.headers or {}).get(MSG_ID, "")), found.data or b""
+
+
+async def has(connection: Connection, seq: int, publication: str) -> bool:
+    """True if the message in the stream is of this publication. Raises one of LINK_ERRORS."""
+    found = None
+    with contextlib.suppress(NotPermittedError):
+        found = await connection.permitted(_get(connection.jetstream(), seq), [GET])
+    return found is not None and (found.headers or {}).get(PUBLICATION) == publication
 
 
 async def _get(js: JetStreamContext, number: int) -> RawStreamMsg | None:

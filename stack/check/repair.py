@@ -177,7 +177,7 @@ async def _make(slot: datetime, market: Market | None) -> Event:
 
 async def _publish(made: Event, settings: RepairSettings, bus: Bus, done: Repair) -> None:
     """Raises UnreachableError with what the server says, if it says something."""
-    sending = tick.publish(made.timestamp, event.encode(made), settings.feed, bus, settings.cron)
+    sending = tick.publish(made.timestamp, event.encode(made), settings, bus)
     try:
         await asyncio.wait_for(sending, NATS_SECONDS)
     except TimeoutError as error:

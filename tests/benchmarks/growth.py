@@ -41,7 +41,7 @@ async def slot_of(url: str, coins: int) -> float:
         for number in range(SLOTS):
             begin = time.perf_counter()
             made = await tick.make(FIRST + timedelta(minutes=15 * number), market, 60)
-            await tick.publish(made.timestamp, encode(made), settings.feed, bus, settings.cron)
+            await tick.publish(made.timestamp, encode(made), settings, bus)
             seconds.append(time.perf_counter() - begin)
     return p50(seconds)
 

@@ -126,11 +126,26 @@ def stalled(workers: Iterable[Process]) -> set[str]:
     return {f"crypto@{found[1]}" for worker in workers for line in list(worker.lines) if (found := said.search(line))}
 
 
-@pytest.mark.parametrize("source", ["none", "simulated"])
-async def test_a_plain_subscriber_hears_each_event_of_two_workers_once(
-    stack: Stack, heard: list[str], source: str
+@pytest.fixture
+async def triggered(stack: Stack) -> AsyncIterator[list[str]]:
+    """The ids of the events whose bodies a subscriber on crypto.update has heard, without a reply subject."""
+    client, ids = await nats.connect(stack.nats.url), list[str]()
+
+    async def hear(message: Msg) -> None:
+        assert not message.reply
+        ids.append(f"crypto@{json.loads(message.data)['timestamp']}")
+
+    await client.subscribe("crypto.update", cb=hear)
+    await settled(client)
+    yield ids
+    await client.close()
+
+
+@pytest.mark.parametrize(("source", "slots"), [("none", 20), ("simulated", 8)])
+async def test_plain_subscribers_hear_each_event_of_two_workers_and_its_trigger_once(
+    stack: Stack, heard: list[str], triggered: list[str], source: str, slots: int
 ) -> None:
-    own = {"MARKET_SOURCE": source, "SCHEDULE": "* * * * * *", "LOG_LEVEL": "debug"}
+    own = {"MARKET_SOURCE": source, "SCHEDULE": "* * * * * *", "LOG_LEVEL": "debug", "TRIGGER_SUBJECT": "crypto.update"}
     workers = [stack.worker(OUTBOX_DIR=f"outbox-{name}", **own) for name in ("one", "two")]
     await ready(workers)
     first = event.identity("crypto", datetime.now(UTC) + timedelta(seconds=1))
@@ -140,10 +155,16 @@ async def test_a_plain_subscriber_hears_each_event_of_two_workers_once(
         late = stalled(workers)
         return Counter(identity for identity in heard if identity > first and identity not in late)
 
-    assert await soon(lambda: len(counted()) >= 14, 45)
+    assert await soon(lambda: len(counted()) >= slots, 45)
     # Whoever publishes a second copy logs such a line first, so more than a few are the failure itself.
     assert len([identity for identity in stalled(workers) if identity > first]) <= MAX_STALLED
+    last = max(counted())
     assert [identity for identity, count in counted().items() if count > 1] == []
+    # The trigger is sent for what the stream has taken, so it is not late, either.
+    assert await soon(lambda: last in triggered, 10)
+    assert sorted(filter(lambda identity: first < identity <= last, triggered)) == sorted(
+        {identity for identity in heard if first < identity <= last}
+    )
 
 
 async def test_a_slot_that_another_worker_catches_up_with_is_heard_once(

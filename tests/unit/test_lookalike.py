@@ -71,5 +71,5 @@ def test_a_dotenv_is_looked_at_more_strictly() -> None:
 
 def test_a_subject_is_told_to_be_fixed() -> None:
     assert warnings(["SUBJECT"], PROCESS_CUTOFF) == [
-        "SUBJECT is not read by Crypto Updates: the subject is always crypto.updates"
+        "SUBJECT is not read by Crypto Updates: the subject is always crypto.updates; TRIGGER_SUBJECT adds another"
     ]

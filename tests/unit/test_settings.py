@@ -27,7 +27,16 @@ MONGO = "accepted: mongodb://host:27017 or mongodb+srv://host"
 DATABASE = "accepted: a database name of letters, digits, _ and -, 63 at most"
 RATE = "accepted: a number above 0, or nothing for no limit"
 PORT = "accepted: a port from 1 to 65535"
+TRIGGER = "accepted: a subject of its own without wildcards, for example crypto.update"
+WORDS = 'accepted: a text of 65536 bytes at most, for example {"trigger":"update"}'
+BAD_SUBJECTS = ("crypto.>", "crypto.*", "a b", "a..b", ".a", "a.", "a.\x00b", "a" * 256)
 BATCH = "accepted: a whole number from 1 to 5000"
+
+
+def problems(environ: dict[str, str]) -> str:
+    with pytest.raises(ConfigError) as raised:
+        worker.config.WorkerSettings.load(environ)
+    return str(raised.value)
 
 
 def problem(service: type[BusSettings], variable: str, value: str) -> str:
@@ -55,6 +64,8 @@ def test_the_worker_defaults_are_those_of_the_design() -> None:
         "no_proxy": None,
         "ssl_cert_file": None,
         "ssl_cert_dir": None,
+        "trigger_subject": None,
+        "trigger_body": None,
         "feed": "crypto",
         "outbox_dir": Path("outbox"),
         "health_host": "127.0.0.1",
@@ -100,6 +111,12 @@ def test_the_api_stub_defaults_are_those_of_the_design() -> None:
         ("FEED", "a" * 65, FEED),
         ("FEED", "a#1", FEED),
         ("HEALTH_PORT", "65536", PORT),
+        *(("TRIGGER_SUBJECT", subject, TRIGGER) for subject in BAD_SUBJECTS),
+        ("TRIGGER_SUBJECT", "crypto.updates", f"the stream takes this subject; {TRIGGER}"),
+        ("TRIGGER_SUBJECT", "crypto.claims", f"the stream takes this subject; {TRIGGER}"),
+        ("TRIGGER_SUBJECT", "probe.crypto.updates", f"the stream takes this subject; {TRIGGER}"),
+        ("TRIGGER_SUBJECT", "$JS.API.INFO", f"the server's own subjects begin so; {TRIGGER}"),
+        ("TRIGGER_BODY", "update", f"TRIGGER_SUBJECT is missing, so nothing would be sent; {WORDS}"),
     ],
 )
 def test_the_worker_tells_a_bad_value(variable: str, value: str, rest: str) -> None:
@@ -166,6 +183,12 @@ def test_a_password_is_in_no_error_line() -> None:
 @pytest.mark.parametrize("coin", ["academy token", "UPPER-case.v2", "../ping", "a/b?c#d%20e", "0xDEADbeef", "\u20bf"])
 def test_an_id_is_taken_whatever_it_looks_like(coin: str) -> None:
     assert worker.config.WorkerSettings.load({"COINS": f"bitcoin, {coin}"}).coins == ("bitcoin", coin)
+
+
+def test_the_words_of_a_trigger_are_bounded_and_told_with_a_bad_subject_once() -> None:
+    trigger = {"TRIGGER_SUBJECT": "crypto.update", "TRIGGER_BODY": "\u20ac" * 21_846}
+    assert "65538 bytes; accepted" in problems(trigger)
+    assert problems(trigger | {"TRIGGER_SUBJECT": ">", "TRIGGER_BODY": "x"}).count("\n") == 0
 
 
 def test_defillama_serves_only_us_dollars() -> None:
