@@ -12,6 +12,8 @@ from crypto_updates.bus.event import SUBJECT
 
 STREAM = "CRYPTO"
 DURABLE = "api_stub"
+# For one API server of the user's own. It gets every event from the stream's first on, and no probe.
+OWN_DURABLE = "consumer"
 # The events of `verify`. Not below `crypto.`, so that no subscriber on crypto.updates, crypto.* or crypto.> hears them.
 PROBE = "probe.crypto.updates"
 
@@ -23,6 +25,8 @@ NO_STORAGE, STREAM_TOO_LARGE = 10047, 10122
 # When an API stub is killed, its unacknowledged events are delivered again after this time. Longer than MongoDB's
 # deadline.
 ACK_WAIT_SECONDS = 10.0
+# Such a server may ask the market itself before it acknowledges.
+OWN_ACK_WAIT_SECONDS = 30.0
 
 
 def stream_config(replicas: int) -> StreamConfig:
@@ -44,14 +48,17 @@ def stream_config(replicas: int) -> StreamConfig:
     )
 
 
-def consumer_config() -> ConsumerConfig:
-    return ConsumerConfig(
-        durable_name=DURABLE,
+def consumer_config(durable: str = DURABLE) -> ConsumerConfig:
+    config = ConsumerConfig(
+        durable_name=durable,
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=ACK_WAIT_SECONDS,
         max_deliver=-1,
         max_ack_pending=20_000,
     )
+    if durable == OWN_DURABLE:
+        return config.evolve(filter_subject=SUBJECT, ack_wait=OWN_ACK_WAIT_SECONDS, max_ack_pending=1000)
+    return config
 
 
 def takes(subjects: Iterable[str] | None, subject: str) -> bool:
@@ -104,20 +111,20 @@ async def update_stream(js: JetStreamContext, config: StreamConfig, least_bytes:
             return size
 
 
-async def ensure_consumer(js: JetStreamContext) -> bool:
+async def ensure_consumer(js: JetStreamContext, durable: str = DURABLE) -> bool:
     """Make the durable consumer if it is missing, and return True if so. Raises nats.errors.Error."""
     try:
-        await js.consumer_info(STREAM, DURABLE)
+        await js.consumer_info(STREAM, durable)
     except NotFoundError:
-        await js.add_consumer(STREAM, consumer_config())
+        await js.add_consumer(STREAM, consumer_config(durable))
         return True
     return False
 
 
-async def update_consumer(js: JetStreamContext) -> None:
+async def update_consumer(js: JetStreamContext, durable: str = DURABLE) -> None:
     """Give the durable consumer the settings of this version that can be changed. Raises nats.errors.Error."""
-    await ensure_consumer(js)
-    config, wanted = (await js.consumer_info(STREAM, DURABLE)).config, consumer_config()
+    await ensure_consumer(js, durable)
+    config, wanted = (await js.consumer_info(STREAM, durable)).config, consumer_config(durable)
     changed = config.evolve(ack_wait=wanted.ack_wait, max_ack_pending=wanted.max_ack_pending)
     if changed != config:
         await js.add_consumer(STREAM, changed)

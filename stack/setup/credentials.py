@@ -44,7 +44,9 @@ def write(settings: CredentialSettings) -> None:
     url = partial(servers.mongo_url, tls=tls)
     hashes = {user: bcrypted(home / f"nats-{user}.bcrypt", password) for user, password in nats.items()}
     files = {
-        "nats/users.conf": servers.users(hashes, tls=tls),
+        "nats/users.conf": servers.users(
+            hashes, settings.trigger_subject, anonymous=settings.nats_anonymous == "on", tls=tls
+        ),
         "mongo/key": key,
         "mongo/mongod.conf": servers.mongod(tls=tls),
         **{f"{name}/nats-password": nats[name] for name in ("provision", "worker", "api_stub")},
@@ -54,6 +56,7 @@ def write(settings: CredentialSettings) -> None:
         "api_stub/mongo-reader-url": url("reader", mongo["reader"]),
         "stack/nats-password": nats["operator"],
         "stack/nats-subscriber": nats["subscriber"],
+        "stack/nats-consumer": nats["consumer"],
         "stack/mongo-url": url("operator", mongo["operator"]),
     }
     if settings.coingecko_api_key:

@@ -12,7 +12,7 @@ from stack.setup.users import ROLES
 
 log = logging.getLogger(__name__)
 
-NATS_USERS = ("provision", "operator", "worker", "api_stub", "subscriber")
+NATS_USERS = ("provision", "operator", "worker", "api_stub", "subscriber", "consumer")
 MONGO_USERS = tuple(ROLES)
 PASSWORDS = (*(f"nats-{user}" for user in NATS_USERS), *(f"mongo-{user}" for user in MONGO_USERS))
 CERTIFICATES = ("ca.pem", "nats.pem", "mongo.pem")

@@ -7,13 +7,22 @@ import asyncio
 import contextlib
 import logging
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from functools import partial
 
 from crypto_updates.bus import claims
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.connection import Connection
 from crypto_updates.bus.errors import RefusedError, UnreachableError
-from crypto_updates.bus.stream import DURABLE, MAX_BYTES, STREAM, stream_config, update_consumer, update_stream
+from crypto_updates.bus.stream import (
+    DURABLE,
+    MAX_BYTES,
+    OWN_DURABLE,
+    STREAM,
+    stream_config,
+    update_consumer,
+    update_stream,
+)
 from crypto_updates.service import lifecycle
 from stack.setup import database
 from stack.setup.config import ProvisionSettings
@@ -26,7 +35,11 @@ SERVER_WAIT_SECONDS = 60.0
 SMALLEST_BYTES = 1024**2
 REQUESTS = (
     *(f"STREAM.{verb}.{stream}" for verb in ("INFO", "CREATE", "UPDATE") for stream in (STREAM, claims.STREAM)),
-    *(f"CONSUMER.{verb}.{STREAM}.{DURABLE}" for verb in ("INFO", "CREATE", "DURABLE.CREATE")),
+    *(
+        f"CONSUMER.{verb}.{STREAM}.{durable}"
+        for verb in ("INFO", "CREATE", "DURABLE.CREATE")
+        for durable in (DURABLE, OWN_DURABLE)
+    ),
 )
 
 
@@ -34,22 +47,29 @@ def run(parser: ArgumentParser, argv: list[str]) -> int:
     parser.add_argument(
         "--small", action="store_true", help="make a smaller stream when the NATS server has no room for the usual one"
     )
+    parser.add_argument(
+        "--consumer",
+        action="store_true",
+        help="also make the durable consumer `consumer`, for an API server of your own",
+    )
     options = parser.parse_args(argv)
-    return lifecycle.main(ProvisionSettings, partial(provision, small=options.small), lasting=False)
+    work = partial(provision, small=options.small, consumer=options.consumer)
+    return lifecycle.main(ProvisionSettings, work, lasting=False)
 
 
-async def provision(settings: ProvisionSettings, *, small: bool) -> int:
+async def provision(settings: ProvisionSettings, *, small: bool, consumer: bool) -> int:
     try:
         await asyncio.to_thread(database.provision, settings, SERVER_WAIT_SECONDS)
-        await _provision_nats(settings, SMALLEST_BYTES if small else MAX_BYTES)
+        durables = [DURABLE, OWN_DURABLE] if consumer else [DURABLE]
+        await _provision_nats(settings, SMALLEST_BYTES if small else MAX_BYTES, durables)
     except (SetupError, UnreachableError) as error:
         log.error("[PROVISION] %s", error)
         return 1
     return 0
 
 
-async def _provision_nats(settings: ProvisionSettings, least_bytes: int) -> None:
-    """Make the streams with the settings of this version, and the consumer. Raises UnreachableError."""
+async def _provision_nats(settings: ProvisionSettings, least_bytes: int, durables: Sequence[str]) -> None:
+    """Make the streams and the consumers with the settings of this version. Raises UnreachableError."""
 
     async def prepare(connection: Connection) -> None:
         js, replicas = connection.jetstream(), settings.stream_replicas
@@ -59,7 +79,8 @@ async def _provision_nats(settings: ProvisionSettings, least_bytes: int) -> None
             await connection.ask(update_stream(js, claims.stream_config(replicas)), REQUESTS)
         size = await connection.ask(update_stream(js, stream_config(replicas), least_bytes), REQUESTS)
         await connection.ask(update_stream(js, claims.stream_config(replicas)), REQUESTS)
-        await connection.ask(update_consumer(js), REQUESTS)
+        for durable in durables:
+            await connection.ask(update_consumer(js, durable), REQUESTS)
         if size < MAX_BYTES:
             log.warning("[NATS] The server has no room for more: stream %s has %d MiB", STREAM, size // 1024**2)
         connection.js = js
@@ -69,4 +90,4 @@ async def _provision_nats(settings: ProvisionSettings, least_bytes: int) -> None
         if connection.js is None:
             log.warning("[NATS] No JetStream: there is no stream to make")
             return
-    log.info("[NATS] Stream %s and consumer %s are ready", STREAM, DURABLE)
+    log.info("[NATS] Stream %s and consumer %s are ready", STREAM, " and ".join(durables))

@@ -13,14 +13,21 @@ KEY = "/tmp/key"  # noqa: S108 - the container's own memory
 # The members of a replica set log in to each other as this user. It has all rights; its password is the key.
 # https://www.mongodb.com/docs/manual/core/security-internal-authentication/
 SYSTEM = "__system"
+ANONYMOUS = "anonymous"
+# What the worker may publish on, and a subscriber hear, when TRIGGER_SUBJECT is not set.
+TRIGGER = "crypto.update"
 
 
-def users(hashes: Mapping[str, str], *, tls: bool) -> str:
+def users(hashes: Mapping[str, str], trigger: str | None, *, anonymous: bool, tls: bool) -> str:
     """The part of nats-server's configuration that differs from machine to machine."""
-    lines = [f"{user.upper()}_HASH: {json.dumps(bcrypted)}" for user, bcrypted in hashes.items()]
-    if tls:
-        lines.append(f"tls {{ cert_file: {json.dumps(CERTIFICATE)}, key_file: {json.dumps(CERTIFICATE)} }}")
-    return "\n".join([*lines, ""])
+    subject = trigger or TRIGGER
+    variables: dict[str, object] = {f"{user.upper()}_HASH": bcrypted for user, bcrypted in hashes.items()}
+    variables |= {"TRIGGER_SUBJECT": subject, "TRIGGER_SUBJECT_IN_A_QUEUE": f"{subject} *"}
+    # nats-server logs in no_auth_user with the password from here, so it cannot be a hash. Nobody needs to know it.
+    variables |= {"ANONYMOUS_USERS": [{"user": ANONYMOUS, "password": ANONYMOUS}] if anonymous else []}
+    variables |= {"no_auth_user": ANONYMOUS} if anonymous else {}
+    variables |= {"tls": {"cert_file": CERTIFICATE, "key_file": CERTIFICATE}} if tls else {}
+    return "".join(f"{name}: {json.dumps(value, ensure_ascii=False)}\n" for name, value in variables.items())
 
 
 def mongod(*, tls: bool) -> str:

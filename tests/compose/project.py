@@ -54,13 +54,18 @@ class Project:
 
     @functools.cached_property
     def clients(self) -> list[dict[str, str]]:
-        """The variables of a subscriber, and of the operator, as `make credentials` tells them."""
+        """The variables of each client, as `make connect` tells them."""
         told = must(self.compose("run", "--rm", "--no-deps", "--no-TTY", "stack", "connect"))
-        return [dict(re.findall(r"^([A-Z_]+)='?(.*?)'?$", part, re.MULTILINE)) for part in told.split("\n\n")]
+        parts = [dict(re.findall(r"^([A-Z_]+)='?(.*?)'?$", part, re.MULTILINE)) for part in told.split("\n\n")]
+        return [part for part in parts if "NATS_USER" in part]
+
+    def client(self, user: str) -> dict[str, str]:
+        """The variables of the user on this machine."""
+        return next(part for part in self.clients if part["NATS_USER"] == user)
 
     @property
     def operator(self) -> dict[str, str]:
-        return self.clients[1]
+        return self.client("operator")
 
     async def connect(self, **variables: str) -> Client:
         """A NATS client with these variables, the operator's unless told."""

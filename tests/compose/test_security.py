@@ -176,7 +176,7 @@ async def test_a_subscriber_of_ones_own_hears_every_event_and_can_do_nothing_els
     async def on_error(error: Exception) -> None:
         told.append(str(error))
 
-    subscriber, operator = project.clients[0], project.clients[1]
+    subscriber, operator = project.client("subscriber"), project.operator
     client = await nats.connect(
         project.nats_url, user=subscriber["NATS_USER"], password=subscriber["NATS_PASSWORD"], error_cb=on_error
     )

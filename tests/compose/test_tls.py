@@ -1,5 +1,6 @@
 """The composed stack with TLS, certificates of one's own, and a password of one's own."""
 
+import asyncio
 import ssl
 
 import nats
@@ -9,12 +10,18 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from tests.compose.project import Project, must
-from tests.support import eventually
+from tests.support import eventually, settled
 
 pytestmark = pytest.mark.timeout(180)
 
 OWN = "the operator's own password"
-DOTENV = "TLS=on\nMARKET_SOURCE=simulated\n"
+DOTENV = """\
+TLS=on
+MARKET_SOURCE=simulated
+NATS_ANONYMOUS=on
+TRIGGER_SUBJECT=own.subject
+TRIGGER_BODY={"trigger":"update"}
+"""
 CA = trustme.CA()
 
 
@@ -40,6 +47,20 @@ async def test_nats_takes_the_operators_own_password_over_tls_only(project: Proj
     context = ssl.create_default_context()
     CA.configure_trust(context)
     client = await nats.connect(project.nats_url, user="operator", password=OWN, tls=context)
+    await client.close()
+
+
+async def test_without_a_login_one_hears_the_events_and_the_triggers(project: Project) -> None:
+    context = ssl.create_default_context()
+    CA.configure_trust(context)
+    client = await nats.connect(project.nats_url, tls=context)
+    events, triggers = [await client.subscribe(subject) for subject in ("crypto.updates", "own.subject")]
+    await settled(client)
+    once = ("python", "-m", "worker", "--once", "--slot", "2023-11-21T14:30:00Z")
+    said = must(await asyncio.to_thread(project.compose, "run", "--rm", "--no-TTY", "worker", *once))
+    assert "Sent crypto.update event at 14:30:00 on crypto.updates and own.subject" in said
+    assert b'"timestamp":"2023-11-21T14:30:00Z"' in (await events.next_msg(10)).data
+    assert (await triggers.next_msg(10)).data == b'{"trigger":"update"}'
     await client.close()
 
 

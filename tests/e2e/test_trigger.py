@@ -14,10 +14,10 @@ from crypto_updates.bus import connection, event
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.event import Event
 from crypto_updates.clock.slots import Gap
+from crypto_updates.harness.link import Link
 from crypto_updates.local.servers import NatsServer
 from stack.check import repair
 from stack.check.repair import RepairSettings
-from tests.chaos.proxy import Proxy
 from tests.e2e.conftest import Stack
 from tests.support import settled, soon
 from worker import tick
@@ -98,7 +98,7 @@ async def test_a_retry_sends_the_trigger_only_if_the_event_in_the_stream_is_its_
     if not is_own:
         await publish(stack.nats.url)
     monkeypatch.setattr(connection, "REPLY_SECONDS", 1.0)
-    with Proxy(stack.nats.port) as link:
+    with Link(stack.nats.port) as link:
         settings = WorkerSettings.load({"NATS_URL": f"nats://127.0.0.1:{link.port}", **SAID})
         async with Bus(settings, "worker") as bus:
             await bus.connection(10)

@@ -165,6 +165,8 @@ async def test_plain_subscribers_hear_each_event_of_two_workers_and_its_trigger_
     assert sorted(filter(lambda identity: first < identity <= last, triggered)) == sorted(
         {identity for identity in heard if first < identity <= last}
     )
+    for worker in workers:
+        worker.kill()  # without NATS, it would take its time to stop
 
 
 async def test_a_slot_that_another_worker_catches_up_with_is_heard_once(

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import json
 import os
 import re
 import stat
@@ -52,7 +53,7 @@ def contents(folder: Path) -> dict[str, str]:
 def test_every_secret_is_random_and_none_is_made_twice(folder: Path) -> None:
     made = write(folder)
     secrets = [text for name, text in made.items() if name.startswith("home/") and not name.endswith(".bcrypt")]
-    assert len(set(secrets)) == len(secrets) == 9
+    assert len(set(secrets)) == len(secrets) == 10
     assert all(re.fullmatch("[0-9a-f]{64}", secret) for secret in secrets)
     assert write(folder) == made
 
@@ -63,7 +64,7 @@ def test_a_service_gets_what_it_needs_and_no_other_secret(folder: Path) -> None:
         "worker": {"nats-worker"},
         "api_stub": {"nats-api_stub", "mongo-writer", "mongo-reader"},
         "provision": {"nats-provision", "mongo-key", "mongo-writer", "mongo-reader", "mongo-operator"},
-        "stack": {"nats-operator", "nats-subscriber", "mongo-operator"},
+        "stack": {"nats-operator", "nats-subscriber", "nats-consumer", "mongo-operator"},
         "mongo": {"mongo-key"},
         "nats": set(),
     }
@@ -220,6 +221,30 @@ def test_a_start_that_was_killed_anywhere_is_completed_by_the_next(
     assert secrets.items() <= made.items()
 
 
+@pytest.mark.parametrize("subject", ["", "own.subject", 'it\'s"quoted"'])
+def test_nats_knows_the_subject_of_the_trigger(folder: Path, subject: str) -> None:
+    made = write(folder, TRIGGER_SUBJECT=subject)["nats/users.conf"]
+    assert f"\nTRIGGER_SUBJECT: {json.dumps(subject or 'crypto.update')}\n" in made
+
+
+def test_nobody_enters_without_a_login_unless_that_is_wanted(folder: Path) -> None:
+    assert "\nANONYMOUS_USERS: []\n" in write(folder)["nats/users.conf"]
+    assert "no_auth_user" not in write(folder)["nats/users.conf"]
+    assert '\nno_auth_user: "anonymous"\n' in write(folder, NATS_ANONYMOUS="on")["nats/users.conf"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "accepted"),
+    [
+        ("NATS_ANONYMOUS", "yes", "on, or nothing"),
+        ("TRIGGER_SUBJECT", "crypto.>", "a subject of its own without wildcards, for example crypto.update"),
+    ],
+)
+def test_a_bad_value_is_told_before_nats_reads_it(variable: str, value: str, accepted: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{variable}={value}: accepted: {accepted}$"):
+        CredentialSettings.load({variable: value})
+
+
 def test_tls_is_on_or_not_given() -> None:
     with pytest.raises(ConfigError, match="TLS=off: accepted: on, or nothing"):
         CredentialSettings.load({"TLS": "off"})
@@ -240,7 +265,7 @@ def test_tls_gives_each_server_its_own_certificate_and_everybody_the_ca(folder: 
     made = write(folder, TLS="on")
     assert (made["nats/server.pem"], made["mongo/server.pem"]) == ("nats", "mongo")
     assert {made[f"{name}/ca.pem"] for name in ("worker", "api_stub", "provision", "stack", "mongo")} == {"ca"}
-    assert "tls {" in made["nats/users.conf"]
+    assert "\ntls: {" in made["nats/users.conf"]
     assert '"requireTLS"' in made["mongo/mongod.conf"]
     assert made["api_stub/mongo-url"].endswith("&tls=true&tlsCAFile=/run/secrets/ca.pem")
 

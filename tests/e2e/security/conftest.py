@@ -13,15 +13,19 @@ from nats.aio.client import Client
 
 import stack.setup.credentials as one_shot
 from crypto_updates.bus import claims
-from crypto_updates.bus.stream import stream_config, update_consumer, update_stream
+from crypto_updates.bus.stream import DURABLE, OWN_DURABLE, stream_config, update_consumer, update_stream
 from crypto_updates.local.servers import Mongod, NatsServer
 from stack.setup.config import CredentialSettings
 from tests.support import ROOT
 
 CONFIG = (ROOT / "nats" / "nats-server.conf").read_text(encoding="utf-8")
-USERS = ("worker", "api_stub", "subscriber", "operator")
+USERS = ("worker", "api_stub", "subscriber", "operator", "consumer")
 # The same configuration, with the ack subject's second form, which will be the default of nats-server 2.16.
 ACK_V2 = "confined, js_ack_fc_v2"
+# The same with NATS_ANONYMOUS=on.
+ANONYMOUS = "confined, anonymous"
+# The user needs no settings but its login.
+USES_DEFAULT_INBOX = ("consumer", "anonymous")
 FOLDERS = ("home", "nats", "mongo", "provision", "worker", "api_stub", "stack")
 
 
@@ -34,23 +38,26 @@ def vault(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(one_shot, "MONGOD_GID", os.getgid())
         settings = {"CREDENTIALS_DIR": str(folder), "SECRETS_DIR": str(folder / "none")}
+        one_shot.write(CredentialSettings.load(settings | {"NATS_ANONYMOUS": "on"}))
+        (folder / "nats" / "users.conf").rename(folder / "nats" / "anonymous.conf")
         one_shot.write(CredentialSettings.load(settings))
     return folder
 
 
-def config(vault: Path) -> str:
+def config(vault: Path, name: str = "users") -> str:
     """nats/nats-server.conf, but for the addresses, which a test must have free, and where it finds the users."""
-    users = (vault / "nats" / "users.conf").read_text(encoding="utf-8")
+    users = (vault / "nats" / f"{name}.conf").read_text(encoding="utf-8")
     own = re.sub(r"^(server_name|listen|http|include|  store_dir)\b.*\n", "", CONFIG, flags=re.MULTILINE)
     return users + own
 
 
 def without_limits(vault: Path) -> str:
     """The same users, all in one account and without permissions, as one would write it at first."""
-    users = (vault / "nats" / "users.conf").read_text(encoding="utf-8")
+    users = "\n".join(re.findall(r"^\w+_HASH: .*$", (vault / "nats" / "users.conf").read_text(), re.MULTILINE))
     entries = "\n".join(f"{{ user: {name}, password: ${name.upper()}_HASH }}" for name in (*USERS, "provision"))
     return (
-        users + f"jetstream {{ strict: false }}\naccounts {{ ALL {{ jetstream: enabled, users: [\n{entries}\n] }} }}\n"
+        users
+        + f"\njetstream {{ strict: false }}\naccounts {{ ALL {{ jetstream: enabled, users: [\n{entries}\n] }} }}\n"
     )
 
 
@@ -80,9 +87,12 @@ class Bastion:
         async def on_error(error: Exception) -> None:
             told.append(str(error))
 
-        password = self.password(user)
-        options = {"inbox_prefix": f"_INBOX_{user}", "error_cb": on_error, "allow_reconnect": False}
-        client = await nats.connect(self.server.url, user=user, password=password, **options)  # type: ignore[arg-type]
+        options = {"error_cb": on_error, "allow_reconnect": False}
+        if user not in USES_DEFAULT_INBOX:
+            options |= {"inbox_prefix": f"_INBOX_{user}"}
+        if user != "anonymous":
+            options |= {"user": user, "password": self.password(user)}
+        client = await nats.connect(self.server.url, **options)  # type: ignore[arg-type]
         self._closing.push_async_callback(client.close)
         return client
 
@@ -91,7 +101,8 @@ class Bastion:
         js = admin.jetstream()
         for config in (stream_config, claims.stream_config):
             await update_stream(js, config(1))
-        await update_consumer(js)
+        for durable in (DURABLE, OWN_DURABLE):
+            await update_consumer(js, durable)
         if (await js.stream_info("CRYPTO")).state.messages != 3:
             await js.purge_stream("CRYPTO")
             for _ in range(3):
@@ -101,10 +112,11 @@ class Bastion:
         await self._closing.aclose()
 
 
-@pytest.fixture(params=["confined", ACK_V2, "without limits"])
+@pytest.fixture(params=["confined", ACK_V2, ANONYMOUS, "without limits"])
 async def bastion(request: pytest.FixtureRequest, vault: Path) -> AsyncIterator[Bastion]:
     is_confined = request.param != "without limits"
-    text = config(vault) if is_confined else without_limits(vault)
+    users = "anonymous" if request.param == ANONYMOUS else "users"
+    text = config(vault, users) if is_confined else without_limits(vault)
     flag = "feature_flags { js_ack_fc_v2: true }\n" if request.param == ACK_V2 else ""
     with NatsServer(config=flag + text, jetstream=not is_confined) as server:
         # Confined, some requests have no answer, and each would cost the whole wait; without limits, each has one.

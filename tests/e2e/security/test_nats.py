@@ -14,7 +14,7 @@ from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.connection import Connection
 from crypto_updates.bus.consumer import Consumer
 from crypto_updates.bus.stream import PROBE
-from tests.e2e.security.conftest import ACK_V2, USERS, Bastion
+from tests.e2e.security.conftest import ACK_V2, ANONYMOUS, USERS, Bastion
 from tests.support import settled, soon
 
 pytestmark = pytest.mark.timeout(120)
@@ -47,9 +47,15 @@ REQUESTS = {
     "CONSUMER.MSG.NEXT.CRYPTO.api_stub": b'{"batch":1,"no_wait":true}',
     "CONSUMER.PAUSE.CRYPTO.api_stub": b'{"pause_until":"2099-01-01T00:00:00Z"}',
     "CONSUMER.DELETE.CRYPTO.api_stub": b"",
+    "CONSUMER.INFO.CRYPTO.consumer": b"",
+    "CONSUMER.DURABLE.CREATE.CRYPTO.consumer": (
+        b'{"stream_name":"CRYPTO","config":{"durable_name":"consumer","ack_policy":"explicit","max_ack_pending":1}}'
+    ),
+    "CONSUMER.MSG.NEXT.CRYPTO.consumer": b'{"batch":1,"no_wait":true}',
+    "CONSUMER.DELETE.CRYPTO.consumer": b"",
 }
 OTHERS = {"$SYS.REQ.SERVER.PING": b"", "$SYS.REQ.SERVER.PING.VARZ": b"", "$SYS.REQ.ACCOUNT.PING.CONNZ": b""}
-SUBJECTS = (">", "crypto.>", "crypto.updates", PROBE, "*.*", "_INBOX.>", "_INBOX_provision.>", "_R_.>")
+SUBJECTS = (">", "crypto.>", "crypto.updates", "crypto.update", PROBE, "*.*", "_INBOX.>", "_INBOX_provision.>", "_R_.>")
 SUBJECTS += ("$JS.>", "$SYS.>")
 # What each may do of these.
 ALLOWED = {
@@ -59,7 +65,9 @@ ALLOWED = {
         f"{IMPORTED}.CONSUMER.INFO.CRYPTO.api_stub",
         f"{IMPORTED}.CONSUMER.MSG.NEXT.CRYPTO.api_stub",
     },
-    "subscriber": {"crypto.updates"},
+    "subscriber": {"crypto.updates", "crypto.update"},
+    "anonymous": {"crypto.updates", "crypto.update"},
+    "consumer": {f"{IMPORTED}.CONSUMER.INFO.CRYPTO.consumer", f"{IMPORTED}.CONSUMER.MSG.NEXT.CRYPTO.consumer"},
     "operator": {
         f"{API}.STREAM.INFO.CRYPTO",
         f"{API}.STREAM.MSG.GET.CRYPTO",
@@ -87,6 +95,12 @@ CARRIERS = {
         "$JS.ACK._.RzP7xOx1.CRYPTO.api_stub.1.1.1.1700000000000000000.0",
     ),
     "subscriber": ("crypto.updates",),
+    "consumer": (
+        f"{IMPORTED}.CONSUMER.MSG.NEXT.CRYPTO.consumer",
+        f"{IMPORTED}.CONSUMER.INFO.CRYPTO.consumer",
+        "$JS.ACK.CRYPTO.consumer.1.1.1.1700000000000000000.0",
+        "$JS.ACK._.RzP7xOx1.CRYPTO.consumer.1.1.1.1700000000000000000.0",
+    ),
 }
 COMMANDS = (f"{API}.STREAM.DELETE.CRYPTO", f"{API}.STREAM.PURGE.CRYPTO", "crypto.updates")
 
@@ -117,7 +131,7 @@ async def hears(client: Client, admin: Client, subject: str) -> bool:
     subscription = await client.subscribe(subject)
     await settled(client)
     inboxes = ("_INBOX.secret", "_INBOX_provision.secret", "_R_.secret")
-    for heard in ("crypto.updates", PROBE, *inboxes, "$JS.EVENT.ADVISORY.x"):
+    for heard in ("crypto.updates", "crypto.update", PROBE, *inboxes, "$JS.EVENT.ADVISORY.x"):
         await admin.publish(heard, b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}')
     await settled(admin)
     await settled(client)
@@ -181,7 +195,7 @@ async def injections(bastion: Bastion, user: str) -> set[str]:
     for carrier in CARRIERS[user]:
         # Whoever may publish there has no need of a detour.
         for command in [command for command in COMMANDS if user not in PUBLISHERS.get(command, ())]:
-            for body in (b'{"batch":1,"no_wait":true}', b'{"seq":1}', b"+ACK", b'{"event":"CRYPTO_UPDATE"}'):
+            for body in (b'{"batch":1,"no_wait":true}', b'{"seq":1}', b"+ACK", b"+NXT", b'{"event":"CRYPTO_UPDATE"}'):
                 await bastion.restore(admin)
                 before = (await js.stream_info("CRYPTO")).state
                 await client.publish(carrier, body, reply=command)
@@ -265,20 +279,67 @@ async def test_nobody_enters_without_a_credential(bastion: Bastion, user: str, p
     await connection.close()
 
 
-@pytest.mark.parametrize("bastion", ["confined"], indirect=True)
-async def test_a_subscriber_of_ones_own_gets_every_event_once(bastion: Bastion) -> None:
+@pytest.mark.parametrize(
+    ("bastion", "user"), [("confined", "subscriber"), (ANONYMOUS, "anonymous")], indirect=["bastion"]
+)
+async def test_a_subscriber_of_ones_own_gets_every_event_and_trigger_once(bastion: Bastion, user: str) -> None:
     admin, operator, worker, subscriber = [
-        await bastion.client(user) for user in ("provision", "operator", "worker", "subscriber")
+        await bastion.client(name) for name in ("provision", "operator", "worker", user)
     ]
     await bastion.restore(admin)
     heard = await subscriber.subscribe("crypto.updates", queue="mine")
+    triggers = await subscriber.subscribe("crypto.update", queue="mine")
     await settled(subscriber)
+    for publisher in (worker, operator):
+        await publisher.publish("crypto.update", b"update")
+        await settled(publisher)
+        assert (await triggers.next_msg(30)).data == b"update"
     await operator.jetstream().publish(PROBE, b"not for subscribers")
     await worker.jetstream().publish("crypto.updates", b"from the worker")
     await admin.jetstream().publish("crypto.updates", b"from the store's side")
     assert [(await heard.next_msg(30)).data for _ in range(2)] == [b"from the worker", b"from the store's side"]
     with pytest.raises(Error):
         await heard.next_msg(0.3)
+    assert triggers.pending_msgs == 0
+
+
+@pytest.mark.parametrize("bastion", [ANONYMOUS], indirect=True)
+async def test_without_a_login_one_can_only_hear(bastion: Bastion) -> None:
+    assert await holes(bastion, "anonymous") == set()
+    assert bastion.refused("anonymous", "crypto.updates")
+    for _ in range(19):
+        await bastion.client("anonymous")
+    connection = Connection(bastion.server.url)
+    with pytest.raises(Error, match=r"(?i)maximum account active connections"):
+        await connection.open(BusSettings.load({}), "test")
+    await connection.close()
+
+
+@pytest.mark.parametrize("bastion", [ANONYMOUS], indirect=True)
+async def test_a_wrong_login_is_not_taken_for_none(bastion: Bastion) -> None:
+    connection = Connection(bastion.server.url)
+    with pytest.raises(Error, match=r"(?i)authorization"):
+        await connection.open(BusSettings.load({"NATS_USER": "worker", "NATS_PASSWORD": "wrong"}), "test")
+    await connection.close()
+
+
+@pytest.mark.parametrize(("bastion", "tokens"), [("confined", 9), (ACK_V2, 11)], indirect=["bastion"])
+async def test_a_consumer_of_ones_own_gets_every_event_and_leaves_the_api_stubs_alone(
+    bastion: Bastion, tokens: int
+) -> None:
+    admin, client = await bastion.client("provision"), await bastion.client("consumer")
+    await bastion.restore(admin)
+    await admin.jetstream().publish(PROBE, b"not for others")
+    mine = await client.jetstream(prefix=IMPORTED).pull_subscribe_bind("consumer", "CRYPTO")
+    messages = await mine.fetch(10, timeout=5)
+    assert [message.subject for message in messages] == ["crypto.updates"] * 3
+    for message in messages:
+        assert message.reply.count(".") + 1 == tokens
+        await message.ack()
+    await settled(client)
+    infos = {info.name: info for info in await admin.jetstream().consumers_info("CRYPTO")}
+    assert infos["consumer"].num_ack_pending == infos["consumer"].num_pending == 0
+    assert infos["api_stub"].num_pending == 4
 
 
 @pytest.mark.parametrize("bastion", ["confined"], indirect=True)
