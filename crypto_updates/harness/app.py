@@ -14,7 +14,7 @@ from crypto_updates.local.fault import until
 from crypto_updates.local.lines import Lines
 from crypto_updates.local.process import Process
 
-_LOOK_SECONDS = 0.02
+_LOOK_SECONDS = 0.05
 _TOLD_LINES = 20
 # To all processes of a command, as `npm start` has several; other signals are for the first one, as Docker sends them.
 _TO_ALL = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT)
@@ -91,7 +91,7 @@ class App:
         deadline = time.monotonic() + within
         while lack := self._unready(mark) or lacks():
             if self.status is not None:
-                self._process.wait()  # for its last lines
+                self.stop()  # what it left running, so that its output ends
                 raise AppError(self._told(mark, f"{self._process} before it was ready: it {lack}"))
             if time.monotonic() > deadline:
                 raise AppError(self._told(mark, f"{self._process}: after {within:g} s it {lack}"))

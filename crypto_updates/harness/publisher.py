@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple, Self, TypeVar
 
 import msgspec
@@ -121,12 +122,16 @@ class Publisher:
         self.published.add(Published(message.subject, message.data, message.headers or {}, time.monotonic()))
 
     async def _working(self) -> Connection:
-        try:
-            await asyncio.wait_for(self._connected.wait(), _CONNECTED_SECONDS)
-        except TimeoutError as error:
-            raise TimeoutError(f"not connected within {_CONNECTED_SECONDS:g} s") from error
-        assert self._connection  # noqa: S101 - connected means that there is one
-        return self._connection
+        """A connection that answers: the server may just have been killed. Raises TimeoutError if there is none."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CONNECTED_SECONDS):
+                while True:
+                    await self._connected.wait()
+                    connection = self._connection
+                    if connection and await _answers(connection):
+                        return connection
+                    await asyncio.sleep(_AGAIN_SECONDS)
+        raise TimeoutError(f"no answer within {_CONNECTED_SECONDS:g} s")
 
     async def _subscribe(self, subject: str) -> None:
         await self._listen(await self._working(), subject)
@@ -156,6 +161,14 @@ class Publisher:
         await update_stream(js, config, _LEAST_BYTES)
         for consumer in consumers:
             await js.add_consumer(name, consumer.config)
+
+
+async def _answers(connection: Connection) -> bool:
+    try:
+        await connection.unless_lost(connection.ping())
+    except LINK_ERRORS:
+        return False
+    return True
 
 
 async def _settle(connection: Connection) -> None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import nats
 import pytest
 from pymongo import MongoClient
 
+from crypto_updates.harness import monitor
 from crypto_updates.local import binaries, guard, ports
 from crypto_updates.local.errors import BinaryError, PortTakenError, StackError
 from crypto_updates.local.process import Process
@@ -115,20 +117,73 @@ def test_it_freezes_and_thaws_a_server() -> None:
             assert connection.recv(4) == b"INFO"
 
 
+def answers(server: Server) -> bool:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=0.3) as connection:
+        try:
+            return connection.recv(4) == b"INFO"
+        except TimeoutError:
+            return False
+
+
+def test_a_server_is_frozen_or_down_for_as_long_as_a_with_statement_lasts() -> None:
+    with NatsServer() as server:
+        with server.freeze():
+            assert not answers(server)
+        assert answers(server)
+        with server.down():
+            assert server.status == -signal.SIGKILL
+            with pytest.raises(ConnectionRefusedError):
+                answers(server)
+        assert answers(server)
+
+
+def test_a_server_that_is_down_for_some_seconds_is_up_again_afterwards() -> None:
+    with NatsServer() as server:
+        pid, begin = server.pid, time.monotonic()
+        server.down(0.3)
+        assert time.monotonic() - begin >= 0.3
+        assert (answers(server), server.pid != pid) == (True, True)
+
+
+def test_a_server_is_mended_only_if_it_is_broken() -> None:
+    with NatsServer() as server:
+        pid = server.pid
+        server.mend()
+        assert server.pid == pid
+        server.freeze()
+        server.mend()
+        assert (answers(server), server.pid) == (True, pid)
+        server.kill()
+        server.mend()
+        assert answers(server)
+
+
+def offer(monkeypatch: pytest.MonkeyPatch, *first: int) -> None:
+    """Have these ports taken for free ones, and then others that are."""
+    free, offered = ports.free, iter(first)
+    monkeypatch.setattr(ports, "free", lambda: next(offered, 0) or free())
+
+
 @pytest.mark.parametrize("kind", [NatsServer, Mongod])
 def test_it_tries_another_port_when_someone_was_quicker(kind: type[Server], monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as quicker:
-        taken, free = quicker.getsockname()[1], ports.free()
-        offered = iter([taken, free])
-        monkeypatch.setattr(ports, "free", lambda: next(offered))
+        taken = quicker.getsockname()[1]
+        offer(monkeypatch, taken)
         with kind() as server:
-            assert server.port == free
+            assert server.port != taken
+
+
+def test_it_tries_another_port_for_its_monitoring_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as quicker:
+        offer(monkeypatch, ports.free(), quicker.getsockname()[1])
+        with NatsServer() as server:
+            assert monitor.clients(server) == []
+            assert not server.monitor_url.endswith(f":{quicker.getsockname()[1]}")
 
 
 def test_it_is_not_fooled_by_another_server_on_its_port(monkeypatch: pytest.MonkeyPatch) -> None:
     with NatsServer() as other:
-        offered = iter([other.port, ports.free()])
-        monkeypatch.setattr(ports, "free", lambda: next(offered))
+        offer(monkeypatch, other.port)
         with NatsServer() as server:
             assert server.port != other.port
 
