@@ -5,10 +5,12 @@ import socketserver
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
 from crypto_updates.harness.link import Link
+from crypto_updates.local.errors import PortTakenError
 
 QUIET = 0.3
 
@@ -181,6 +183,24 @@ def test_dropped_replies_are_to_requests_that_reached_the_server(
     with pytest.raises(ConnectionResetError):
         client.recv(1)
     assert healed(link)
+
+
+@pytest.mark.parametrize("fault", ["cut", "hang", "reset", "half_open", "slow", "drop_replies"])
+def test_each_fault_ends_with_its_with_statement(link: Link, fault: str) -> None:
+    with getattr(link, fault)(), suppress(OSError), connect(link) as broken:
+        assert fault == "slow" or ask(broken, b"lost", QUIET) != b"LOST"
+    with connect(link) as fresh:
+        assert ask(fresh, b"well") == b"WELL"
+
+
+def test_it_listens_on_a_second_port_that_becomes_free(link: Link) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(PortTakenError, match=f"127.0.0.1:{port}: Address already in use; accepted: a free port"):
+            link.listen(port, within=0.1)
+    link.listen(port)
+    with socket.create_connection(("localhost", port), timeout=5) as client:
+        assert ask(client, b"well") == b"WELL"
 
 
 def test_injected_bytes_reach_the_client(link: Link, client: socket.socket) -> None:

@@ -1,0 +1,112 @@
+"""The server under test as a process."""
+
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from crypto_updates.harness.app import AppError
+from crypto_updates.harness.condition import eventually
+from crypto_updates.harness.crypto import Crypto
+from crypto_updates.local.errors import StackError
+from tests.support import processes
+
+LISTENER = (sys.executable, str(Path(__file__).with_name("listener.py")))
+HTTP = """
+import http.server, os, sys
+print("first line", flush=True)
+port = int(sys.argv[1]) if len(sys.argv) > 1 else int(os.environ["PORT"])
+server = http.server.ThreadingHTTPServer(("127.0.0.1", port), http.server.SimpleHTTPRequestHandler)
+print("listening on", port, flush=True)
+server.serve_forever()
+"""
+
+
+def test_a_server_that_ends_is_told_at_once_with_its_last_lines(crypto: Crypto) -> None:
+    begin = time.monotonic()
+    with pytest.raises(AppError, match=r"(?s)ended with status 3\) before it .* not subscribed.*\nno database$"):
+        crypto.app("sh", "-c", "echo no database; exit 3")
+    with pytest.raises(AppError, match=r"(?s)ended with status 127\).*not found"):
+        crypto.app("no-such-command")
+    assert time.monotonic() - begin < 5
+
+
+def test_a_server_on_another_subject_is_told_what_it_subscribed_to(crypto: Crypto) -> None:
+    with pytest.raises(AppError, match=r"has not subscribed to crypto.updates; the subscriptions are: crypto.update;"):
+        crypto.app(*LISTENER, env={"SUBJECT": "crypto.update"}, within=3)
+    # The first one still runs, and its subscription is not that of the second one.
+    with pytest.raises(AppError, match=r"after 0\.5 s it has not subscribed to crypto\.update;"):
+        crypto.app("sleep", "60", subscribes="crypto.update", within=0.5)
+    assert crypto.app(*LISTENER, env={"SUBJECT": "crypto.*"}, subscribes="crypto.update").status is None
+
+
+def test_the_api_stub_has_subscribed_when_it_listens_to_its_consumer(crypto: Crypto) -> None:
+    app = crypto.app(sys.executable, "-m", "api_stub", ready="/readyz")
+    crypto.publish()
+    crypto.reactions.wait(1)
+    assert app.get("/events").json()["events"]
+    assert [found.consumer for found in crypto.subscribers()] == ["api_stub"]
+
+
+@pytest.mark.parametrize("ready", ["/", "listening on", re.compile(r"listening on \d+$")])
+def test_it_is_ready_when_it_says_so(crypto: Crypto, ready: str | re.Pattern[str]) -> None:
+    app = crypto.app(sys.executable, "-c", HTTP, ready=ready, subscribes=None)
+    assert app.url == f"http://127.0.0.1:{crypto.env()['PORT']}"
+    assert app.get("/").status == 200
+
+
+def test_a_server_with_a_port_of_its_own_is_found_by_its_ready_url(crypto: Crypto) -> None:
+    port = crypto.env()["PORT"]
+    with pytest.raises(AppError, match=rf"after 1 s it answered http://localhost:{port}/none with 404"):
+        crypto.app(sys.executable, "-c", HTTP, port, ready=f"http://localhost:{port}/none", subscribes=None, within=1)
+    crypto.apps[0].stop()
+    own = {"PORT": "1"}
+    app = crypto.app(sys.executable, "-c", HTTP, port, env=own, ready=f"http://localhost:{port}/", subscribes=None)
+    assert (app.url, app.get("/").status) == (f"http://localhost:{port}", 200)
+
+
+def test_a_line_is_waited_for_behind_a_mark_also_over_a_restart(crypto: Crypto) -> None:
+    app = crypto.app(*LISTENER)
+    crypto.publish()
+    assert app.wait_for_line("stored") == "stored"
+    mark = app.mark
+    with pytest.raises(StackError, match="wrote no line with 'stored'"):
+        app.wait_for_line("stored", 0.2, after=mark)
+    app.restart()
+    crypto.publish()
+    assert app.wait_for_line("stored", after=mark) == "stored"
+    assert app.lines.count("stored") == 2
+
+
+def test_signals_reach_all_processes_of_a_command_but_sigterm_the_first(crypto: Crypto) -> None:
+    script = "trap 'echo told; exit 0' TERM; python3 -c 'import time; time.sleep(60)' & echo $!; echo up; wait"
+    app = crypto.app("sh", "-c", script, ready="up", subscribes=None)
+    child = int(app.lines[0])
+    with app.freeze():
+        eventually(lambda: state(child) == "T" and state(app.pid) == "T")
+    eventually(lambda: state(child) == "S")
+    assert app.stop() == 0
+    assert app.lines[-1] == "told"
+    eventually(lambda: child not in processes())
+    app.restart()
+    child = int(app.lines[-2])
+    app.kill()
+    assert app.status == -signal.SIGKILL
+    eventually(lambda: child not in processes())
+
+
+def state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(") ")[2][0]
+
+
+def test_a_server_killed_and_restarted_has_its_port_again(crypto: Crypto) -> None:
+    app = crypto.app(sys.executable, "-c", HTTP, ready="/", subscribes=None)
+    url = app.url
+    app.kill()
+    with pytest.raises(ConnectionRefusedError):
+        app.get("/")
+    app.restart()
+    assert (app.url, app.get("/").status) == (url, 200)

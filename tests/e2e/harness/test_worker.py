@@ -1,0 +1,23 @@
+"""The real worker, as the fixture runs it."""
+
+from datetime import datetime, timedelta
+
+from crypto_updates.harness.crypto import Crypto
+
+
+def test_a_fast_clock_has_a_quarter_of_an_hour_pass_in_a_second(crypto: Crypto) -> None:
+    crypto.market.prices["bitcoin"] = 12_345.5
+    worker = crypto.worker(clock=900)
+    messages = crypto.published.wait(4, within=20)
+    slots = [datetime.fromisoformat(message.json()["timestamp"]) for message in messages]
+    assert [slot.minute % 15 for slot in slots] == [0] * len(slots)
+    assert slots == [slots[0] + number * timedelta(minutes=15) for number in range(len(slots))]
+    assert messages[0].json()["data"][0]["price"] == 12_345.5
+    assert worker.stop() == 0
+
+
+def test_a_worker_has_the_variables_that_it_is_given(crypto: Crypto) -> None:
+    worker = crypto.worker("* * * * * *", MARKET_SOURCE="none")
+    mark = worker.mark
+    assert crypto.published.wait(2)[0].json().keys() == {"event", "timestamp"}
+    worker.wait_for_line("[PUBLISH] Sent", after=mark)
