@@ -18,6 +18,8 @@ from tests.support import ROOT
 pytestmark = pytest.mark.timeout(240)
 
 TESTS = """
+import pathlib
+
 import bus, stack, watchdog, worker
 import crypto_updates
 
@@ -28,6 +30,14 @@ def test_each_module_is_the_one_that_is_meant():
 def test_a_worker_publishes(service, nats_url):
     own = {{"MARKET_SOURCE": "simulated", "SCHEDULE": "* * * * * *", "HEALTH_PORT": "{port}"}}
     service("worker", NATS_URL=nats_url, **own).wait_for_line("[PUBLISH] Sent crypto.update event", 60)
+
+def test_a_server_under_test_has_all_that_it_needs(crypto):
+    crypto.app("sh", "-c", "echo $NATS_URL; sleep 60", ready="nats://", subscribes=None)
+    crypto.worker("* * * * * *")
+    assert crypto.published.wait(1)[0].json()["source"] == "coingecko"
+    preload = pathlib.Path(crypto.env()["NODE_OPTIONS"].split('"')[1])
+    assert preload.is_file()
+    assert preload.is_relative_to({prefix!r})
 """
 
 
@@ -90,7 +100,7 @@ def test_the_wheel_adds_one_name(wheel: Path) -> None:
 def test_a_project_with_modules_of_the_same_names_uses_the_plugin(python: Path, project: Path) -> None:
     prefix = str(python.parents[1])
     (project / "test_it.py").write_text(TESTS.format(prefix=prefix, port=ports.free()), encoding="utf-8")
-    assert "2 passed" in run(python, "-m", "pytest", "-p", "no:cacheprovider", "test_it.py", cwd=project)
+    assert "3 passed" in run(python, "-m", "pytest", "-p", "no:cacheprovider", "test_it.py", cwd=project)
 
 
 def test_the_console_script_is_the_module(python: Path, project: Path) -> None:
