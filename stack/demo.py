@@ -115,7 +115,8 @@ def _run(closing: ExitStack, data: Path, options: Namespace, say_ready: Ready) -
     if problems := services.problems(environ):
         print(*problems, sep="\n", file=sys.stderr)
         return lifecycle.BAD_CONFIG
-    _check_ports(options)
+    for name in _PORTS:
+        ports.check(f"--{name}-port", getattr(options, f"{name}_port"))
     # mongod comes first: it refuses data that another mongod uses, so two demos cannot share a folder.
     mongod = Mongod(data / "mongo", port=options.mongo_port)
     nats_server = NatsServer(data / "nats", port=options.nats_port)
@@ -150,14 +151,6 @@ def _environ(data: Path, options: Namespace) -> Environ:
         environ.pop(name, None)
     asked = {"SCHEDULE": options.every, "HTTP_PORT": str(options.http_port or "")}
     return environ | {name: value for name, value in asked.items() if value}
-
-
-def _check_ports(options: Namespace) -> None:
-    """Raises StackError if a port that was asked for is not free."""
-    for name in _PORTS:
-        port = getattr(options, f"{name}_port")
-        if port and (problem := ports.problem(port)):
-            raise StackError(f"--{name}-port {port}: {problem}; accepted: a free port")
 
 
 def _agenda(stage: Stage, options: Namespace) -> Agenda:

@@ -24,6 +24,7 @@ from pathlib import Path
 from crypto_updates.harness.control import routes
 from crypto_updates.harness.control.server import DEFAULT_PORT
 from crypto_updates.harness.crypto import Crypto
+from crypto_updates.harness.env import LOOPBACK, Place
 from crypto_updates.local import guard, ports
 from crypto_updates.local.errors import StackError
 from crypto_updates.local.servers import Mongod
@@ -31,6 +32,7 @@ from stack import console, control
 from stack.background import Announce, Background
 
 _BACKGROUND = Background("harness")
+_PORTS = ("nats", "mongo", "market")
 # As a shell says it of a command that Ctrl-C has ended.
 _INTERRUPTED = 130
 # For the command that runs in the harness, to end by itself after SIGTERM.
@@ -64,6 +66,11 @@ def _arguments(parser: ArgumentParser, argv: list[str]) -> Namespace:
     what.add_argument("--stop", action="store_true", help="stop the one in the background")
     text = f"the control port (default: {DEFAULT_PORT}, or a free one if that is taken)"
     parser.add_argument("--port", type=console.port, default=0, help=text)
+    for name in _PORTS:
+        text = "a fixed port, for servers with an address that cannot be changed (default: a free one)"
+        parser.add_argument(f"--{name}-port", metavar="PORT", type=console.port, default=0, help=text)
+    text = f"the address to listen on (default: {LOOPBACK}); 0.0.0.0 in a container"
+    parser.add_argument("--host", metavar="ADDRESS", default=LOOPBACK, help=text)
     return parser.parse_args(argv)
 
 
@@ -82,13 +89,16 @@ def _in_background(options: Namespace, folder: Path, announce: Announce) -> int:
 
 def _run(closing: ExitStack, options: Namespace, tell: Callable[[str], object], ready: Ready) -> int:
     begin = time.monotonic()
-    if options.port and (problem := ports.problem(options.port)):
-        raise StackError(f"--port {options.port}: {problem}; accepted: a free port")
+    for option in ("port", *(f"{name}_port" for name in _PORTS)):
+        ports.check(f"--{option.replace('_', '-')}", getattr(options, option))
     folder = closing.enter_context(guard.folder())
     mongod = closing.enter_context(Mongod())
-    crypto = closing.enter_context(Crypto(mongod, folder))
-    url = closing.enter_context(routes.serve(crypto, tell, options.port or ports.free(DEFAULT_PORT)))
-    return ready(time.monotonic() - begin, crypto.env() | {control.VARIABLE: url})
+    place = Place(options.host, options.nats_port, options.mongo_port, options.market_port)
+    crypto = closing.enter_context(Crypto(mongod, folder, place))
+    port = options.port or ports.free(DEFAULT_PORT)
+    url = closing.enter_context(routes.serve(crypto, tell, port, options.host))
+    environ = crypto.env(LOOPBACK if options.host == LOOPBACK else "localhost")
+    return ready(time.monotonic() - begin, environ | {control.VARIABLE: url})
 
 
 def _show(seconds: float, environ: Environ) -> int:

@@ -20,7 +20,6 @@ from crypto_updates.harness.control import market as routes
 from crypto_updates.harness.control.server import DEFAULT_PORT, serve
 from crypto_updates.harness.market import Market
 from crypto_updates.local import ports
-from crypto_updates.local.errors import StackError
 from stack import console, control
 from worker.market.simulated import Simulated
 
@@ -61,8 +60,7 @@ def _delay(text: str) -> float | None:
 
 
 def _stand_alone(port: int, closing: ExitStack) -> int:
-    if port and (problem := ports.problem(port)):
-        raise StackError(f"--port {port}: {problem}; accepted: a free port")
+    ports.check("--port", port)
     market = closing.enter_context(Market(port=port or ports.free()))
     url = closing.enter_context(serve("Crypto Updates: a market", routes.router(market), port=ports.free(DEFAULT_PORT)))
     console.say(f"CoinGecko's paths at {market.url}/api/v3 (Ctrl-C stops it)\n{control.VARIABLE}={url}")

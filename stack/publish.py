@@ -14,7 +14,6 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
@@ -45,7 +44,7 @@ def run(parser: ArgumentParser, argv: list[str]) -> int:
     parser.add_argument("--slot", metavar="TIME", type=_slot, help="the event's time (default: now)")
     parser.add_argument("--copies", metavar="N", type=_count, default=1, help="how many times (default: 1)")
     parser.add_argument(
-        "--body", metavar="FILE", type=_content, help="send this instead of an event; - is the standard input"
+        "--body", metavar="FILE", type=console.content, help="send this instead of an event; - is the standard input"
     )
     parser.add_argument("--subject", metavar="S", type=_subject, default=SUBJECT, help=f"(default: {SUBJECT})")
     message = Message(**vars(parser.parse_args(argv)))
@@ -118,13 +117,6 @@ def _count(text: str) -> int:
     if text.isdecimal() and int(text):
         return int(text)
     raise ArgumentTypeError(f"{text!r}: accepted: a whole number from 1")
-
-
-def _content(path: str) -> bytes:
-    try:
-        return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-    except OSError as error:
-        raise ArgumentTypeError(f"{path!r}: {error.strerror}; accepted: the path of a file, or -") from error
 
 
 def _subject(text: str) -> str:

@@ -18,6 +18,7 @@ from crypto_updates.harness import faketime, monitor
 from crypto_updates.harness.app import App, Ready
 from crypto_updates.harness.bodies import INVALID
 from crypto_updates.harness.draft import Body, Drafts
+from crypto_updates.harness.env import LOOPBACK, Place
 from crypto_updates.harness.interception import Interception
 from crypto_updates.harness.link import Link
 from crypto_updates.harness.market import Market
@@ -42,10 +43,11 @@ class Crypto:
 
     invalid = INVALID
 
-    def __init__(self, mongod: Mongod, folder: Path) -> None:
+    def __init__(self, mongod: Mongod, folder: Path, place: Place | None = None) -> None:
         self.mongo = mongod
         self.nats = NatsServer()
-        self.market = Market()
+        self._place = place or Place()
+        self.market = Market(port=self._place.market, host=self._place.host)
         self.link: Link
         self.mongo_link: Link
         self.reactions: Reactions
@@ -62,8 +64,9 @@ class Crypto:
         self._wipe()
         with ExitStack() as closing:
             closing.enter_context(self.nats)
-            self.link = closing.enter_context(Link(self.nats.port))
-            self.mongo_link = closing.enter_context(Link(self.mongo.port))
+            place = self._place
+            self.link = closing.enter_context(Link(self.nats.port, place.nats, place.host))
+            self.mongo_link = closing.enter_context(Link(self.mongo.port, place.mongo, place.host))
             closing.enter_context(self.market)
             self._interception = closing.enter_context(Interception(self.market.port))
             self.reactions = closing.enter_context(Reactions(self.mongo.url))
@@ -84,9 +87,14 @@ class Crypto:
         """The subscriptions that a message on the subject reaches at this moment; none while NATS does not answer."""
         return monitor.subscriptions(self.nats, subject)
 
-    def env(self) -> dict[str, str]:
-        """The variables by which a server finds NATS, MongoDB and the market, and the port on which it is to listen."""
-        return self._variables(self._port) | self._interception.env()
+    def env(self, host: str = LOOPBACK) -> dict[str, str]:
+        """The variables by which a server finds NATS, MongoDB and the market, and the port on which it is to listen.
+
+        `host`: this machine, as the server reaches it. One on another machine does not get the variables that lead
+        its calls to api.coingecko.com to the market, because they name files of this one.
+        """
+        variables = self._variables(self._port, host)
+        return variables | (self._interception.env() if host == LOOPBACK else {})
 
     def app(
         self,
@@ -172,14 +180,9 @@ class Crypto:
         self.published.clear()
         self.reactions.clear()
 
-    def _variables(self, port: int) -> dict[str, str]:
-        return names.variables(
-            nats_port=self.link.port,
-            mongo_port=self.mongo_link.port,
-            database=self.database,
-            market_url=self.market.url,
-            port=port,
-        )
+    def _variables(self, port: int, host: str = LOOPBACK) -> dict[str, str]:
+        place = Place(host, self.link.port, self.mongo_link.port, self.market.port)
+        return names.variables(place, self.database, port)
 
     def _start(
         self, spawn: Callable[[Lines], Process], url: str, ready: Ready, subscribes: str | None, within: float

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from typing import Self
 
 from crypto_updates.harness.condition import outcome
+from crypto_updates.harness.env import LOOPBACK
 from crypto_updates.harness.loop import Loop
 from crypto_updates.local import ports
 from crypto_updates.local.errors import PortTakenError
@@ -44,9 +45,12 @@ class Link:
     to a connection stays: a client that lost bytes gets no more.
     """
 
-    def __init__(self, target: int, port: int = 0) -> None:
+    def __init__(self, target: int, port: int = 0, host: str = LOOPBACK) -> None:
+        """`host`: the address to listen on."""
         self.target = target
+        self._host = host
         self.port = port or ports.free()
+        self._free = 0 if port else self.port
         self._loop = Loop("link")
         self._doors: dict[int, asyncio.Server | None] = {self.port: None}
         self._lines: set[_Line] = set()
@@ -127,9 +131,12 @@ class Link:
     async def _listen(self) -> None:
         for port, server in self._doors.items():
             if server is None:
-                # `localhost`, which a client cannot be told to change, may mean ::1.
-                hosts = ["127.0.0.1", *["::1"] * (port != self.port and socket.has_dualstack_ipv6())]
-                self._doors[port] = await asyncio.start_server(self._accept, hosts, port)
+                self._doors[port] = await asyncio.start_server(self._accept, self._hosts(port), port)
+
+    def _hosts(self, port: int) -> list[str]:
+        """`localhost`, which a client of a fixed port cannot be told to change, may mean ::1."""
+        both = port != self._free and self._host == LOOPBACK and socket.has_dualstack_ipv6()
+        return [self._host, *["::1"] * both]
 
     def _unlisten(self) -> None:
         for port, server in self._doors.items():

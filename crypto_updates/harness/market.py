@@ -35,8 +35,10 @@ class Market:
     never (None), and with `body` if there is one. DefiLlama has a point for each second, whose price `price_at` tells.
     """
 
-    def __init__(self, delay: float | None = 0.0, *, port: int = 0) -> None:
+    def __init__(self, delay: float | None = 0.0, *, port: int = 0, host: str = "127.0.0.1") -> None:
+        """`host`: the address to listen on."""
         self.port = port
+        self._host = host
         self.requests = Seen[Request]("requests to the market")
         self._closed = threading.Event()
         self._first_delay = delay
@@ -44,7 +46,7 @@ class Market:
 
     def __enter__(self) -> Self:
         handler = type("Handler", (_Handler,), {"market": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), handler)
+        self._server = ThreadingHTTPServer((self._host, self.port), handler)
         self.port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return self

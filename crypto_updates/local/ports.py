@@ -36,6 +36,12 @@ def problem(port: int) -> str | None:
         return None
 
 
+def check(option: str, port: int) -> None:
+    """Raises PortTakenError if the port that an option asks for is not free. 0 is any free one."""
+    if port and (found := problem(port)):
+        raise PortTakenError(f"{option} {port}: {found}; accepted: a free port")
+
+
 def _reserve(port: int) -> bool:
     """Bind the UDP port of this number, which no server here uses: no other process of ours then takes the port.
 

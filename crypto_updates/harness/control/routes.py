@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, HTTPException, Query, Response
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 
 from crypto_updates.bus import connection
 from crypto_updates.bus.config import Subject
@@ -13,9 +13,9 @@ from crypto_updates.bus.event import SUBJECT
 from crypto_updates.harness.app import App, AppError
 from crypto_updates.harness.control import faults, market, schema, server, targets
 from crypto_updates.harness.control.schema import Clock, Message, Receipt, Wanted
-from crypto_updates.harness.control.server import LOOPBACK
 from crypto_updates.harness.control.wait import until
 from crypto_updates.harness.crypto import Crypto
+from crypto_updates.harness.env import LOOPBACK
 from crypto_updates.harness.publisher import Published
 from crypto_updates.service import problem
 
@@ -27,17 +27,25 @@ def serve(
     crypto: Crypto, tell: Callable[[str], object], port: int, host: str = LOOPBACK
 ) -> AbstractContextManager[str]:
     """Open the control port, and give its URL. `tell` gets a line for each fault. Raises PortTakenError."""
-    routers = observed(crypto), caused(crypto), market.router(crypto.market), faults.router(targets.of(crypto), tell)
+    routers = (
+        observed(crypto, host),
+        caused(crypto),
+        market.router(crypto.market),
+        faults.router(targets.of(crypto), tell),
+    )
     return server.serve("Crypto Updates: a harness", *routers, port=port, host=host)
 
 
-def observed(crypto: Crypto) -> APIRouter:
+def observed(crypto: Crypto, host: str) -> APIRouter:
     made = APIRouter(tags=["what is there"])
 
     @made.get("/env")
-    def env() -> dict[str, str]:
-        """The variables by which a server finds NATS, MongoDB and the market, and the port that it may listen on."""
-        return crypto.env()
+    def env(request: Request) -> dict[str, str]:
+        """The variables by which a server finds NATS, MongoDB and the market, and the port that it may listen on.
+
+        The host in them is the one by which you ask, if the harness listens for other machines, too.
+        """
+        return crypto.env() if host == LOOPBACK else crypto.env(request.url.hostname or host)
 
     @made.get("/subscribers", response_model=list[schema.Subscription], responses=problem.documented(422))
     def subscribers(subject: Annotated[Subject, Query()] = SUBJECT) -> Response:

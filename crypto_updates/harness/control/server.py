@@ -12,11 +12,11 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import crypto_updates
+from crypto_updates.harness.env import LOOPBACK
 from crypto_updates.local.errors import PortTakenError
 from crypto_updates.service import errors, problem
 from crypto_updates.service.listener import listen
 
-LOOPBACK = "127.0.0.1"
 # Where the commands look when HARNESS_URL is not set.
 DEFAULT_PORT = 4270
 

@@ -1,5 +1,7 @@
 """The harness over HTTP, as a test in any language asks it; and the commands that ask it from a shell."""
 
+import socket
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +14,10 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 from crypto_updates.harness.control import routes
 from crypto_updates.harness.crypto import Crypto
+from crypto_updates.harness.env import Place
 from crypto_updates.harness.plugin import Service
+from crypto_updates.local import ports
+from crypto_updates.local.servers import Mongod
 from stack.__main__ import main
 from tests.unit.test_control import ask
 
@@ -158,3 +163,15 @@ def test_without_a_harness_it_goes_to_nats_url(crypto: Crypto, service: Service,
     assert [message.body for message in raw] == [b"\xff", b"\xff"]
     status, (refused,) = run(NATS_URL="nats://127.0.0.1:1")
     assert (status, refused.startswith("CONNECTION_REFUSED nats://127.0.0.1:1: ")) == (1, True)
+
+
+def test_the_variables_for_another_machine_name_this_one_as_it_is_asked(mongod: Mongod, tmp_path: Path) -> None:
+    place = Place(host="0.0.0.0", nats=ports.free(), mongo=ports.free(), market=ports.free())  # noqa: S104 - the case
+    with Crypto(mongod, tmp_path, place) as crypto, routes.serve(crypto, print, port=0, host=place.host) as url:
+        _, environ = ask(url.replace("127.0.0.1", "localhost"), "GET", "/env")
+        assert (environ["NATS_URL"], environ["MONGO_PORT"]) == (f"nats://localhost:{place.nats}", str(place.mongo))
+        assert environ["COINGECKO_URL"] == f"http://localhost:{place.market}/api/v3"
+        assert environ.keys() < crypto.env().keys()  # without what leads to files of this machine
+        other = "127.0.0.2" if sys.platform == "linux" else "127.0.0.1"
+        for port in (place.nats, place.mongo, place.market, int(url.rpartition(":")[2])):
+            socket.create_connection((other, port), timeout=5).close()
