@@ -132,3 +132,12 @@ def test_down_and_up_keep_the_events(project: Project) -> None:
     must(project.compose("down"))
     project.up()
     assert project.has("good")
+
+
+def test_the_harness_has_all_its_servers_in_its_container(project: Project) -> None:
+    commands = ("publish", "fault mongo down 0", "fault nats freeze 0", "wait published")
+    run = " && ".join(f"python -m stack {command}" for command in commands)
+    # Without `up`, no port of this machine is used.
+    harness = ("run", "--rm", "--build", "--no-TTY", "--no-deps", "harness", "--exec", run)
+    told = must(project.compose("--profile", "harness", *harness, timeout=240))
+    assert told.splitlines()[-1] == "Published on crypto.updates: message 1 of the stream"
