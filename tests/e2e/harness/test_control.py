@@ -13,6 +13,7 @@ from pymongo import MongoClient
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 from crypto_updates.harness.control import routes
+from crypto_updates.harness.control.server import serve
 from crypto_updates.harness.crypto import Crypto
 from crypto_updates.harness.env import Place
 from crypto_updates.harness.plugin import Service
@@ -148,6 +149,7 @@ def test_the_commands_ask_the_harness(
 
 def test_without_a_harness_it_goes_to_nats_url(crypto: Crypto, service: Service, tmp_path: Path) -> None:
     def run(*arguments: str, **environ: str) -> tuple[int, list[str]]:
+        """HARNESS_URL may also be that of a demo, which publishes nothing by hand."""
         process = service("stack", "publish", *arguments, **{"HARNESS_URL": "", "NATS_URL": crypto.nats.url} | environ)
         return process.wait(), list(process.lines)
 
@@ -161,6 +163,8 @@ def test_without_a_harness_it_goes_to_nats_url(crypto: Crypto, service: Service,
     first, copy, _, *raw = crypto.published.wait(5)
     assert (copy.body, copy.headers["Nats-Msg-Id"]) == (first.body, first.headers["Nats-Msg-Id"])
     assert [message.body for message in raw] == [b"\xff", b"\xff"]
+    with serve("A demo", port=0) as demo:
+        assert run(HARNESS_URL=demo) == (0, ["Published on crypto.updates: message 2 of the stream"])
     status, (refused,) = run(NATS_URL="nats://127.0.0.1:1")
     assert (status, refused.startswith("CONNECTION_REFUSED nats://127.0.0.1:1: ")) == (1, True)
 
