@@ -9,11 +9,8 @@ import asyncio
 import contextlib
 import json
 import os
-import socket
 import ssl
-import threading
 from collections.abc import AsyncIterator, Mapping
-from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -22,6 +19,7 @@ from urllib.parse import urlsplit
 import certifi
 import trustme
 
+from crypto_updates.harness.loop import Loop
 from crypto_updates.local import guard
 
 HOST = "api.coingecko.com"
@@ -30,7 +28,6 @@ PRELOAD = Path(__file__).with_name("preload.js")
 _BUNDLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 _LOOPBACK = "localhost,127.0.0.1,::1"
 _CHUNK = 65_536
-_STOP_SECONDS = 10.0
 
 
 class _Peer(NamedTuple):
@@ -50,15 +47,11 @@ class Interception:
     def __enter__(self) -> Self:
         with ExitStack() as closing:
             self._folder = closing.enter_context(guard.folder())
-            tls, proxy = (closing.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2))
-            self.tls_port, self.port = (listener.getsockname()[1] for listener in (tls, proxy))
-            started = Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]()
-            serving = self._serve(tls, proxy, started)
-            thread = threading.Thread(target=asyncio.run, args=(serving,), name="interception", daemon=True)
-            thread.start()
-            loop, stop = started.result()
-            closing.callback(thread.join, _STOP_SECONDS)
-            closing.callback(loop.call_soon_threadsafe, stop.set)
+            loop = closing.enter_context(Loop("interception"))
+            servers = loop.run(self._listen())
+            for server in servers:
+                closing.callback(loop.call, server.close)
+            self.tls_port, self.port = (server.sockets[0].getsockname()[1] for server in servers)
             self._closing = closing.pop_all()
         return self
 
@@ -84,24 +77,13 @@ class Interception:
         path.write_bytes(b"\n".join([self._ca.cert_pem.bytes(), *known]))
         return path
 
-    async def _serve(
-        self,
-        tls: socket.socket,
-        proxy: socket.socket,
-        started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]],
-    ) -> None:
-        """When this returns, asyncio.run cancels the connections that are left."""
+    async def _listen(self) -> list[asyncio.Server]:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._ca.issue_cert(HOST).configure_cert(context)
-        stop = asyncio.Event()
-        servers = [
-            await asyncio.start_server(self._terminate, sock=tls, ssl=context),
-            await asyncio.start_server(self._proxy, sock=proxy),
+        return [
+            await asyncio.start_server(self._terminate, "127.0.0.1", 0, ssl=context),
+            await asyncio.start_server(self._proxy, "127.0.0.1", 0),
         ]
-        started.set_result((asyncio.get_running_loop(), stop))
-        await stop.wait()
-        for server in servers:
-            server.close()
 
     async def _terminate(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with _open(_Peer(reader, writer)) as client, _connected("127.0.0.1", self.market_port) as market:
