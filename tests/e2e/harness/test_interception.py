@@ -16,10 +16,12 @@ import pytest
 import trustme
 
 from crypto_updates.harness import interception
+from crypto_updates.harness.crypto import Crypto
 from crypto_updates.harness.interception import Interception
 from tests import node
 from tests.support import ROOT
 
+SERVERS = ROOT / "tests" / "servers"
 PATH = "/api/v3/ping?x=1"
 URL = f"https://api.coingecko.com{PATH}"
 NODE = {
@@ -89,7 +91,7 @@ def run(*command: str, env: dict[str, str], cwd: Path | None = None) -> str:
 
 @pytest.mark.parametrize("client", NODE)
 def test_node_reaches_the_market(intercepted: Interception, client: str) -> None:
-    folder = node.install(ROOT / "tests" / "servers")
+    folder = node.install(SERVERS)
     kind = ["--input-type=module"] if NODE[client].startswith("import") else []
     assert run("node", *kind, "-e", NODE[client], env=os.environ | node.path() | intercepted.env(), cwd=folder) == PATH
 
@@ -121,6 +123,15 @@ def test_a_program_keeps_its_own_options_and_certificates(
         env = os.environ | node.path() | own | intercepted.env(own)
         told = run("node", "-e", f"{program}.then((all) => console.log(process.title, ...all))", env=env)
     assert told == f"mine {PATH} /other"
+
+
+def test_a_server_with_the_address_in_its_code_asks_the_market(crypto: Crypto) -> None:
+    folder = node.install(SERVERS)
+    crypto.app("node", "trigger.js", cwd=folder, env=node.path(), subscribes="crypto.update")
+    crypto.publish(body='{"trigger":"update"}', subject="crypto.update")
+    prices = {reaction.document["coin"]: reaction.document["price"] for reaction in crypto.reactions.wait(3)}
+    assert prices["bitcoin"] == crypto.market.prices["bitcoin"]
+    assert {request.path for request in crypto.market.requests} == {"/api/v3/simple/price"}
 
 
 def test_other_hosts_are_passed_through(intercepted: Interception) -> None:
