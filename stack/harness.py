@@ -37,6 +37,7 @@ _PORTS = ("nats", "mongo", "market")
 _INTERRUPTED = 130
 # For the command that runs in the harness, to end by itself after SIGTERM.
 _END_SECONDS = 10.0
+_CHECK_SECONDS = 0.05
 
 Environ = dict[str, str]
 # Gets the seconds until all was ready, and the variables.
@@ -119,12 +120,24 @@ def _execute(command: str, seconds: float, environ: Environ) -> int:
     try:
         status = guard.forget(child)
     except BaseException:
-        with suppress(ProcessLookupError, subprocess.TimeoutExpired):
-            os.killpg(child.pid, signal.SIGTERM)
-            child.wait(_END_SECONDS)
-        guard.end(child)
+        _end(child)
         raise
     return status if status >= 0 else 128 - status
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Send SIGTERM to all processes of the command, and let them end in order: the shell, which is first, ends at once.
+
+    Force ends those that are left after _END_SECONDS.
+    """
+    deadline = time.monotonic() + _END_SECONDS
+    with suppress(ProcessLookupError, PermissionError):  # macOS says the latter of processes that have ended
+        os.killpg(child.pid, signal.SIGTERM)
+        while time.monotonic() < deadline:
+            child.poll()
+            os.killpg(child.pid, 0)
+            time.sleep(_CHECK_SECONDS)
+    guard.end(child)
 
 
 def _assigned(environ: Environ) -> list[str]:
