@@ -91,8 +91,8 @@ def _answer(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONR
 def _fault(fault: dict[str, Any]) -> dict[str, str]:
     value = None if fault["type"] == "missing" else fault.get("input")
     return {
-        # An index in a list is no name, and neither is the place where a body stops being JSON.
-        "parameter": next(part for part in reversed(fault["loc"]) if isinstance(part, str)),
+        # Not an index in a list, the place where a body stops being JSON, or a mark of pydantic's.
+        "parameter": next(part for part in reversed(fault["loc"]) if isinstance(part, str) and part != "[key]"),
         "value": "nothing" if value is None else str(value)[:MAX_VALUE_CHARS],
         "accepted": TOLD.get(fault["type"]) or fault["msg"].removeprefix("Value error, "),
     }

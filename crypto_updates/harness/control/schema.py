@@ -13,6 +13,8 @@ from crypto_updates.harness.bodies import INVALID
 MAX_SECONDS = 3600.0
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
 Slot = Annotated[AwareDatetime, BeforeValidator(lambda value: instant.parse(str(value)))]
+HeaderName = Annotated[str, Field(pattern=r"^[!-9;-~]+$")]
+HeaderText = Annotated[str, Field(pattern=r"^[^\r\n]*$")]
 
 
 class Strict(BaseModel):
@@ -30,8 +32,8 @@ class Message(Strict):
     base64: Base64Bytes | None = Field(None, description="a body that is no text")
     invalid: Literal[tuple(INVALID)] | None = Field(None, description="a body that is no event")  # type: ignore[valid-type]  # mypy reads no tuple
     copies: int = Field(1, ge=1, le=10_000)
-    msg_id: str | None = Field(None, description="Nats-Msg-Id; nothing: that of the slot; an empty text: none")
-    headers: dict[str, str] = {}
+    msg_id: HeaderText | None = Field(None, description="Nats-Msg-Id; nothing: that of the slot; an empty text: none")
+    headers: dict[HeaderName, HeaderText] = {}
     subject: Subject = SUBJECT
 
 

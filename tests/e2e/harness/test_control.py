@@ -99,6 +99,8 @@ WRONG: list[tuple[str, object, str]] = [
     ("/events", {"fields": {"slot": 1}}, "422 fields=slot: other names"),
     ("/events", {"copys": 2}, "422 copys=2: no such name here"),
     ("/events", "not json", "422 body="),
+    ("/events", {"headers": {"a b": "c"}}, "422 a b=a b: "),
+    ("/events", {"msg_id": "a\r\nb: c"}, "422 msg_id="),
     ("/wait", {"what": "rain"}, "422 what=rain: Input should be 'subscribers', 'published' or 'reactions'"),
     ("/wait", {"what": "published", "within": 0}, "409 0 published after 0 s; wanted: 1"),
     ("/wait", {"what": "subscribers", "subject": "a", "within": 0}, "409 0 subscribers of a after 0 s; wanted: 1"),

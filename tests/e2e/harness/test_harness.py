@@ -63,14 +63,6 @@ def test_a_signal_ends_the_command_first_and_leaves_nothing(
     assert left(members, temporary) == []
 
 
-def test_sigkill_leaves_nothing(service: Service, temporary: Path) -> None:
-    process = service("stack", "harness", TMPDIR=str(temporary))
-    process.wait_for_line("HARNESS_URL=")
-    members = family(process.pid)
-    process.kill()
-    assert eventually(lambda: left(members, temporary) == [])
-
-
 def test_a_port_that_is_taken_is_told(service: Service, temporary: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
