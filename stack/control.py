@@ -16,7 +16,7 @@ from crypto_updates.local.errors import StackError
 
 VARIABLE = "HARNESS_URL"
 DEFAULT_URL = f"http://{LOOPBACK}:{DEFAULT_PORT}"
-HOW = f"It is found at {VARIABLE}, or else at {DEFAULT_URL}."
+HOW = f"The harness is found at {VARIABLE}, or else at {DEFAULT_URL}."
 _CONNECT_SECONDS = 5.0
 
 

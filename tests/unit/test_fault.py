@@ -11,6 +11,7 @@ from crypto_updates.harness.control.faults import Fault
 from crypto_updates.harness.control.server import serve
 from crypto_updates.local import ports
 from crypto_updates.local.errors import StackError
+from stack import control
 from stack.__main__ import main
 
 # Runs a command, and returns its status and what it wrote.
@@ -78,8 +79,8 @@ def test_a_wrong_url_is_named(monkeypatch: pytest.MonkeyPatch, shell: Shell, url
 def test_where_nobody_listens_it_says_what_to_start(monkeypatch: pytest.MonkeyPatch, shell: Shell) -> None:
     url = f"http://127.0.0.1:{ports.free()}"
     monkeypatch.setenv("HARNESS_URL", url)
-    told = f"{url}: Connection refused: start `crypto-updates harness` first. It is found at HARNESS_URL, or else at "
-    assert shell("fault") == (1, f"{told}http://127.0.0.1:4270.\n")
+    told = f"{url}: Connection refused: start `crypto-updates harness` first. {control.HOW}\n"
+    assert shell("fault") == (1, told)
 
 
 class Other(http.server.BaseHTTPRequestHandler):
