@@ -10,8 +10,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-from crypto_updates.harness.control.server import DEFAULT_PORT
-from crypto_updates.harness.env import LOOPBACK
+from crypto_updates.harness.env import DEFAULT_PORT, LOOPBACK
 from crypto_updates.local.errors import StackError
 
 VARIABLE = "HARNESS_URL"

@@ -22,9 +22,8 @@ from functools import partial
 from pathlib import Path
 
 from crypto_updates.harness.control import routes
-from crypto_updates.harness.control.server import DEFAULT_PORT
 from crypto_updates.harness.crypto import Crypto
-from crypto_updates.harness.env import LOOPBACK, Place
+from crypto_updates.harness.env import DEFAULT_PORT, LOOPBACK, Place
 from crypto_updates.local import guard, ports
 from crypto_updates.local.errors import StackError
 from crypto_updates.local.servers import Mongod

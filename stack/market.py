@@ -17,7 +17,8 @@ from functools import partial
 from typing import Any
 
 from crypto_updates.harness.control import market as routes
-from crypto_updates.harness.control.server import DEFAULT_PORT, serve
+from crypto_updates.harness.control.server import serve
+from crypto_updates.harness.env import DEFAULT_PORT
 from crypto_updates.harness.market import Market
 from crypto_updates.local import ports
 from stack import console, control

@@ -9,7 +9,8 @@ from fastapi import APIRouter, HTTPException
 from pydantic import Field
 
 from crypto_updates.harness.control.schema import Strict
-from crypto_updates.harness.control.server import DEFAULT_PORT, serve
+from crypto_updates.harness.control.server import serve
+from crypto_updates.harness.env import DEFAULT_PORT
 from crypto_updates.local import ports
 from crypto_updates.service import problem
 from stack.faults import plan

@@ -17,9 +17,6 @@ from crypto_updates.local.errors import PortTakenError
 from crypto_updates.service import errors, problem
 from crypto_updates.service.listener import listen
 
-# Where the commands look when HARNESS_URL is not set.
-DEFAULT_PORT = 4270
-
 
 @contextlib.contextmanager
 def serve(title: str, *routers: APIRouter, port: int, host: str = LOOPBACK) -> Iterator[str]:
