@@ -197,6 +197,21 @@ async def test_a_subscriber_of_ones_own_hears_every_event_and_can_do_nothing_els
     await publisher.close()
 
 
+async def test_an_api_server_of_ones_own_reads_the_stream_by_its_own_consumer(project: Project) -> None:
+    publisher, client = await project.connect(), await project.connect(**project.client("consumer"))
+    body = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T15:00:00Z"}'
+    await publisher.jetstream().publish("crypto.updates", body, headers={"Nats-Msg-Id": "for-the-consumer"})
+    prefix = project.client("consumer")["NATS_API_PREFIX"]
+    mine = await client.jetstream(prefix=prefix).pull_subscribe_bind("consumer", "CRYPTO")
+    bodies = []
+    while body not in bodies:
+        for message in await mine.fetch(100, timeout=30):
+            bodies.append(message.data)
+            await message.ack()
+    await client.close()
+    await publisher.close()
+
+
 @pytest.mark.parametrize(
     ("command", "expected"),
     [

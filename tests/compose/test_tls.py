@@ -57,7 +57,7 @@ async def test_without_a_login_one_hears_the_events_and_the_triggers(project: Pr
     events, triggers = [await client.subscribe(subject) for subject in ("crypto.updates", "own.subject")]
     await settled(client)
     once = ("python", "-m", "worker", "--once", "--slot", "2023-11-21T14:30:00Z")
-    said = must(await asyncio.to_thread(project.compose, "run", "--rm", "--no-TTY", "worker", *once))
+    said = must(await asyncio.to_thread(project.compose, "run", "--rm", "--no-deps", "--no-TTY", "worker", *once))
     assert "Sent crypto.update event at 14:30:00 on crypto.updates and own.subject" in said
     assert b'"timestamp":"2023-11-21T14:30:00Z"' in (await events.next_msg(10)).data
     assert (await triggers.next_msg(10)).data == b'{"trigger":"update"}'
