@@ -76,7 +76,7 @@ def _timestamp() -> Json:
     }
 
 
-_KEY = {"pattern": "^[^\\u0000]*$"}
+_KEY = {"pattern": "^[^\\x00]*$"}
 
 
 def _storable(place: str) -> Json:
