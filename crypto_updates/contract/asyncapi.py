@@ -142,7 +142,8 @@ def _headers() -> Json:
     """The worker's. What is the same for another feed and slot is a constant."""
     one, other = _sent(_SLOT), _sent(_SLOT + timedelta(minutes=15), "other")
     about = {name: {"const": one[name]} if one[name] == other[name] else {"description": _ABOUT[name]} for name in one}
-    properties = {name: {"type": "string", **more} for name, more in about.items()}
+    for_the_server = {"Nats-Expected-Stream": {"const": STREAM, "description": "For the server, if it has JetStream"}}
+    properties = {name: {"type": "string", **more} for name, more in (about | for_the_server).items()}
     return {"type": "object", "properties": properties, "required": [*one]}
 
 

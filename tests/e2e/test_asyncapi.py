@@ -5,9 +5,14 @@ import os
 import subprocess
 from typing import Any
 
+import jsonschema
 import pytest
+from jsonschema import Draft7Validator
+from nats.aio.client import Client
 
+from crypto_updates.contract import asyncapi
 from tests import contract, node
+from tests.e2e.conftest import Stack
 from tests.support import ROOT
 from tests.unit.test_contract import BODIES, is_taken
 
@@ -44,3 +49,17 @@ def test_the_official_parser_finds_no_problem(parsed: dict[str, Any]) -> None:
 
 def test_a_validator_in_another_language_takes_the_same(parsed: dict[str, Any]) -> None:
     assert dict(zip(TAKEN, parsed["taken"], strict=True)) == TAKEN
+
+
+async def test_a_worker_sends_what_the_document_says(stack: Stack, publisher: Client) -> None:
+    document = asyncapi.document()
+    said = document["components"]["messages"]["event"]
+    heard = await publisher.subscribe(document["channels"]["events"]["address"])
+    await publisher.flush()
+    stack.worker("--once")
+    sent = await heard.next_msg(timeout=30)
+    assert {*(sent.headers or {})} == {*said["headers"]["properties"]}
+    jsonschema.validate(sent.headers, said["headers"], Draft7Validator)
+    references = {"allOf": [said["payload"]], "components": document["components"]}
+    jsonschema.validate(json.loads(sent.data), references, Draft7Validator)
+    assert json.loads(sent.data)["data"]
