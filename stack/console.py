@@ -54,8 +54,8 @@ def content(path: str) -> bytes:
     """The bytes of an argument's file, or of stdin for -. Raises ArgumentTypeError."""
     try:
         return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        raise ArgumentTypeError(f"{path!r}: {error}; accepted: the path of a file, or -") from error
+    except OSError as error:
+        raise ArgumentTypeError(f"{path!r}: {error.strerror}; accepted: the path of a file, or -") from error
 
 
 def say(text: str, end: str = "\n") -> None:

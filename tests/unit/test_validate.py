@@ -83,8 +83,8 @@ def test_one_body_of_many_that_is_no_event_gives_status_1(
     ("arguments", "problem"),
     [
         ([], "required: FILE"),
-        (["good", "absent"], "'absent': [Errno 2] No such file or directory"),
-        (["."], "'.': [Errno 21] Is a directory"),
+        (["good", "absent"], "'absent': No such file or directory"),
+        (["."], "'.': Is a directory"),
         (["-", "-"], "- is given twice"),
         (["good", "--header", "Nats-Msg-Id"], "'Nats-Msg-Id': accepted: NAME: VALUE"),
         (["good", "--header", "a: b\r\nc: d"], "accepted: NAME: VALUE"),
