@@ -8,7 +8,7 @@ import msgspec
 from crypto_updates import __version__
 from crypto_updates.bus import event, message
 from crypto_updates.bus.config import BusSettings
-from crypto_updates.bus.event import MSG_ID, NAME, SUBJECT, Event, Quote, encode
+from crypto_updates.bus.event import MSG_ID, NAME, PUBLICATION, SUBJECT, Event, Quote, encode
 from crypto_updates.bus.stream import DURABLE, STREAM
 from crypto_updates.contract.json_schema import ANYONES, Json, schemas
 
@@ -90,8 +90,8 @@ def _operations() -> Json:
             "send",
             "trigger",
             "trigger",
-            "The worker sends this once for each event that the stream took as new, in core NATS and without a reply"
-            " subject.",
+            "The worker sends this once for each event that the stream took as new, in core NATS, without headers and"
+            " without a reply subject.",
         ),
     }
 
@@ -142,8 +142,7 @@ def _headers() -> Json:
     """The worker's. What is the same for another feed and slot is a constant."""
     one, other = _sent(_SLOT), _sent(_SLOT + timedelta(minutes=15), "other")
     about = {name: {"const": one[name]} if one[name] == other[name] else {"description": _ABOUT[name]} for name in one}
-    for_the_server = {"Nats-Expected-Stream": {"const": STREAM, "description": "For the server, if it has JetStream"}}
-    properties = {name: {"type": "string", **more} for name, more in (about | for_the_server).items()}
+    properties = {name: {"type": "string", **more} for name, more in (about | _FOR_THE_BUS).items()}
     return {"type": "object", "properties": properties, "required": [*one]}
 
 
@@ -153,6 +152,11 @@ _ABOUT = {
     "ce-id": f"The same as {MSG_ID}",
     "ce-source": "`/crypto-updates/<feed>`",
     "ce-time": "The slot",
+}
+# Readers need none of these.
+_FOR_THE_BUS = {
+    PUBLICATION: {"description": "One act of publishing: the same in each retry of one worker"},
+    "Nats-Expected-Stream": {"const": STREAM, "description": "For the server, if it has JetStream"},
 }
 _ANY_HEADERS = (
     f"None is needed. The id is {MSG_ID}. Without it, it is ce-source and ce-id together; without these, the place in"

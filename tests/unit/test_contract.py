@@ -14,6 +14,7 @@ from jsonschema import Draft7Validator, Draft202012Validator
 from crypto_updates.bus import event
 from crypto_updates.bus.event import Event, encode
 from crypto_updates.contract import asyncapi, json_schema
+from crypto_updates.harness.bodies import INVALID
 from tests import contract
 from tests.e2e.test_hostile import TABLE, refused
 from tests.unit import test_event_parse, test_instant
@@ -44,6 +45,7 @@ BODIES = [
     *map(stamped, TIMES),
     *map(with_x, cases(test_event_parse.test_it_refuses_what_json_has_and_nothing_can_hold)),
     *NO_JSON.values(),
+    *INVALID.values(),
     *(body for body in TABLE if len(body) < 100_000),  # each value of a list takes a while
 ]
 
