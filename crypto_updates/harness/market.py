@@ -46,7 +46,7 @@ class Market:
 
     def __enter__(self) -> Self:
         handler = type("Handler", (_Handler,), {"market": self})
-        self._server = ThreadingHTTPServer((self._host, self.port), handler)
+        self._server = _Server((self._host, self.port), handler)
         self.port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return self
@@ -110,6 +110,11 @@ class Market:
         at = int(place[1]) if place[0] == "historical" else int(time.time())
         point = {"symbol": "BTC", "price": self.price_at(at), "timestamp": at, "confidence": 0.99}
         return json.dumps({"coins": dict.fromkeys(ids, point)}).encode()
+
+
+class _Server(ThreadingHTTPServer):
+    # A burst of events is a burst of requests; with the default, 5, many of them would wait for seconds.
+    request_queue_size = 1024
 
 
 class _Handler(BaseHTTPRequestHandler):
