@@ -1,0 +1,24 @@
+"""What the first items found out about the server; all lanes share it."""
+
+from dataclasses import dataclass, field
+
+from crypto_updates.harness.verdict.footprint import Footprint
+
+
+@dataclass
+class Known:
+    """`footprint`: what a good event does to MongoDB. `noise`: the collections that change without any event.
+
+    `quiet`: seconds without a reaction after which none belongs to an earlier event. `look`: seconds to wait for a
+    reaction that should not come. `fixed_ports`: it looks for NATS or MongoDB at its usual port. `library`, `version`:
+    of its NATS client.
+    """
+
+    footprint: Footprint | None = None
+    noise: set[str] = field(default_factory=set)
+    quiet: float = 0.3
+    look: float = 0.5
+    asks_market: bool = False
+    fixed_ports: bool = False
+    library: str = ""
+    version: str = ""

@@ -1,0 +1,89 @@
+"""The items without a fault: it subscribes, reacts, loses nothing, stores nothing twice, and takes only events."""
+
+import time
+
+from crypto_updates.clock.slots import percentile
+from crypto_updates.harness.verdict import advice
+from crypto_updates.harness.verdict.item import FailedError, Flaw, SkippedError
+from crypto_updates.harness.verdict.lesson import learn
+from crypto_updates.harness.verdict.trial import Trial
+from crypto_updates.harness.verdict.watch import Mark
+
+START_SECONDS = 10.0
+EVENTS = 20
+BURST = 200
+# A client library may end the subscription before the process ends.
+_END_SECONDS = 1.0
+
+
+def subscribes(trial: Trial) -> str:
+    """The item that every verdict begins with."""
+    seconds = trial.start(START_SECONDS)
+    known = trial.known
+    return f"after {seconds:.1f} s, with {advice.LIBRARIES.get(known.library, known.library)} {known.version}"
+
+
+def reacts(trial: Trial) -> str:
+    """The item from which the other ones know what a reaction is."""
+    found = sorted(learn(trial, EVENTS))
+    p50, p95 = (percentile(found, percent) or 0.0 for percent in (50, 95))
+    return f"p50 {p50 * 1000:.0f} ms, p95 {p95 * 1000:.0f} ms of {len(found)}"
+
+
+def takes_a_burst(trial: Trial) -> str:
+    mark = trial.watch.mark()
+    for _ in range(BURST):
+        trial.send()
+    begin = time.monotonic()
+    if not trial.watch.countable:
+        return _reacts_after(trial, mark)
+    if (found := trial.count(mark, BURST)) < BURST:
+        trial.lives()
+        raise FailedError(Flaw.LOSES, f"reacted to {found} of {BURST}")
+    return f"{BURST} of {BURST}, {time.monotonic() - begin:.1f} s after the last was published"
+
+
+def _reacts_after(trial: Trial, mark: Mark) -> str:
+    if not trial.count(mark, 1):
+        raise FailedError(Flaw.IDLE, f"no reaction to {BURST} events")
+    trial.settle()
+    trial.react()
+    return "reacts; how many events it took cannot be counted"
+
+
+def ignores_a_copy(trial: Trial) -> str:
+    if not trial.candidate.has_identity:
+        raise SkippedError("the body carries no identity, so a copy is another event")
+    trial.react()
+    trial.settle()
+    before = trial.watch.contents()
+    trial.send_again()
+    trial.rest(trial.known.look)
+    trial.settle()
+    if trial.watch.contents() != before:
+        raise FailedError(Flaw.REPEATS, "a second copy changed what is stored")
+    mark = trial.watch.mark()
+    trial.send(copies=2)
+    trial.rest(trial.known.look)
+    trial.settle()
+    if trial.watch.events(mark) > 1:
+        raise FailedError(Flaw.REPEATS, "of two copies at once, both were stored")
+    trial.react()
+    return "nothing changed, and the next event was reacted to"
+
+
+def refuses(body: bytes, trial: Trial) -> str:
+    if body == trial.candidate.event(""):
+        raise SkippedError("this is the body that the server waits for")
+    mark = trial.watch.mark()
+    trial.send_body(body)
+    trial.rest(trial.known.look)
+    if trial.watch.reacted(mark):
+        raise FailedError(Flaw.ACCEPTS, "reacted to it as to an event")
+    if not trial.wait(trial.subscribed, _END_SECONDS):
+        raise FailedError(Flaw.DEAF, "the process lives, and is no longer subscribed")
+    seconds = trial.react()
+    trial.settle()
+    if trial.watch.events(mark) > 1:
+        raise FailedError(Flaw.ACCEPTS, "reacted to it, too, when the next good event came")
+    return f"no reaction; the next good event after {seconds * 1000:.0f} ms"

@@ -1,0 +1,88 @@
+"""The verdict as a table for people, as JSON for programs, and as JUnit's XML for CI."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from xml.etree import ElementTree as ET
+
+from crypto_updates.harness.verdict.item import Outcome, Result
+
+MARKS: Mapping[Outcome, str] = {
+    Outcome.HOLDS: "\N{CHECK MARK}",
+    Outcome.FAILS: "\N{BALLOT X}",
+    Outcome.SKIPPED: "-",
+}
+# For a terminal without these characters.
+PLAIN_MARKS: Mapping[Outcome, str] = {Outcome.HOLDS: "+", Outcome.FAILS: "x", Outcome.SKIPPED: "-"}
+
+
+def table(results: Sequence[Result], seconds: float, *, unicode: bool = True) -> Iterator[str]:
+    """Line by line. `seconds`: how long all of it took. `unicode`: whether the terminal has the marks."""
+    marks = MARKS if unicode else PLAIN_MARKS
+    width = max((len(result.name) for result in results), default=0)
+    for result in results:
+        yield f"{marks[result.outcome]} {result.name:{width}} {result.seconds:6.1f} s  {result.seen}"
+        if result.advice:
+            yield f"  {'':{width}}           {result.advice}"
+        if result.logs:
+            yield f"  {'':{width}}           logs: {result.logs}"
+    yield summary(results, seconds)
+
+
+def summary(results: Sequence[Result], seconds: float) -> str:
+    counts = Counter(result.outcome for result in results)
+    parts = [f"{counts[Outcome.HOLDS]} of {len(results)} hold"]
+    parts += [f"{counts[outcome]} {text}" for outcome, text in _OTHERS if counts[outcome]]
+    return f"{', '.join(parts)}; {seconds:.0f} s"
+
+
+_OTHERS = ((Outcome.FAILS, "do not"), (Outcome.SKIPPED, "skipped"))
+
+
+def document(results: Sequence[Result]) -> str:
+    """The same as JSON."""
+    items = [
+        {
+            "name": result.name,
+            "result": result.outcome.value,
+            "seconds": round(result.seconds, 3),
+            "seen": _with_logs(result),
+            "advice": result.advice,
+        }
+        for result in results
+    ]
+    return json.dumps({"items": items}, indent=2, ensure_ascii=False)
+
+
+def junit(results: Sequence[Result]) -> bytes:
+    """The same as JUnit's XML."""
+    counts = Counter(result.outcome for result in results)
+    total = {"tests": len(results), "failures": counts[Outcome.FAILS], "skipped": counts[Outcome.SKIPPED], "errors": 0}
+    figures = {name: str(value) for name, value in total.items()}
+    root = ET.Element("testsuites")
+    spent = f"{sum(result.seconds for result in results):.3f}"
+    suite = ET.SubElement(root, "testsuite", {"name": "check-server", "time": spent, **figures})
+    for result in results:
+        _case(suite, result)
+    return bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True))
+
+
+def _case(suite: ET.Element, result: Result) -> None:
+    head = {"classname": "check-server", "name": result.name, "time": f"{result.seconds:.3f}"}
+    case = ET.SubElement(suite, "testcase", head)
+    seen = _printable(_with_logs(result))
+    if result.outcome == Outcome.FAILS:
+        ET.SubElement(case, "failure", message=seen).text = _printable(result.advice)
+    elif result.outcome == Outcome.SKIPPED:
+        ET.SubElement(case, "skipped", message=seen)
+    else:
+        ET.SubElement(case, "system-out").text = seen
+
+
+def _with_logs(result: Result) -> str:
+    return f"{result.seen}; logs: {result.logs}" if result.logs else result.seen
+
+
+def _printable(text: str) -> str:
+    """XML 1.0 cannot carry control characters, which a server's own words may have."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
