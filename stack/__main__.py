@@ -8,6 +8,7 @@ import sys
 _COMMANDS = {
     "demo": ("stack.demo", "the whole stack on this machine, with a simulated market and an event every 5 s"),
     "dev": ("stack.dev", "the services, restarted when their files change"),
+    "check-server": ("stack.judge", "the verdict on an API server of your own that is triggered over NATS"),
     "verify": ("stack.check.verify", "the checklist against a running stack"),
     "audit": ("stack.check.audit", "the slots expected and stored over a span"),
     "dead-letters": ("stack.letters.dead_letters", "what could not become an event: list, show, replay, discard"),

@@ -36,7 +36,8 @@ def until_stopped(run: Callable[[ExitStack], int], *, alone: bool = False, stopp
             try:
                 return run(closing)
             except _Stopped:
-                say("\nStopping ...")
+                # Standard output is for the result of a command that has a status for its stop.
+                print("\nStopping ...", file=sys.stderr if stopped else sys.stdout, flush=True)
                 return stopped
     except (StackError, OSError) as error:
         print(error, file=sys.stderr)
@@ -65,6 +66,11 @@ def say(text: str, end: str = "\n") -> None:
         # The reader of our output is gone: stop silently, as programs in a pipe do.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def can_show(text: str) -> bool:
+    """True if standard output has these characters."""
+    return text.encode(sys.stdout.encoding, "ignore").decode(sys.stdout.encoding) == text
 
 
 @contextmanager

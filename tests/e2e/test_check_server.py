@@ -1,0 +1,80 @@
+"""`crypto-updates check-server` on the API stub, and on servers that cannot be judged."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from crypto_updates.harness.verdict.catalogue import ITEMS
+from tests.support import HANG_SECONDS, ROOT, eventually, processes
+
+API_STUB = (sys.executable, "-P", "-m", "api_stub")
+
+
+def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
+    """`check-server` in an empty folder, which is where its temporary files are, too."""
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-P", "-m", "stack", "check-server", *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=tmp_path, env=environ, text=True, **pipes)  # type: ignore[call-overload,no-any-return]
+
+
+@pytest.mark.timeout(420)
+def test_the_api_stub_holds_in_every_item(tmp_path: Path) -> None:
+    report = tmp_path / "verdict.xml"
+    process = start(tmp_path, "--json", "--junit", str(report), "--", *API_STUB)
+    out, progress = process.communicate(timeout=360)
+    assert process.returncode == 0, out + progress
+    items = json.loads(out)["items"]
+    assert [item["name"] for item in items] == [item.name for item in ITEMS]
+    assert {item["name"] for item in items if item["result"] != "holds"} == {
+        item.name for item in ITEMS if item.name.startswith("market")
+    }
+    assert len(progress.splitlines()) == len(ITEMS)
+    assert ET.parse(report).getroot()[0].get("failures") == "0"  # noqa: S314 - our own
+    assert list(tmp_path.iterdir()) == [report]
+
+
+def test_a_server_that_cannot_be_started_is_told_in_its_own_words(tmp_path: Path) -> None:
+    process = start(tmp_path, "--json", "--", "sh", "-c", "echo no such database; exit 3")
+    out, told = process.communicate(timeout=HANG_SECONDS)
+    assert (process.returncode, out) == (2, "")
+    assert "no such database" in told
+
+
+def test_a_server_on_another_subject_is_told_and_not_judged_further(tmp_path: Path) -> None:
+    process = start(tmp_path, "--quick", "--subject", "crypto.update", "--json", "--", *API_STUB)
+    out, progress = process.communicate(timeout=HANG_SECONDS)
+    items = json.loads(out)["items"]
+    assert process.returncode == 1, progress
+    assert [item["result"] for item in items] == ["fails", *["skipped"] * (len(items) - 1)]
+    assert "not subscribed to crypto.update" in items[0]["seen"]
+    assert "--subject" in items[0]["advice"]
+    logs = Path(items[0]["seen"].rpartition("logs: ")[2])
+    assert "[NATS] Connected" in (logs / "server.log").read_text()
+
+
+def test_a_stop_leaves_nothing_behind(tmp_path: Path) -> None:
+    process = start(tmp_path, "--", *API_STUB)
+    assert process.stderr
+    process.stderr.readline()  # the first item is known, so all is started
+    begun = descendants(process.pid)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=HANG_SECONDS)
+    assert process.returncode == 130
+    assert begun
+    assert eventually(lambda: not begun & processes().keys())
+    assert list(tmp_path.iterdir()) == []
+
+
+def descendants(pid: int) -> set[int]:
+    parents = processes()
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {pid}
