@@ -73,14 +73,15 @@ _LISTEN = {
     ANY: "read the address from NATS_URL, and subscribe to the subject given with --subject; --env 'NAME={NATS_URL}'"
     " gives the address under another name",
 }
+_EARLY = {ANY: "subscribe first, and do what takes long afterwards"}
 _REACT = {
     ANY: "see whether it takes the body given with --body, and whether MongoDB's address comes from MONGO_URL (--env"
-    " 'NAME={MONGO_URL}' gives it under another name)",
+    " 'NAME={MONGO_URL}' gives it under another name); if it does not write there, watch an answer with --probe URL",
 }
 
 Table = Mapping[Flaw, Advice]
 
-START: Table = {Flaw.ENDS: _LISTEN, Flaw.DEAF: _LISTEN}
+START: Table = dict.fromkeys(Flaw, _LISTEN) | {Flaw.LATE: _EARLY}
 NATS_LATE: Table = dict.fromkeys(Flaw, _FIRST_CONNECT)
 MONGO_LATE: Table = dict.fromkeys(Flaw, _MONGO_START)
 EVENT: Table = dict.fromkeys(Flaw, _REACT) | {Flaw.ENDS: _HANDLER}

@@ -23,6 +23,7 @@ class Outcome(StrEnum):
 class Flaw(Enum):
     """What a server does that fails an item."""
 
+    LATE = "it subscribes, and too late"
     ENDS = "its process ends"
     DEAF = "it has no subscription any more"
     IDLE = "it has a subscription, and does not react"

@@ -1,5 +1,6 @@
 """Goes through the list with a server: some items first and alone, the others side by side where that is quicker."""
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -13,9 +14,9 @@ from crypto_updates.harness.verdict.item import CandidateError, Flaw, Item, Outc
 from crypto_updates.harness.verdict.known import Known
 from crypto_updates.harness.verdict.lane import SERVER_LOG, Lane
 
-_LANES = 4
-# With less to do, another stack is not worth its start.
-_WORTH_SECONDS = 15.0
+_MAX_LANES = 4
+# With less to do than this, another stack is not worth its start.
+_LANE_SECONDS = 25.0
 _LOOK_SECONDS = 0.1
 
 
@@ -53,18 +54,18 @@ class Judge:
         """The items that the other ones build on, also if they were not asked for. False if one of them fails."""
         for item in FIRST:
             result = self._first(lane, item)
-            if result.outcome == Outcome.FAILS:
+            if result.flaw not in (None, Flaw.LATE):
                 self._keep(result)
                 self._skip(items, f"needs what failed: {item.name}")
                 return False
-            if item in items:
+            if item in items or result.flaw:
                 self._keep(result)
         return True
 
     def _first(self, lane: Lane, item: Item) -> Result:
         """Some servers have the addresses of NATS and MongoDB in their code, so a failure may be of that."""
         result = lane.run(item)
-        if result.flaw and not self._known.fixed_ports and lane.at_usual_ports():
+        if result.flaw not in (None, Flaw.LATE) and not self._known.fixed_ports and lane.at_usual_ports():
             result = lane.run(item)
         if item == FIRST[0] and result.flaw == Flaw.ENDS and result.logs:
             told = (result.logs / SERVER_LOG).read_text(encoding="utf-8")
@@ -74,12 +75,13 @@ class Judge:
     def _go_on(self, lane: Lane, items: Sequence[Item]) -> None:
         self._calm.extend(item for item in items if item.calm and item not in FIRST)
         self._others.extend(sorted((item for item in items if not item.calm), key=lambda item: -item.seconds))
-        if sum(item.seconds for item in items) > _WORTH_SECONDS and not self._known.fixed_ports:
+        lanes = min(math.ceil(sum(item.seconds for item in items) / _LANE_SECONDS), _MAX_LANES)
+        if lanes > 1 and not self._known.fixed_ports:
             self._hire(1)
             # A server with a fixed port cannot run twice: until that is known, the one of this lane keeps it.
             while self._runs_twice is None and self._threads[0].is_alive():
                 self._halt.rest(_LOOK_SECONDS)
-            self._hire(_LANES - 2 if self._runs_twice else 0)
+            self._hire(lanes - 2 if self._runs_twice else 0)
         self._work(lane, self._calm, self._others)
         for thread in self._threads:
             thread.join()

@@ -22,7 +22,7 @@ from crypto_updates.local.errors import PortTakenError
 from crypto_updates.local.servers import Mongod, Server
 
 SERVER_LOG = "server.log"
-_START_SECONDS = 20.0
+_START_SECONDS = 30.0
 _MONGO_MS = 10_000
 _NATS_PORT, _MONGO_PORT = 4222, 27017
 
@@ -84,7 +84,7 @@ class Lane:
         """Have the server run and be subscribed, with no fault behind it that the item would notice."""
         if item == FIRST[0]:
             return
-        if not self._is_ready() or (item.calm and self._disturbed):
+        if not self._is_ready() or self.trial.is_behind or (item.calm and self._disturbed):
             self._open()
             self.trial.start(_START_SECONDS)
         self.trial.settle()

@@ -9,7 +9,7 @@ _NOISE_SECONDS = 1.0
 # The writes of one event come one after another, for example one for each coin.
 _SPREAD_SECONDS = 1.0
 _SHORTEST_QUIET_SECONDS = 0.1
-_SHORTEST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 0.5, 3.0
+_SHORTEST_LOOK_SECONDS = 0.5
 # A server that takes long for an event is judged by fewer of them.
 _MAX_SECONDS = 20.0
 _LOOK_SECONDS = 0.01
@@ -29,7 +29,7 @@ def learn(trial: Trial, events: int) -> list[float]:
         marks.append(trial.watch.mark())
     trial.watch.learn(marks)
     trial.known.asks_market = bool(trial.crypto.market.requests)
-    trial.known.look = min(max(3 * max(seconds), _SHORTEST_LOOK_SECONDS), _LONGEST_LOOK_SECONDS)
+    trial.known.look = min(max(1.5 * max(seconds), _SHORTEST_LOOK_SECONDS), REACTION_SECONDS)
     return seconds
 
 

@@ -10,6 +10,8 @@ from crypto_updates.harness.verdict.trial import Trial
 from crypto_updates.harness.verdict.watch import Mark
 
 START_SECONDS = 10.0
+# A server that is late can still be judged.
+_MORE_SECONDS = 20.0
 EVENTS = 20
 BURST = 200
 # A client library may end the subscription before the process ends.
@@ -18,8 +20,15 @@ _END_SECONDS = 1.0
 
 def subscribes(trial: Trial) -> str:
     """The item that every verdict begins with."""
-    seconds = trial.start(START_SECONDS)
+    begin = time.monotonic()
+    try:
+        trial.start(START_SECONDS)
+    except FailedError as error:
+        if error.flaw == Flaw.DEAF and not trial.connected() and trial.wait(trial.subscribed, _MORE_SECONDS):
+            raise FailedError(Flaw.LATE, f"subscribed after {time.monotonic() - begin:.1f} s") from error
+        raise
     known = trial.known
+    seconds = time.monotonic() - begin
     return f"after {seconds:.1f} s, with {advice.LIBRARIES.get(known.library, known.library)} {known.version}"
 
 
@@ -31,24 +40,34 @@ def reacts(trial: Trial) -> str:
 
 
 def takes_a_burst(trial: Trial) -> str:
-    mark = trial.watch.mark()
-    for _ in range(BURST):
-        trial.send()
-    begin = time.monotonic()
     if not trial.watch.countable:
-        return _reacts_after(trial, mark)
-    if (found := trial.count(mark, BURST)) < BURST:
+        return _reacts_to_the_latest(trial)
+    # While this machine is busy, a request of the server to the market may be late: then a second burst decides.
+    for _ in range(2 if trial.known.asks_market else 1):
+        mark = _burst(trial)
+        begin = time.monotonic()
+        found = trial.count(mark, BURST)
         trial.lives()
-        raise FailedError(Flaw.LOSES, f"reacted to {found} of {BURST}")
-    return f"{BURST} of {BURST}, {time.monotonic() - begin:.1f} s after the last was published"
+        if trial.is_behind:
+            return "none lost after a minute, and still at work"
+        if found >= BURST:
+            return f"{BURST} of {BURST}, {time.monotonic() - begin:.1f} s after the last was published"
+    raise FailedError(Flaw.LOSES, f"reacted to {found} of {BURST}")
 
 
-def _reacts_after(trial: Trial, mark: Mark) -> str:
-    if not trial.count(mark, 1):
+def _reacts_to_the_latest(trial: Trial) -> str:
+    if not trial.count(_burst(trial), 1):
         raise FailedError(Flaw.IDLE, f"no reaction to {BURST} events")
     trial.settle()
     trial.react()
     return "reacts; how many events it took cannot be counted"
+
+
+def _burst(trial: Trial) -> Mark:
+    mark = trial.watch.mark()
+    for _ in range(BURST):
+        trial.send()
+    return mark
 
 
 def ignores_a_copy(trial: Trial) -> str:
