@@ -45,6 +45,7 @@ class App:
         self._spawn, self._ready, self._watch = spawn, ready, watch
         given = urlsplit(ready) if isinstance(ready, str) and ready.startswith("http") else None
         self.url = f"{given.scheme}://{given.netloc}" if given else url
+        self.begin = 0  # the mark of the latest start
         self._lines = Lines()
         self._process: Process | None = None
 
@@ -86,28 +87,29 @@ class App:
 
     def start(self, within: float = 30.0) -> None:
         """Start, and return when it is ready. Raises AppError, with its last lines, when it ends or is late."""
-        mark, lacks = self.mark, self._watch()
+        self.begin, lacks = self.mark, self._watch()
         self._process = self._spawn(self._lines)
         deadline = time.monotonic() + within
-        while lack := self._unready(mark) or lacks():
+        while lack := self._unready() or lacks():
             if self.status is not None:
                 self.stop()  # what it left running, so that its output ends
-                raise AppError(self._told(mark, f"{self._process} before it was ready: it {lack}"))
+                raise AppError(self._told(f"{self._process} before it was ready: it {lack}"))
             if time.monotonic() > deadline:
-                raise AppError(self._told(mark, f"{self._process}: after {within:g} s it {lack}"))
+                raise AppError(self._told(f"{self._process}: after {within:g} s it {lack}"))
             time.sleep(_LOOK_SECONDS)
 
     def kill(self, sig: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal. For SIGKILL and SIGSTOP, return when it has taken effect."""
-        if sig in _TO_ALL:
+        process = self.process
+        if sig not in _TO_ALL:
+            process.kill(sig)
+        elif process.status is None:
             with suppress(ProcessLookupError):
-                os.killpg(self.pid, sig)
-        else:
-            self.process.kill(sig)
+                os.killpg(process.pid, sig)
         if sig == signal.SIGKILL:
-            self.process.wait()
-        if sig == signal.SIGSTOP and self.status is None:
-            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            process.wait()
+        if sig == signal.SIGSTOP and process.status is None:
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def freeze(self) -> ExitStack:
         """Stop it in its tracks, until `thaw` or the end of a `with`."""
@@ -130,7 +132,7 @@ class App:
     def __str__(self) -> str:
         return str(self._process or "a server that was not started")
 
-    def _unready(self, mark: int) -> str | None:
+    def _unready(self) -> str | None:
         """What its `ready` still lacks."""
         if self._ready is None:
             return None
@@ -141,7 +143,7 @@ class App:
                 return f"did not answer {self._ready} ({error})"
             return f"answered {self._ready} with {status}" if status >= http.HTTPStatus.BAD_REQUEST else None
         pattern = re.compile(re.escape(self._ready) if isinstance(self._ready, str) else self._ready)
-        return None if self._lines.find(pattern, mark) is not None else f"wrote no line with {self._ready!r}"
+        return None if self._lines.find(pattern, self.begin) is not None else f"wrote no line with {self._ready!r}"
 
-    def _told(self, mark: int, what: str) -> str:
-        return "\n".join([f"{what}; its last lines:", *self._lines.since(mark)[-_TOLD_LINES:]])
+    def _told(self, what: str) -> str:
+        return "\n".join([f"{what}; its last lines:", *self._lines.since(self.begin)[-_TOLD_LINES:]])

@@ -204,6 +204,8 @@ class Crypto:
             # Several servers may share a JetStream consumer, so that it may be among the others.
             if any(found not in others or found.consumer for found in now):
                 return None
+            if not monitor.clients(self.nats):
+                return "has not connected to NATS (if its address is fixed: crypto.link.listen(4222), before the start)"
             subjects = sorted({found.subject for found in monitor.subscriptions(self.nats)})
             return f"has not subscribed to {subject}; the subscriptions are: {', '.join(subjects) or 'none'}"
 

@@ -50,9 +50,8 @@ class Link:
         self.target = target
         self._host = host
         self.port = port or ports.free()
-        self._free = 0 if port else self.port
         self._loop = Loop("link")
-        self._doors: dict[int, asyncio.Server | None] = {self.port: None}
+        self._doors: dict[int, list[asyncio.Server]] = {self.port: []}
         self._lines: set[_Line] = set()
         self._open = asyncio.Event()
         self._resetting = self._mute = self._half_open = self._cut = False
@@ -71,16 +70,15 @@ class Link:
         self._loop.call(self._stop)
         self._loop.__exit__()
 
-    def listen(self, port: int, within: float = PATIENCE) -> None:
-        """Forward this port too, for a client with an address that cannot be changed.
+    def listen(self, port: int, within: float = 60.0) -> None:
+        """Forward this port of localhost too, for a client with an address that cannot be changed.
 
         If the port is not free, as when another test has it, wait. Raises PortTakenError after `within` seconds.
         """
-        if not outcome(lambda: ports.is_free(port), within):
+        self._doors[port] = []
+        if not outcome(self._opened, within):
+            del self._doors[port]
             raise PortTakenError(f"127.0.0.1:{port}: {ports.problem(port)}; accepted: a free port")
-        self._doors[port] = None
-        if not self._cut:
-            self._loop.run(self._listen())
 
     def cut(self) -> ExitStack:
         """Connections are closed, and new ones refused."""
@@ -128,21 +126,28 @@ class Link:
             self._loop.call(lambda: self._close_all(reset=True, only=lambda line: line.silent))
         self._loop.run(self._listen())
 
-    async def _listen(self) -> None:
-        for port, server in self._doors.items():
-            if server is None:
-                self._doors[port] = await asyncio.start_server(self._accept, self._hosts(port), port)
+    def _opened(self) -> bool:
+        """True if it listens on each port, or is not to listen."""
+        try:
+            if not self._cut:
+                self._loop.run(self._listen())
+        except OSError:
+            return False
+        return True
 
-    def _hosts(self, port: int) -> list[str]:
-        """`localhost`, which a client of a fixed port cannot be told to change, may mean ::1."""
-        both = port != self._free and self._host == LOOPBACK and socket.has_dualstack_ipv6()
-        return [self._host, *["::1"] * both]
+    async def _listen(self) -> None:
+        for port, servers in self._doors.items():
+            if not servers:
+                servers.append(await asyncio.start_server(self._accept, self._host, port))
+                if self._host == LOOPBACK:  # `localhost` may mean ::1, where there is one
+                    with contextlib.suppress(OSError):
+                        servers.append(await asyncio.start_server(self._accept, "::1", port))
 
     def _unlisten(self) -> None:
-        for port, server in self._doors.items():
-            if server:
+        for servers in self._doors.values():
+            for server in servers:
                 server.close()
-            self._doors[port] = None
+            servers.clear()
 
     def _stop(self) -> None:
         self._unlisten()

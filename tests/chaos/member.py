@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from crypto_updates.harness import faketime
+from crypto_updates.harness.app import App
 from crypto_updates.local import programs
 from crypto_updates.local.errors import StackError
+from crypto_updates.local.lines import Lines
 from crypto_updates.local.process import Process
 
 # Seconds between two looks of a keeper.
@@ -31,7 +33,7 @@ def clock(ahead: int) -> dict[str, str]:
 
 
 class Restartable(Protocol):
-    """What stack.servers.Server and Service are."""
+    """What a Server and a Service are."""
 
     @property
     def status(self) -> int | None: ...
@@ -40,43 +42,27 @@ class Restartable(Protocol):
     def stop(self, patience: float = 10.0) -> int: ...
 
 
-class Service:
+class Service(App):
     """`python -m module` in a folder of its own, with its output in `<folder>.log`.
 
     `worked`: when it last said that it had published or stored something, or had no need to, by the monotonic clock.
     """
 
     def __init__(self, module: str, folder: Path, environ: Mapping[str, str], *arguments: str) -> None:
-        self._environ = os.environ | dict(environ)
-        self._command, self._folder = (module, *arguments), folder
         self.worked = 0.0
         folder.mkdir()
         self._log = folder.with_suffix(".log").open("a", encoding="utf-8")
-        self.process = self._start()
 
-    @property
-    def status(self) -> int | None:
-        return self.process.status
+        def spawn(lines: Lines) -> Process:
+            variables = os.environ | dict(environ)
+            return programs.start(module, *arguments, environ=variables, cwd=folder, on_line=self._write, lines=lines)
 
-    def restart(self) -> None:
-        self.process.stop()
-        self.process = self._start()
-
-    def kill(self, sig: signal.Signals = signal.SIGKILL) -> None:
-        self.process.kill(sig)
-
-    def stop(self, patience: float = 10.0) -> int:
-        return self.process.stop(patience)
+        super().__init__(spawn, url="")
+        self.start()
 
     def close(self) -> None:
         self.stop()
         self._log.close()
-
-    def wait_for_line(self, pattern: str | re.Pattern[str], timeout: float = 10.0) -> str:
-        return self.process.wait_for_line(pattern, timeout)
-
-    def _start(self) -> Process:
-        return programs.start(*self._command, environ=self._environ, cwd=self._folder, on_line=self._write)
 
     def _write(self, line: str) -> None:
         self._log.write(f"{time.time():.3f} {line}\n")

@@ -119,7 +119,7 @@ class Stage:
         feed = self._feed(until)
         eventually(lambda: not set(feed.slots) - self.ledger.slots(), within)
         for service in self._services:
-            service.wait_for_line("[NATS] Connected", START)
+            service.wait_for_line("[NATS] Connected", START, after=service.begin)
         self._keepers.close()
         for member in self.of("worker"):
             member.ends.append(member.process.stop())

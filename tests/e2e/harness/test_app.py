@@ -27,7 +27,7 @@ server.serve_forever()
 
 def test_a_server_that_ends_is_told_at_once_with_its_last_lines(crypto: Crypto) -> None:
     begin = time.monotonic()
-    with pytest.raises(AppError, match=r"(?s)ended with status 3\) before it .* not subscribed.*\nno database$"):
+    with pytest.raises(AppError, match=r"(?s)ended with status 3\) before it .* not connected .*\nno database$"):
         crypto.app("sh", "-c", "echo no database; exit 3")
     with pytest.raises(AppError, match=r"(?s)ended with status 127\).*not found"):
         crypto.app("no-such-command")
