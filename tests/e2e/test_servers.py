@@ -177,7 +177,7 @@ def test_it_tries_another_port_for_its_monitoring_too(monkeypatch: pytest.Monkey
     with socket.create_server(("127.0.0.1", 0)) as quicker:
         offer(monkeypatch, ports.free(), quicker.getsockname()[1])
         with NatsServer() as server:
-            assert monitor.clients(server) == []
+            assert monitor.subscriptions(server) == []
             assert not server.monitor_url.endswith(f":{quicker.getsockname()[1]}")
 
 

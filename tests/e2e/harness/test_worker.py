@@ -21,3 +21,13 @@ def test_a_worker_has_the_variables_that_it_is_given(crypto: Crypto) -> None:
     mark = worker.mark
     assert crypto.published.wait(2)[0].json().keys() == {"event", "timestamp"}
     worker.wait_for_line("[PUBLISH] Sent", after=mark)
+
+
+def test_its_trigger_passes_once_for_each_event(crypto: Crypto) -> None:
+    body = '{"trigger":"update"}'
+    worker = crypto.worker("* * * * * *", MARKET_SOURCE="none", TRIGGER_SUBJECT="crypto.update", TRIGGER_BODY=body)
+    crypto.published.wait(6)
+    worker.stop()
+    assert [message.body.decode() for message in crypto.published if message.subject == "crypto.update"] == (
+        [body] * sum(message.subject == "crypto.updates" for message in crypto.published)
+    )
