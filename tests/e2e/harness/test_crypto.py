@@ -88,6 +88,15 @@ def test_the_writes_are_seen_of_all_databases_and_over_a_restart_of_mongod(crypt
         crypto.reactions.wait(6, within=0.1)
 
 
+def test_what_was_written_before_a_clear_is_not_seen_after_it(crypto: Crypto) -> None:
+    with MongoClient[dict[str, Any]](crypto.mongo.url, directConnection=True) as client:
+        client.one.things.insert_many([{"_id": number} for number in range(5000)])
+        crypto.reactions.clear()
+        client.one.things.insert_one({"_id": "new"})
+        crypto.reactions.wait(1)
+        never(lambda: [seen.key for seen in crypto.reactions] != ["new"], during=0.5)
+
+
 def test_a_link_for_a_hard_coded_port_is_cut_like_the_other(crypto: Crypto) -> None:
     port = ports.free()
     crypto.link.listen(port)

@@ -47,6 +47,12 @@ async def test_a_consumer_counts_while_somebody_listens_to_it(crypto: Crypto, cl
     await settled(client)
     assert {"pushed", "durable"} <= {found.consumer for found in crypto.subscribers()}
     assert crypto.subscribers("crypto.update") == []
+    assert "reply" in subjects(crypto)
+    assert not [subject for subject in subjects(crypto) if subject.startswith("_INBOX")]
+
+
+def subjects(crypto: Crypto) -> set[str]:
+    return {found.subject for found in monitor.subscriptions(crypto.nats)}
 
 
 def test_a_server_that_does_not_answer_has_no_subscriptions() -> None:
