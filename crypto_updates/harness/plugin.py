@@ -1,10 +1,13 @@
 """The pytest plugin: real servers and services for end-to-end tests of programs that publish or read crypto.updates.
 
-    def test_it_stores_an_event(service, nats_url, mongo_url):
-        worker = service("worker", NATS_URL=nats_url, MARKET_SOURCE="simulated", SCHEDULE="* * * * * *")
-        worker.wait_for_line("[PUBLISH]")
+    def test_it_stores_each_event_once(crypto):
+        crypto.app("node", "server.js", ready="/health")
+        crypto.publish(copies=2)
+        crypto.reactions.wait(1)
+        never(lambda: len(crypto.reactions) > 1)
 
-A server starts when the first test asks for it, and runs until the end of the session.
+`crypto` is fresh for each test, but for the mongod, which is emptied. The other servers start when the first test asks
+for them, and run until the end of the session.
 """
 
 import os

@@ -97,6 +97,14 @@ def test_what_was_written_before_a_clear_is_not_seen_after_it(crypto: Crypto) ->
         never(lambda: [seen.key for seen in crypto.reactions] != ["new"], during=0.5)
 
 
+def test_a_fault_of_the_link_to_mongod_holds_the_server_up(crypto: Crypto) -> None:
+    crypto.app(*LISTENER)
+    with crypto.mongo_link.hang():
+        crypto.publish()
+        never(lambda: len(crypto.reactions), during=0.5)
+    crypto.reactions.wait(1)
+
+
 def test_a_link_for_a_hard_coded_port_is_cut_like_the_other(crypto: Crypto) -> None:
     port = ports.free()
     crypto.link.listen(port)
