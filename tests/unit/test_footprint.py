@@ -56,6 +56,17 @@ def test_a_message_that_is_only_logged_is_no_reaction() -> None:
     assert not footprint.reacts([Write("messages", "insert")])
 
 
+def test_writes_that_are_seen_with_the_next_event_are_counted_with_it() -> None:
+    early, late = change([INSERT] * 2), change([INSERT] * 4)
+    footprint = Footprint([*[change([INSERT] * 3)] * 4, early, late, change([INSERT] * 3), change([INSERT] * 2)])
+    assert footprint.events(change([INSERT] * 30)) == 10
+
+
+def test_a_collection_that_few_events_write_to_is_no_part_of_a_reaction() -> None:
+    footprint = Footprint([change([INSERT])] * 9 + [change([INSERT, Write("alerts", "insert")])])
+    assert footprint.reacts([INSERT])
+
+
 def test_an_event_lost_in_one_of_two_collections_is_lost() -> None:
     footprint = Footprint([change([Write("history", "insert"), INSERT])] * 4)
     assert footprint.events(change([Write("history", "insert")] * 9 + [INSERT] * 10)) == 9

@@ -28,10 +28,13 @@ FIRST = (
     _calm("reacts to an event", 8, ordinary.reacts, advice.EVENT, "20 events, one after another: how long it takes"),
 )
 
+# It comes after the invalid bodies, which show where the server logs any message.
+COPY = _calm("a second copy", 5, ordinary.ignores_a_copy, advice.COPY, "changes nothing")
+
 ITEMS = (
     *FIRST,
     _calm("200 events at once", 5, ordinary.takes_a_burst, advice.BURST, "none is lost"),
-    _calm("a second copy", 5, ordinary.ignores_a_copy, advice.COPY, "changes nothing"),
+    COPY,
     *(
         _calm(f"invalid body: {name}", 2, partial(ordinary.refuses, body), advice.BODY, _BODY)
         for name, body in bodies.INVALID.items()

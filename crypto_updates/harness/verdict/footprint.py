@@ -11,6 +11,8 @@ from typing import NamedTuple
 from crypto_updates.harness.verdict.contents import Figure
 
 KINDS = ("insert", "update", "replace")
+# Of the events, so many do what all of them do.
+_MOST = 0.8
 
 
 class Write(NamedTuple):
@@ -35,26 +37,31 @@ class Footprint:
     """
 
     def __init__(self, events: Sequence[Change]) -> None:
-        """`events`: what each did, at least one."""
-        places = [{write.collection for write in change.writes} for change in events]
-        self.collections = set.intersection(*places) or set.union(*places)
-        self._writes = {figure: each for kind in KINDS for figure, each in self._shares(kind, events)}
-        first, *others = [change.growth for change in events]
-        self._grows = {
-            figure: each
-            for figure, each in first.items()
-            if figure[0] in self.collections and each > 0 and all(other.get(figure) == each for other in others)
-        }
+        """`events`: what each did, at least one. On a busy machine a write may be seen with the next event."""
+        self._number = len(events)
+        self._total = _counted(write for change in events for write in change.writes)
+        written = Counter[str]()
+        for (name, _), count in self._total.items():
+            written[name] += count
+        self.collections = {name for name, count in written.items() if count >= _MOST * self._number} or {*written}
+        self._writes = {figure: each for kind in KINDS for figure, each in self._shares(kind)}
+        self._grows = dict(self._growth([change.growth for change in events]))
         inserts = {name for name, kind in self._writes if kind == "insert"}
         self._countable = inserts | {name for name, _ in self._grows}
 
-    def _shares(self, kind: str, events: Sequence[Change]) -> Iterator[tuple[Figure, int]]:
+    def _shares(self, kind: str) -> Iterator[tuple[Figure, int]]:
         """How many writes of this kind each event brings, for the collections where that is a whole number."""
-        total = _counted(write for change in events for write in change.writes)
         for name in self.collections:
-            each, rest = divmod(total[name, kind], len(events))
-            if each and not rest:
+            each = round(self._total[name, kind] / self._number)
+            if each and abs(self._total[name, kind] - each * self._number) <= (1 - _MOST) * self._number:
                 yield (name, kind), each
+
+    def _growth(self, events: Sequence[Mapping[Figure, float]]) -> Iterator[tuple[Figure, float]]:
+        """By how much each event makes a figure grow, for those that grow evenly."""
+        for figure in {figure for growth in events for figure in growth if figure[0] in self.collections}:
+            each, times = Counter(growth.get(figure, 0) for growth in events).most_common(1)[0]
+            if each > 0 and times >= _MOST * self._number:
+                yield figure, each
 
     @property
     def countable(self) -> bool:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from crypto_updates.harness.verdict.candidate import Candidate
-from crypto_updates.harness.verdict.catalogue import FIRST
+from crypto_updates.harness.verdict.catalogue import COPY, FIRST
 from crypto_updates.harness.verdict.halt import Halt, HaltedError
 from crypto_updates.harness.verdict.item import CandidateError, Flaw, Item, Outcome, Result
 from crypto_updates.harness.verdict.known import Known
@@ -73,7 +73,8 @@ class Judge:
         return result
 
     def _go_on(self, lane: Lane, items: Sequence[Item]) -> None:
-        self._calm.extend(item for item in items if item.calm and item not in FIRST)
+        calm = [item for item in items if item.calm and item not in FIRST]
+        self._calm.extend(sorted(calm, key=lambda item: item is COPY))
         self._others.extend(sorted((item for item in items if not item.calm), key=lambda item: -item.seconds))
         lanes = min(math.ceil(sum(item.seconds for item in items) / _LANE_SECONDS), _MAX_LANES)
         if lanes > 1 and not self._known.fixed_ports:

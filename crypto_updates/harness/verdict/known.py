@@ -8,6 +8,7 @@ from crypto_updates.harness.verdict.footprint import Footprint
 @dataclass
 class Known:
     """`footprint`: what a good event does to MongoDB. `noise`: the collections that change without any event.
+    `logs`: those that any message is written to, an invalid one included.
 
     `quiet`: seconds without a reaction after which none belongs to an earlier event. `look`: seconds to wait for a
     reaction that should not come. `fixed_ports`: it looks for NATS or MongoDB at its usual port. `library`, `version`:
@@ -16,6 +17,7 @@ class Known:
 
     footprint: Footprint | None = None
     noise: set[str] = field(default_factory=set)
+    logs: set[str] = field(default_factory=set)
     quiet: float = 0.3
     look: float = 0.5
     asks_market: bool = False

@@ -5,6 +5,8 @@ import time
 from crypto_updates.harness.verdict.item import FailedError, Flaw
 from crypto_updates.harness.verdict.trial import REACTION_SECONDS, Trial
 
+# For what it writes at its start. Some servers never rest.
+_START_SECONDS = 3.0
 _NOISE_SECONDS = 1.0
 # The writes of one event come one after another, for example one for each coin.
 _SPREAD_SECONDS = 1.0
@@ -17,7 +19,7 @@ _LOOK_SECONDS = 0.01
 
 def learn(trial: Trial, events: int) -> list[float]:
     """Have the watch learn it, and return the seconds until each reaction. Raises FailedError."""
-    trial.settle()
+    trial.settle(_START_SECONDS)
     _find_noise(trial)
     _reaction(trial)  # the first one may do more than later ones do
     trial.known.quiet = max(2 * _spread(trial), _SHORTEST_QUIET_SECONDS)

@@ -99,6 +99,7 @@ def refuses(body: bytes, trial: Trial) -> str:
     trial.rest(trial.known.look)
     if trial.watch.reacted(mark):
         raise FailedError(Flaw.ACCEPTS, "reacted to it as to an event")
+    trial.watch.pass_over(mark)
     if not trial.wait(trial.subscribed, _END_SECONDS):
         raise FailedError(Flaw.DEAF, "the process lives, and is no longer subscribed")
     seconds = trial.react()

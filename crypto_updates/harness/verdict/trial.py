@@ -129,7 +129,7 @@ class Trial:
         """Raises FailedError when the server ends."""
         self.wait(lambda: False, seconds)
 
-    def settle(self) -> None:
+    def settle(self, within: float = _MAX_QUIET_SECONDS) -> None:
         """Wait until no reaction has come for a while."""
         last = self.watch.activity()
 
@@ -138,7 +138,7 @@ class Trial:
             before, last = last, self.watch.activity()
             return last != before
 
-        end = time.monotonic() + _MAX_QUIET_SECONDS
+        end = time.monotonic() + within
         while self.wait(moves, self.known.quiet) and time.monotonic() < end:
             continue
 

@@ -62,6 +62,10 @@ class Watch(ABC):
     def contents(self) -> str:
         """All that is stored or answered, without times."""
 
+    @abstractmethod
+    def pass_over(self, since: Mark) -> None:
+        """What was written since is a log of all messages, which is no part of `contents`."""
+
 
 class MongoWatch(Watch):
     def __init__(self, known: Known, reactions: Reactions, client: MongoClient[dict[str, Any]]) -> None:
@@ -101,7 +105,10 @@ class MongoWatch(Watch):
         return int(self.reacted(since))
 
     def contents(self) -> str:
-        return timeless(self._stored())
+        return timeless({name: stored for name, stored in self._stored().items() if name not in self._known.logs})
+
+    def pass_over(self, since: Mark) -> None:
+        self._known.logs |= {write.collection for write in self._writes(since.writes)}
 
     def _concerns(self, collection: str) -> bool:
         footprint = self._known.footprint
@@ -143,6 +150,9 @@ class ProbeWatch(Watch):
 
     def learn(self, marks: Sequence[Mark]) -> None:
         """There is nothing to learn: each change is a reaction."""
+
+    def pass_over(self, since: Mark) -> None:
+        """An answer has no such part."""
 
     def reacted(self, since: Mark) -> bool:
         return self.contents() != str(since.state)
