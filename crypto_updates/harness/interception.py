@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import certifi
 import trustme
 
+from crypto_updates.harness.env import LOOPBACK
 from crypto_updates.harness.loop import Loop
 from crypto_updates.local import guard
 
@@ -26,7 +27,7 @@ HOST = "api.coingecko.com"
 PRELOAD = Path(__file__).with_name("preload.js")
 # Each names a file of certificates that a program trusts, most of them in place of its own list.
 _BUNDLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
-_LOOPBACK = "localhost,127.0.0.1,::1"
+_THIS_MACHINE = "localhost,127.0.0.1,::1"
 _CHUNK = 65_536
 
 
@@ -38,17 +39,21 @@ class _Peer(NamedTuple):
 
 
 class Interception:
-    """Runs in a `with` statement, on a thread of its own. `port`: the proxy's. `tls_port`: the market's, with TLS."""
+    """Runs in a `with` statement, on a thread of its own. `port`: the proxy's. `tls_port`: the market's, with TLS.
 
-    def __init__(self, market_port: int) -> None:
+    `host`: the address to listen on with TLS; the proxy is for this machine only.
+    """
+
+    def __init__(self, market_port: int, *, tls_port: int = 0, host: str = LOOPBACK) -> None:
         self.market_port = market_port
+        self._tls = host, tls_port
         self._ca = trustme.CA()
 
     def __enter__(self) -> Self:
         with ExitStack() as closing:
             self._folder = closing.enter_context(guard.folder())
             loop = closing.enter_context(Loop("interception"))
-            servers = loop.run(self._listen())
+            servers = loop.run(self._listen(*self._tls))
             for server in servers:
                 closing.callback(loop.call, server.close)
             self.tls_port, self.port = (server.sockets[0].getsockname()[1] for server in servers)
@@ -62,14 +67,14 @@ class Interception:
         """The variables for a program. `own`: those that it has so far; its options and certificates stay."""
         path = str(PRELOAD).replace("\\", "\\\\").replace('"', '\\"')
         return {
-            **dict.fromkeys(("HTTPS_PROXY", "https_proxy"), f"http://127.0.0.1:{self.port}"),
-            **dict.fromkeys(("NO_PROXY", "no_proxy"), _LOOPBACK),
-            **dict.fromkeys(_BUNDLES, str(self._bundle(own))),
+            **dict.fromkeys(("HTTPS_PROXY", "https_proxy"), f"http://{LOOPBACK}:{self.port}"),
+            **dict.fromkeys(("NO_PROXY", "no_proxy"), _THIS_MACHINE),
+            **dict.fromkeys(_BUNDLES, str(self.bundle(own))),
             "NODE_OPTIONS": f'{own.get("NODE_OPTIONS", "")} --require "{path}"'.strip(),
             "HARNESS_COINGECKO_PORTS": json.dumps({"443": self.tls_port, "80": self.market_port}),
         }
 
-    def _bundle(self, own: Mapping[str, str]) -> Path:
+    def bundle(self, own: Mapping[str, str] = os.environ) -> Path:
         """A file with our CA, the public ones, and those that the program names so far."""
         files = {certifi.where(), *(own[name] for name in _BUNDLES if name in own)}
         known = [Path(file).read_bytes() for file in sorted(files) if Path(file).is_file()]
@@ -77,16 +82,16 @@ class Interception:
         path.write_bytes(b"\n".join([self._ca.cert_pem.bytes(), *known]))
         return path
 
-    async def _listen(self) -> list[asyncio.Server]:
+    async def _listen(self, host: str, tls_port: int) -> list[asyncio.Server]:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._ca.issue_cert(HOST).configure_cert(context)
         return [
-            await asyncio.start_server(self._terminate, "127.0.0.1", 0, ssl=context),
-            await asyncio.start_server(self._proxy, "127.0.0.1", 0),
+            await asyncio.start_server(self._terminate, host, tls_port, ssl=context),
+            await asyncio.start_server(self._proxy, LOOPBACK, 0),
         ]
 
     async def _terminate(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async with _open(_Peer(reader, writer)) as client, _connected("127.0.0.1", self.market_port) as market:
+        async with _open(_Peer(reader, writer)) as client, _connected(LOOPBACK, self.market_port) as market:
             await _relay(client, market)
 
     async def _proxy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -103,7 +108,7 @@ class Interception:
     async def _tunnel(self, client: _Peer, target: str) -> None:
         host, _, port = target.rpartition(":")
         if (host.lower(), port) == (HOST, "443"):
-            host, port = "127.0.0.1", str(self.tls_port)
+            host, port = LOOPBACK, str(self.tls_port)
         async with _connected(host.strip("[]"), int(port)) as server:
             client.writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             await _relay(client, server)
@@ -116,7 +121,7 @@ class Interception:
         path = url._replace(scheme="", netloc="").geturl() or "/"
         head = b"\r\n".join([b"%s %s %s" % (method, path.encode(), version), b"Connection: close", *kept])
         if url.hostname == HOST:
-            connected = _connected("127.0.0.1", self.market_port)
+            connected = _connected(LOOPBACK, self.market_port)
         else:
             is_https = url.scheme == "https"
             connected = _connected(url.hostname or "", url.port or (443 if is_https else 80), tls=is_https)

@@ -18,7 +18,16 @@ from crypto_updates.local import ports
 from tests.support import ROOT, eventually
 
 NAME = "crypto-updates-test"
-PARTS = ("compose.yaml", ".dockerignore", "nats", "crypto_updates", "worker", "api_stub")
+PARTS = (
+    "compose.yaml",
+    "compose.api-server.yaml",
+    "examples",
+    ".dockerignore",
+    "nats",
+    "crypto_updates",
+    "worker",
+    "api_stub",
+)
 PARTS += ("secrets", "stack")
 PORTS = {"NATS_PORT": 4222, "MONGO_PORT": 27017, "HTTP_PORT": 8080}
 
@@ -39,8 +48,10 @@ class Project:
     def __init__(self, folder: Path, dotenv: str | None) -> None:
         self.folder = folder
         for part in PARTS:
-            copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
-            copy(ROOT / part, folder / part)
+            if (ROOT / part).is_dir():
+                shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("node_modules"))
+            else:
+                shutil.copy(ROOT / part, folder / part)
         if dotenv is not None:
             (folder / ".env").write_text(dotenv, encoding="utf-8")
         self._ports = {name: ports.free(port) for name, port in PORTS.items()}
@@ -87,8 +98,9 @@ class Project:
         command = ("compose", "--project-name", NAME, *args)
         return docker(*command, timeout=timeout, cwd=self.folder, env=self._environ)
 
-    def up(self) -> str:
-        return must(self.compose("up", "--build", "--wait", timeout=240))
+    def up(self, *services: str) -> str:
+        """Start all of it, or these services and what they depend on."""
+        return must(self.compose("up", "--build", "--wait", *services, timeout=240))
 
     def up_and_kill(self, service: str, after: float) -> bool:
         """Start all, and kill the service so many seconds after it has begun to run; False if it had ended."""

@@ -3,6 +3,7 @@
 import http.client
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import trustme
 from crypto_updates.harness import interception
 from crypto_updates.harness.crypto import Crypto
 from crypto_updates.harness.interception import Interception
+from crypto_updates.local import ports, programs
 from tests import node
 from tests.support import ROOT
 
@@ -153,6 +155,22 @@ def test_a_host_that_cannot_be_reached_is_a_bad_gateway(intercepted: Interceptio
     proxy = http.client.HTTPConnection("127.0.0.1", intercepted.port, timeout=10)
     status, reason = get(proxy, f"http://localhost:{port}/")
     assert (status, "Connect call failed" in reason) == (502, True)
+
+
+def test_the_market_alone_is_coingecko_for_who_trusts_its_certificate(tmp_path: Path) -> None:
+    ca, port = tmp_path / "certificates.pem", ports.free()
+    market = programs.start("stack", "market", "--ca", str(ca), "--https-port", str(port), environ=os.environ)
+    try:
+        market.wait_for_line("https://api.coingecko.com")
+        context = ssl.create_default_context(cafile=ca)
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=10) as connection,
+            context.wrap_socket(connection, server_hostname=interception.HOST) as client,
+        ):
+            client.sendall(b"GET /api/v3/ping HTTP/1.0\r\n\r\n")
+            assert client.makefile().read().endswith("}")
+    finally:
+        assert market.stop() == 0
 
 
 def get(connection: http.client.HTTPConnection, url: str) -> tuple[int, str]:
