@@ -42,12 +42,13 @@ class Link:
     """Forwards `port` (0: a free one) to the server's port, as it is used in a `with` statement.
 
     Each fault begins at once and lasts until `heal`, or until the end of a `with` on what it returns. What a fault did
-    to a connection stays: a client that lost bytes gets no more.
+    to a connection stays: a client that lost bytes gets no more. `used`: the ports that clients came in by.
     """
 
     def __init__(self, target: int, port: int = 0, host: str = LOOPBACK) -> None:
         """`host`: the address to listen on."""
         self.target = target
+        self.used: set[int] = set()
         self._host = host
         self.port = port or ports.free()
         self._loop = Loop("link")
@@ -168,6 +169,7 @@ class Link:
             line.client[1].write(data)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.used.add(writer.get_extra_info("sockname")[1])
         line = _Line((reader, writer))
         self._lines.add(line)
         with contextlib.suppress(OSError, asyncio.CancelledError):

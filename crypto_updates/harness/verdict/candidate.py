@@ -3,8 +3,11 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from crypto_updates.bus.event import text
 
 _NAME = re.compile(r"\{(\w+)\}")
 
@@ -50,3 +53,10 @@ class Candidate(NamedTuple):
             return None
         stamp = found.get("timestamp") if isinstance(found, dict) else None
         return stamp if isinstance(stamp, str) and stamp else None
+
+
+def prices_at(slot: datetime, prices: Mapping[str, float | None]) -> dict[str, Any]:
+    """What the worker's event has behind its time, for a server that takes the prices from there."""
+    rest = {"market_cap": None, "change_24h": None, "currency": "usd", "updated_at": text(slot)}
+    quotes = [{"coin": coin, "symbol": coin[:3].upper(), "price": price, **rest} for coin, price in prices.items()]
+    return {"source": "simulated", "data": quotes, "fetched_at": text(slot)}

@@ -12,7 +12,7 @@ LATE_SECONDS = 5.0
 STOP_SECONDS = 10.0
 # For what a client does by itself after a fault: it reconnects, or notices that its connection is dead.
 _NOTICE_SECONDS = 60.0
-_BLINK_SECONDS = 2.0
+_BLINK_SECONDS = 1.0
 _SLOW_SECONDS = 0.3
 _HAND_SECONDS = 0.5
 _IN_HAND = 3

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from crypto_updates.harness.verdict import usual
 from crypto_updates.harness.verdict.candidate import Candidate
 from crypto_updates.harness.verdict.catalogue import COPY, FIRST
 from crypto_updates.harness.verdict.halt import Halt, HaltedError
@@ -60,12 +61,13 @@ class Judge:
                 return False
             if item in items or result.flaw:
                 self._keep(result)
+        self._known.usual_ports = usual.are_used(lane.trial.crypto)
         return True
 
     def _first(self, lane: Lane, item: Item) -> Result:
         """Some servers have the addresses of NATS and MongoDB in their code, so a failure may be of that."""
         result = lane.run(item)
-        if result.flaw not in (None, Flaw.LATE) and not self._known.fixed_ports and lane.at_usual_ports():
+        if result.flaw not in (None, Flaw.LATE) and lane.at_usual_ports():
             result = lane.run(item)
         if item == FIRST[0] and result.flaw == Flaw.ENDS and result.logs:
             told = (result.logs / SERVER_LOG).read_text(encoding="utf-8")
@@ -77,7 +79,7 @@ class Judge:
         self._calm.extend(sorted(calm, key=lambda item: item is COPY))
         self._others.extend(sorted((item for item in items if not item.calm), key=lambda item: -item.seconds))
         lanes = min(math.ceil(sum(item.seconds for item in items) / _LANE_SECONDS), _MAX_LANES)
-        if lanes > 1 and not self._known.fixed_ports:
+        if lanes > 1 and not self._known.usual_ports:
             self._hire(1)
             # A server with a fixed port cannot run twice: until that is known, the one of this lane keeps it.
             while self._runs_twice is None and self._threads[0].is_alive():

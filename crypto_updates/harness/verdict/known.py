@@ -11,7 +11,7 @@ class Known:
     `logs`: those that any message is written to, an invalid one included.
 
     `quiet`: seconds without a reaction after which none belongs to an earlier event. `look`: seconds to wait for a
-    reaction that should not come. `fixed_ports`: it looks for NATS or MongoDB at its usual port. `library`, `version`:
+    reaction that should not come. `usual_ports`: it looks there for NATS or MongoDB. `library`, `version`:
     of its NATS client.
     """
 
@@ -21,6 +21,6 @@ class Known:
     quiet: float = 0.3
     look: float = 0.5
     asks_market: bool = False
-    fixed_ports: bool = False
+    usual_ports: bool = False
     library: str = ""
     version: str = ""

@@ -18,13 +18,11 @@ from crypto_updates.harness.verdict.item import FailedError, Item, Outcome, Resu
 from crypto_updates.harness.verdict.known import Known
 from crypto_updates.harness.verdict.trial import Trial
 from crypto_updates.local import guard
-from crypto_updates.local.errors import PortTakenError
 from crypto_updates.local.servers import Mongod, Server
 
 SERVER_LOG = "server.log"
 _START_SECONDS = 30.0
 _MONGO_MS = 10_000
-_NATS_PORT, _MONGO_PORT = 4222, 27017
 
 
 class Lane:
@@ -67,9 +65,8 @@ class Lane:
 
     def at_usual_ports(self) -> bool:
         """Start anew, for a server with addresses that cannot be changed. False if the usual ports are taken."""
-        self._known.fixed_ports = True
         self._open()
-        return self._has_usual_ports
+        return self.trial.open_usual_ports()
 
     def works(self) -> bool:
         """True if the server runs and reacts here, too: one with a fixed port cannot run twice at once."""
@@ -99,13 +96,14 @@ class Lane:
         """A new stack, in which the server does not run yet."""
         self._stack.close()
         crypto = self._stack.enter_context(Crypto(self._mongod, self._folder))
-        self._has_usual_ports = self._known.fixed_ports and _open_usual_ports(crypto)
         client = self._stack.enter_context(
             MongoClient[dict[str, Any]](
                 self._mongod.url, directConnection=True, serverSelectionTimeoutMS=_MONGO_MS, tz_aware=True
             )
         )
         self.trial = Trial(self._candidate, crypto, client, self._known, self._halt)
+        if self._known.usual_ports:
+            self.trial.open_usual_ports()
         self._stack.callback(self.trial.kill)
 
     def _failed(self, item: Item, error: FailedError, seconds: float) -> Result:
@@ -118,13 +116,3 @@ class Lane:
             shutil.copy(server.log, folder)
         self._open()
         return Result(item.name, Outcome.FAILS, seconds, str(error), told, folder, error.flaw)
-
-
-def _open_usual_ports(crypto: Crypto) -> bool:
-    """Lead them to the stack. False if both are taken, for example by servers of the user's own."""
-    opened = False
-    for link, port in ((crypto.link, _NATS_PORT), (crypto.mongo_link, _MONGO_PORT)):
-        with suppress(PortTakenError):
-            link.listen(port, within=0)
-            opened = True
-    return opened

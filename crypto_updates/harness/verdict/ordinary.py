@@ -3,6 +3,7 @@
 import time
 
 from crypto_updates.clock.slots import percentile
+from crypto_updates.harness import monitor
 from crypto_updates.harness.verdict import advice
 from crypto_updates.harness.verdict.item import FailedError, Flaw, SkippedError
 from crypto_updates.harness.verdict.lesson import learn
@@ -12,6 +13,9 @@ from crypto_updates.harness.verdict.watch import Mark
 START_SECONDS = 10.0
 # A server that is late can still be judged.
 _MORE_SECONDS = 20.0
+# One that is not connected by then may have the addresses of NATS and MongoDB in its code.
+_USUAL_SECONDS = 3.0
+_LOOK_SECONDS = 0.05
 EVENTS = 20
 BURST = 200
 # A client library may end the subscription before the process ends.
@@ -22,13 +26,17 @@ def subscribes(trial: Trial) -> str:
     """The item that every verdict begins with."""
     begin = time.monotonic()
     try:
-        trial.start(START_SECONDS)
+        trial.launch()
+        if not trial.wait(trial.connected, _USUAL_SECONDS, every=_LOOK_SECONDS):
+            trial.open_usual_ports()
+        trial.await_subscription(START_SECONDS - (time.monotonic() - begin), "its start")
     except FailedError as error:
         if error.flaw == Flaw.DEAF and not trial.connected() and trial.wait(trial.subscribed, _MORE_SECONDS):
             raise FailedError(Flaw.LATE, f"subscribed after {time.monotonic() - begin:.1f} s") from error
         raise
-    known = trial.known
-    seconds = time.monotonic() - begin
+    seconds, known = time.monotonic() - begin, trial.known
+    for client in monitor.clients(trial.crypto.nats):
+        known.library, known.version = client.lang, client.version
     return f"after {seconds:.1f} s, with {advice.LIBRARIES.get(known.library, known.library)} {known.version}"
 
 

@@ -13,7 +13,8 @@ from crypto_updates.bus.event import text
 from crypto_updates.harness import monitor
 from crypto_updates.harness.app import App
 from crypto_updates.harness.crypto import Crypto
-from crypto_updates.harness.verdict.candidate import Candidate
+from crypto_updates.harness.verdict import usual
+from crypto_updates.harness.verdict.candidate import Candidate, prices_at
 from crypto_updates.harness.verdict.halt import LOOK_SECONDS, Halt
 from crypto_updates.harness.verdict.item import FailedError, Flaw
 from crypto_updates.harness.verdict.known import Known
@@ -78,11 +79,14 @@ class Trial:
         """Start the server, and return the seconds until it has subscribed. Raises FailedError."""
         begin = time.monotonic()
         self.launch()
-        self._await_subscription(within, "its start")
-        seconds = time.monotonic() - begin
-        for client in monitor.clients(self.crypto.nats):
-            self.known.library, self.known.version = client.lang, client.version
-        return seconds
+        self.await_subscription(within, "its start")
+        return time.monotonic() - begin
+
+    def await_subscription(self, within: float, after: str) -> None:
+        """Raises FailedError `within` seconds after what is named `after`."""
+        if not self.wait(self.subscribed, within, _SUBSCRIBED_EVERY_SECONDS):
+            missing = f"not subscribed to {self.candidate.subject} {within:.0f} s after {after}"
+            raise FailedError(Flaw.DEAF, f"{missing}; {self._presence()}")
 
     def end(self) -> None:
         """End the process, if it runs."""
@@ -117,6 +121,11 @@ class Trial:
 
     def connected(self) -> bool:
         return bool(monitor.clients(self.crypto.nats))
+
+    def open_usual_ports(self) -> bool:
+        """Lead them to this stack. False if both are taken, for example by servers of the user's own."""
+        self.known.usual_ports = True
+        return usual.open_ports(self.crypto)
 
     def uses_jetstream(self) -> bool:
         return any(found.consumer for found in self.crypto.subscribers(self.candidate.subject))
@@ -153,23 +162,8 @@ class Trial:
         """Publish the latest event once more."""
         subject, body = self.candidate.subject, self.candidate.event(text(self._slot))
         slot = self._slot if self.candidate.has_identity else None
-        self.crypto.publish(slot, body, copies=copies, subject=subject, **self._data() if body is None else {})
-
-    def _data(self) -> dict[str, Any]:
-        """What the worker's event has behind its time, for a server that takes the prices from there."""
-        unknown = {"market_cap": None, "change_24h": None}
-        quotes = [
-            {
-                "coin": coin,
-                "symbol": coin[:3].upper(),
-                "price": price,
-                **unknown,
-                "currency": "usd",
-                "updated_at": text(self._slot),
-            }
-            for coin, price in self.crypto.market.prices.items()
-        ]
-        return {"source": "simulated", "data": quotes, "fetched_at": text(self._slot)}
+        data = prices_at(self._slot, self.crypto.market.prices) if body is None else {}
+        self.crypto.publish(slot, body, copies=copies, subject=subject, **data)
 
     def send_body(self, body: bytes) -> None:
         self.crypto.publish(body=body, subject=self.candidate.subject)
@@ -193,7 +187,7 @@ class Trial:
     def recover(self, after: str, within: float = AGAIN_SECONDS) -> str:
         """Wait until the server reacts to new events again. What it did not hear meanwhile is not its fault."""
         begin = time.monotonic()
-        self._await_subscription(within, after)
+        self.await_subscription(within, after)
         subscribed = time.monotonic() - begin
         mark = self.watch.mark()
         while not self._reacts_soon(mark):
@@ -235,11 +229,6 @@ class Trial:
     def _reacts_soon(self, since: Mark) -> bool:
         self.send()
         return self.wait(lambda: self.watch.reacted(since), _EVENT_EVERY_SECONDS)
-
-    def _await_subscription(self, within: float, after: str) -> None:
-        if not self.wait(self.subscribed, within, _SUBSCRIBED_EVERY_SECONDS):
-            missing = f"not subscribed to {self.candidate.subject} {within:.0f} s after {after}"
-            raise FailedError(Flaw.DEAF, f"{missing}; {self._presence()}")
 
     def _presence(self) -> str:
         """What nats-server knows of the server."""

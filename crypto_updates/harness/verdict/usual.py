@@ -1,0 +1,27 @@
+"""The usual ports of NATS and MongoDB, for a server that has them in its code."""
+
+from contextlib import suppress
+
+from crypto_updates.harness.crypto import Crypto
+from crypto_updates.harness.link import Link
+from crypto_updates.local.errors import PortTakenError
+
+_NATS_PORT, _MONGO_PORT = 4222, 27017
+
+
+def open_ports(crypto: Crypto) -> bool:
+    """Lead them to this stack. False if both are taken, for example by servers of the user's own."""
+    opened = False
+    for link, port in _places(crypto):
+        with suppress(PortTakenError, OSError):
+            link.listen(port, within=0)
+            opened = True
+    return opened
+
+
+def are_used(crypto: Crypto) -> bool:
+    return any(port in link.used for link, port in _places(crypto))
+
+
+def _places(crypto: Crypto) -> list[tuple[Link, int]]:
+    return [(crypto.link, _NATS_PORT), (crypto.mongo_link, _MONGO_PORT)]
