@@ -10,7 +10,13 @@ from typing import Any
 
 import pytest
 
+from crypto_updates.bus.event import SUBJECT
+from crypto_updates.harness.verdict import usual
+from crypto_updates.harness.verdict.candidate import Candidate
 from crypto_updates.harness.verdict.catalogue import ITEMS
+from crypto_updates.harness.verdict.item import Outcome
+from crypto_updates.harness.verdict.judge import Judge
+from crypto_updates.local import ports
 from tests import node
 from tests.support import ROOT
 
@@ -103,3 +109,20 @@ def test_a_server_with_a_trigger_of_its_own_is_judged_without_a_change_to_it(tmp
     items = judge(tmp_path, SERVERS, ("node", "trigger.js"), "--quick", *TRIGGER)
     assert failed(items) == {}
     assert skipped(items) == {"a second copy"}
+
+
+def test_a_server_with_addresses_in_its_code_is_found_at_the_usual_ports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nats_port, mongo_port = ports.free(), ports.free()  # other tests may want the real ones
+    monkeypatch.setattr(usual, "_NATS_PORT", nats_port)
+    monkeypatch.setattr(usual, "_MONGO_PORT", mongo_port)
+    fixed = {
+        "PYTHONPATH": str(ROOT),
+        "NATS_URL": f"nats://localhost:{nats_port}",
+        "MONGO_URL": f"mongodb://localhost:{mongo_port}/?directConnection=true",
+    }
+    candidate = Candidate(WHOLE["the API stub"][1], SUBJECT, tmp_path, fixed)
+    asked = [item for item in ITEMS if item.name in ("invalid body: null", "restart")]
+    results = Judge(candidate, tmp_path, lambda _: None).judge(asked)
+    assert [(result.name, result.outcome) for result in results] == [(item.name, Outcome.HOLDS) for item in asked]
