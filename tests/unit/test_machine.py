@@ -1,13 +1,19 @@
 """What the machine lacks is told, and skips a test, but not in the gate."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from crypto_updates.local import binaries
 from crypto_updates.local.errors import BinaryError
-from tests import machine
+from crypto_updates.local.process import Process
+from tests import machine, node
 from tests.machine import LackError, Need
+
+ENDS_WITH_7 = "process.on('SIGTERM', () => process.exit(7)); console.log('ready'); setInterval(() => {}, 1000)"
 
 
 @pytest.mark.parametrize("error", [LackError(Need.CHROMIUM, "none"), BinaryError("mongod: libcurl.so.4")])
@@ -34,3 +40,14 @@ def test_each_lack_is_told_with_how_to_get_it(tmp_path: Path, monkeypatch: pytes
             find()
     loader = "mongod: error while loading shared libraries: libcurl.so.4: cannot open shared object file"
     assert "apt-get install libcurl4" in str(binaries.failure("mongod", 127, loader))
+
+
+def test_the_wheels_node_gets_the_signals_itself_and_npm_runs_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    system = [folder for folder in ("/usr/bin", "/bin") if not Path(folder, "node").exists()]
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), *system]))
+    environ = os.environ | node.path()
+    server = Process(["node", "-e", ENDS_WITH_7], env=environ)
+    server.wait_for_line("ready")
+    assert server.stop() == 7
+    npm = subprocess.run(["npm", "--version"], env=environ, capture_output=True, text=True, check=True, timeout=60)
+    assert npm.stdout[0].isdecimal()
