@@ -44,7 +44,7 @@ def test_the_first_event_is_stored_and_shown_without_waiting_for_the_clock(proje
     [
         ("worker", r"\[NATS\] Connected to nats://nats:4222"),
         ("worker", r"\[CRON\] Scheduled job initialized \(every 15 minutes\)"),
-        ("worker", r"\[PUBLISH\] Sent crypto\.update event at \d\d:(00|15|30|45):00"),
+        ("worker", r"\[PUBLISH\] Sent crypto\.update event at \d\d:(00|15|30|45):00 on crypto\.updates"),
         ("api_stub", r"\[NATS\] Connected to nats://nats:4222"),
         ("api_stub", r"\[EVENT\] Stored crypto@\S+ \(seq 1\)"),
     ],
