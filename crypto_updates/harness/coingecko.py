@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from http import HTTPStatus
+from http.client import responses
 from typing import Any
 
 # What the first part of a path can be, wherever the API stands on its server.
@@ -13,6 +14,7 @@ _PRICE = 1.5
 _SUPPLY, _CHANGE = 20_000_000, 1.25
 _OF_A_COIN: tuple[list[str], ...] = ([], ["market_chart"], ["market_chart", "range"])
 _STEP, _MOST_POINTS = timedelta(minutes=5), 1000
+_MOST_DAYS = 365
 
 Prices = Mapping[str, float | None]
 Found = tuple[int, object]
@@ -20,6 +22,18 @@ Found = tuple[int, object]
 
 def answer(path: Sequence[str], query: Mapping[str, str], prices: Prices, now: datetime) -> Found:
     """Status and document. A coin without a price is unknown; one that is not in the table has some price."""
+    try:
+        return _found(path, query, prices, now)
+    except (ValueError, OverflowError) as error:
+        return HTTPStatus.UNPROCESSABLE_ENTITY, {"error": f"a number of the query is none: {error}"}
+
+
+def error(status: int) -> object:
+    """The document that comes with a status other than 200."""
+    return {"status": {"error_code": status, "error_message": responses.get(status, "")}}
+
+
+def _found(path: Sequence[str], query: Mapping[str, str], prices: Prices, now: datetime) -> Found:
     match list(path):
         case ["ping"]:
             return HTTPStatus.OK, {"gecko_says": "(V3) To the Moon!"}
@@ -33,11 +47,6 @@ def answer(path: Sequence[str], query: Mapping[str, str], prices: Prices, now: d
         case ["coins", coin, *rest] if rest in _OF_A_COIN and (price := prices.get(coin, _PRICE)) is not None:
             return HTTPStatus.OK, _chart(price, query, now) if rest else _coin(coin, price, now)
     return HTTPStatus.NOT_FOUND, {"error": "coin not found"}
-
-
-def error(status: int) -> object:
-    """The document that comes with a status other than 200."""
-    return {"status": {"error_code": status, "error_message": HTTPStatus(status).phrase}}
 
 
 def _words(query: Mapping[str, str], name: str) -> list[str]:
@@ -104,9 +113,10 @@ def _coin(coin: str, price: float, now: datetime) -> dict[str, Any]:
 
 
 def _chart(price: float, query: Mapping[str, str], now: datetime) -> dict[str, list[list[float]]]:
-    """The same price all the time: of `from` to `to`, or of the last `days`."""
+    """The same price all the time: of `from` to `to`, or of the last `days`. Raises ValueError, OverflowError."""
     end = float(query.get("to", now.timestamp()))
-    begin = float(query.get("from", end - 86_400 * float(query.get("days", 1))))
+    days = query.get("days", "1")
+    begin = float(query.get("from", end - 86_400 * float(_MOST_DAYS if days == "max" else days)))
     count = max(0, min(_MOST_POINTS, int((end - begin) / _STEP.total_seconds()) + 1))
     times = [int((end - number * _STEP.total_seconds()) * 1000) for number in reversed(range(count))]
     values = {"prices": price, "market_caps": price * _SUPPLY, "total_volumes": price * 1000}

@@ -52,6 +52,16 @@ def test_a_range_has_points_from_its_begin_to_its_end() -> None:
     assert len(ask("coins/bitcoin/market_chart", vs_currency="usd", days="1")["prices"]) == 289
 
 
+@pytest.mark.parametrize("query", [{"days": "soon"}, {"from": "nan"}, {"to": "inf"}, {"days": ""}])
+def test_a_number_that_is_none_is_refused(query: dict[str, str]) -> None:
+    status, found = coingecko.answer(["coins", "bitcoin", "market_chart", "range"], query, PRICES, NOW)
+    assert (status, [*found]) == (422, ["error"])  # type: ignore[call-overload]  # it is a dictionary
+
+
+def test_days_may_be_all_there_are() -> None:
+    assert len(ask("coins/bitcoin/market_chart", vs_currency="usd", days="max")["prices"]) == 1000
+
+
 @pytest.mark.parametrize("path", ["coins/gone", "coins/gone/market_chart", "coins/bitcoin/else", "simple/else"])
 def test_what_it_does_not_have_is_not_found(path: str) -> None:
     assert ask(path) == {"error": "coin not found"}
