@@ -7,8 +7,10 @@ Requests for all other hosts pass through the proxy unchanged.
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
+import secrets
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack
@@ -78,8 +80,13 @@ class Interception:
         """A file with our CA, the public ones, and those that the program names so far."""
         files = {certifi.where(), *(own[name] for name in _BUNDLES if name in own)}
         known = [Path(file).read_bytes() for file in sorted(files) if Path(file).is_file()]
-        path = self._folder / "certificates.pem"
-        path.write_bytes(b"\n".join([self._ca.cert_pem.bytes(), *known]))
+        content = b"\n".join([self._ca.cert_pem.bytes(), *known])
+        # Programs with other certificates of their own get other files, and one that reads its file finds it whole.
+        path = self._folder / f"{hashlib.sha256(content).hexdigest()[:16]}.pem"
+        if not path.exists():
+            part = self._folder / secrets.token_hex(8)
+            part.write_bytes(content)
+            part.replace(path)
         return path
 
     async def _listen(self, host: str, tls_port: int) -> list[asyncio.Server]:
