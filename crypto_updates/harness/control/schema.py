@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Base64Bytes, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import AwareDatetime, Base64Bytes, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, JsonValue
 
 from crypto_updates.bus import instant
 from crypto_updates.bus.config import Subject
@@ -104,7 +104,7 @@ class Clock(Strict):
 class MarketChange(Strict):
     """Only what is given changes."""
 
-    prices: dict[str, float | None] = Field(
+    prices: dict[str, FiniteFloat | None] = Field(
         {}, description="by CoinGecko's id; null: not known", examples=[{"bitcoin": 41234.5}]
     )
     status: int = Field(200, ge=200, le=599, description="of all answers")

@@ -106,6 +106,7 @@ WRONG: list[tuple[str, object, str]] = [
     ("/wait", {"what": "subscribers", "subject": "a", "within": 0}, "409 0 subscribers of a after 0 s; wanted: 1"),
     ("/market", {"status": 99}, "422 status=99: "),
     ("/market", {"prices": {"bitcoin": "x"}}, "422 bitcoin=x: Input should be a valid number"),
+    ("/market", '{"prices": {"bitcoin": NaN}}', "422 bitcoin=nan: Input should be a finite number"),
     ("/clock", {"schedule": "x"}, "422 `"),
 ]
 
