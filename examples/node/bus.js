@@ -16,6 +16,8 @@ const options = {
   maxPingOut: 2
 }
 
+const DRAIN_MS = 2000
+
 let connection
 
 /** Calls `react(slot)` for one event after the other. Returns when no more can come. */
@@ -31,9 +33,12 @@ async function run (react) {
   }
 }
 
-/** Takes no more events: `run` returns when those that are here are done with. */
-async function drain () {
-  await connection?.drain()
+/** Takes no more events: `run` returns when those that are here are done with. False if it has never been connected. */
+function drain () {
+  if (!connection) return false
+  connection.drain().catch(() => {}) // by another signal, it has begun already
+  setTimeout(() => connection.close(), DRAIN_MS) // while NATS is away, nobody answers
+  return true
 }
 
 async function log (statuses) {

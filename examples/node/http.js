@@ -22,6 +22,9 @@ app.get('/health', (request, response) => {
   response.status(stats.isConnected() ? 200 : 503).json({ mongodb: stats.isConnected() })
 })
 
-const listen = (port) => app.listen(port, () => console.log(`[HTTP] Listening on port ${port}`))
+const listen = (port) => app.listen(port, (error) => {
+  if (error) throw error // such as a port that is taken
+  console.log(`[HTTP] Listening on port ${port}`)
+})
 
 module.exports = { listen }

@@ -19,7 +19,7 @@ async function main () {
     process.once(signal, () => {
       status = 0
       setTimeout(() => process.exit(1), STOP_MS)
-      bus.drain()
+      if (!bus.drain()) process.exit()
     })
   }
   http.listen(process.env.PORT ?? 3000)

@@ -36,9 +36,19 @@ async def react(slot: datetime) -> None:
     log.info("[STATS] Stored the prices of %s", slot)
 
 
+def end_if_failed(task: asyncio.Task[None]) -> None:
+    """Without events the server is of no use: it ends, and who started it may start it again."""
+    if not task.cancelled() and (error := task.exception()):
+        log.error("[STOP] %s", error)
+        app.state.exit_status = 1
+        signal.raise_signal(signal.SIGTERM)
+
+
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     tasks = [asyncio.create_task(work) for work in (subscriber.run(react), stats.index())]
+    for task in tasks:
+        task.add_done_callback(end_if_failed)
     yield
     try:
         async with asyncio.timeout(STOP_SECONDS):
@@ -51,6 +61,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPI(lifespan=lifespan)
+app.state.exit_status = 0
 Coin = Annotated[str, Query()]
 
 
@@ -81,7 +92,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     # uvicorn stops on SIGTERM, and then sends it once more, which would be the exit status.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(app.state.exit_status))
     host, port = os.environ.get("HOST", "127.0.0.1"), int(os.environ.get("PORT", "3000"))
     uvicorn.run(app, host=host, port=port, log_level="warning")
 
