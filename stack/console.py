@@ -59,6 +59,14 @@ def content(path: str) -> bytes:
         raise ArgumentTypeError(f"{path!r}: {error.strerror}; accepted: the path of a file, or -") from error
 
 
+def result(path: str) -> Path:
+    """The file of an argument, for a result. Raises ArgumentTypeError if there is no folder for it."""
+    file = Path(path).absolute()
+    if path and file.parent.is_dir() and not file.is_dir():
+        return file
+    raise ArgumentTypeError(f"{path!r}: accepted: a file in a folder that is there")
+
+
 def say(text: str, end: str = "\n") -> None:
     try:
         print(text, end=end, flush=True)

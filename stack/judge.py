@@ -63,7 +63,7 @@ def _arguments(parser: ArgumentParser, argv: list[str]) -> Namespace:
         "--only", metavar="TEXT", action="append", default=[], help="the items with this text in their name"
     )
     parser.add_argument("--list", action="store_true", help="show the items, and end")
-    parser.add_argument("--junit", metavar="FILE", type=_file, help="write the verdict as JUnit's XML, too")
+    parser.add_argument("--junit", metavar="FILE", type=console.result, help="write the verdict as JUnit's XML, too")
     parser.add_argument("--json", action="store_true", help="the verdict as JSON on standard output")
     parser.add_argument("command", metavar="COMMAND", nargs="*", help="the server's command line, behind --")
     return parser.parse_args(argv)
@@ -79,12 +79,6 @@ def _folder(text: str) -> Path:
     if Path(text).is_dir():
         return Path(text).absolute()
     raise ArgumentTypeError(f"{text!r}: accepted: a folder")
-
-
-def _file(text: str) -> Path:
-    if text and Path(text).absolute().parent.is_dir() and not Path(text).is_dir():
-        return Path(text).absolute()
-    raise ArgumentTypeError(f"{text!r}: accepted: a file in a folder that is there")
 
 
 def _url(text: str) -> str:

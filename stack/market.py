@@ -10,6 +10,7 @@ The last three change the market of the running harness, or the one that stands 
 """
 
 import asyncio
+import math
 import shutil
 import time
 from argparse import ArgumentParser, ArgumentTypeError
@@ -38,15 +39,17 @@ def run(parser: ArgumentParser, argv: list[str]) -> int:
     text = "where the market that stands alone listens (default: a free port)"
     parser.add_argument("--port", type=console.port, default=0, help=text)
     text = "also answer as https://api.coingecko.com, and write the certificates that a client must trust to this file"
-    parser.add_argument("--ca", type=Path, metavar="FILE", help=text)
+    parser.add_argument("--ca", type=console.result, metavar="FILE", help=text)
     text = f"where it does that, on all addresses (default: {_HTTPS_PORT})"
-    parser.add_argument("--https-port", type=console.port, default=_HTTPS_PORT, help=text)
+    parser.add_argument("--https-port", metavar="PORT", type=console.port, default=_HTTPS_PORT, help=text)
     changes = parser.add_subparsers(dest="change", metavar="set | status | delay")
     changes.add_parser("set").add_argument("prices", nargs="+", type=_price, metavar="COIN=PRICE")
     changes.add_parser("status").add_argument("status", type=int, metavar="STATUS")
     changes.add_parser("delay").add_argument("delay", type=_delay, metavar="SECONDS")
     options = vars(parser.parse_args(argv))
     port, ca, https_port, change = (options.pop(name) for name in ("port", "ca", "https_port", "change"))
+    if change and (port or ca):
+        parser.error(f"--port and --ca are for a market that stands alone; accepted: {change} without them")
     if change is None:
         return console.until_stopped(partial(_stand_alone, port, ca, https_port))
     asked: dict[str, Any] = {"prices": dict(options["prices"])} if change == "set" else options
@@ -57,7 +60,7 @@ def _price(text: str) -> tuple[str, float | None]:
     coin, _, price = text.rpartition("=")
     try:
         if coin:
-            return coin, None if price == "none" else float(price)
+            return coin, None if price == "none" else _number(price)
     except ValueError:
         pass
     raise ArgumentTypeError(f"{text!r}: accepted: COIN=PRICE, such as bitcoin=41234.5, or COIN=none")
@@ -65,9 +68,16 @@ def _price(text: str) -> tuple[str, float | None]:
 
 def _delay(text: str) -> float | None:
     try:
-        return None if text == "never" else float(text)
+        return None if text == "never" else _number(text)
     except ValueError as error:
         raise ArgumentTypeError(f"{text!r}: accepted: seconds, or never") from error
+
+
+def _number(text: str) -> float:
+    """Raises ValueError."""
+    if math.isfinite(number := float(text)) and number >= 0:
+        return number
+    raise ValueError
 
 
 def _stand_alone(port: int, ca: Path | None, https_port: int, closing: ExitStack) -> int:
