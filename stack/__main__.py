@@ -4,6 +4,8 @@ import argparse
 import importlib
 import sys
 
+from stack import console
+
 # The module of each command, and what it does.
 _COMMANDS = {
     "demo": ("stack.demo", "the whole stack on this machine, with a simulated market and an event every 5 s"),
@@ -28,18 +30,25 @@ _COMMANDS = {
 def main(argv: list[str]) -> int:
     """Run the command, and return the exit status. The module is imported only when its command is run."""
     if argv and argv[0] in _COMMANDS:
-        command = importlib.import_module(_COMMANDS[argv[0]][0])
-        parser = argparse.ArgumentParser(
-            prog=f"crypto-updates {argv[0]}",
-            description=command.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        status: int = command.run(parser, argv[1:])
-        return status
+        return _run(*argv)
     wanted = argv[:1] in (["-h"], ["--help"])
     usage = [f"  {name:14}{text}" for name, (_, text) in _COMMANDS.items()]
     print("usage: crypto-updates COMMAND [--help]", *usage, sep="\n", file=sys.stdout if wanted else sys.stderr)
     return 0 if wanted else 2
+
+
+def _run(name: str, *argv: str) -> int:
+    command = importlib.import_module(_COMMANDS[name][0])
+    parser = argparse.ArgumentParser(
+        prog=f"crypto-updates {name}",
+        description=command.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    try:
+        status: int = command.run(parser, [*argv])
+    except KeyboardInterrupt:  # Ctrl-C, in a command that leaves nothing to end
+        return console.INTERRUPTED
+    return status
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from typing import NoReturn
 
 from crypto_updates.local.errors import StackError
 
+# The exit status of a command that Ctrl-C has ended, as a shell says it.
+INTERRUPTED = 130
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PARENT_CHECK_SECONDS = 0.5
 _STOP_AGAIN_SECONDS = 0.01

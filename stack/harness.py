@@ -32,8 +32,6 @@ from stack.background import Announce, Background
 
 _BACKGROUND = Background("harness")
 _PORTS = ("nats", "mongo", "market")
-# As a shell says it of a command that Ctrl-C has ended.
-_INTERRUPTED = 130
 # For the command that runs in the harness, to end by itself after SIGTERM.
 _END_SECONDS = 10.0
 _CHECK_SECONDS = 0.05
@@ -56,7 +54,7 @@ def run(parser: ArgumentParser, argv: list[str]) -> int:
     if options.exec is None:
         return console.until_stopped(lambda closing: _run(closing, options, console.say, _show))
     execute = partial(_run, options=options, tell=_tell, ready=partial(_execute, options.exec))
-    return console.until_stopped(execute, stopped=_INTERRUPTED)
+    return console.until_stopped(execute, stopped=console.INTERRUPTED)
 
 
 def _arguments(parser: ArgumentParser, argv: list[str]) -> Namespace:

@@ -42,7 +42,7 @@ def run(parser: ArgumentParser, argv: list[str]) -> int:
         return HOLD
     if not options.command:
         parser.error("the server's command is missing: crypto-updates check-server -- node server.js")
-    return console.until_stopped(lambda _: _judge(options, items), stopped=130)
+    return console.until_stopped(lambda _: _judge(options, items), stopped=console.INTERRUPTED)
 
 
 def _arguments(parser: ArgumentParser, argv: list[str]) -> Namespace:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from stack import console, control
 from stack.__main__ import main
 
 
@@ -32,3 +33,14 @@ def test_a_command_says_what_it_cannot_read(
         main(arguments)
     assert ended.value.code == 2
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["validate -", "publish", "wait published", "market status 429", "fault nats down"])
+def test_ctrl_c_ends_a_command_without_a_traceback(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(console, "content", interrupt)
+    monkeypatch.setattr(control, "ask", interrupt)
+    monkeypatch.setenv(control.VARIABLE, control.DEFAULT_URL)
+    assert main(command.split()) == 130
