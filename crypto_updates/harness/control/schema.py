@@ -49,7 +49,6 @@ class Client(BaseModel):
     name: str
     lang: str
     version: str
-    pending_bytes: int
 
 
 class Subscription(BaseModel):

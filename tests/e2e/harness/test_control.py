@@ -7,11 +7,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from bson import Decimal128, Int64
+from jsonschema import Draft202012Validator
 from pymongo import MongoClient
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
+from crypto_updates.harness import answer
 from crypto_updates.harness.control import routes
 from crypto_updates.harness.control.server import serve
 from crypto_updates.harness.crypto import Crypto
@@ -22,6 +25,7 @@ from crypto_updates.local.servers import Mongod
 from stack.__main__ import main
 from tests.unit.test_control import ask
 
+LISTENER = Path(__file__).with_name("listener.py")
 # Asks with a method, a path and a body, and returns the status and the answer.
 Ask = Callable[..., tuple[int, Any]]
 
@@ -46,6 +50,20 @@ def test_its_openapi_document_is_valid_and_has_every_path(asked: Ask) -> None:
     assert operations == {f"GET {path}" for path in read} | {f"POST {path}" for path in done}
     (target,) = document["paths"]["/faults/{target}"]["post"]["parameters"]
     assert target["schema"]["enum"] == ["nats", "mongo", "link", "mongo_link"]
+
+
+def test_every_answer_is_as_the_openapi_document_says(crypto: Crypto, asked: Ask) -> None:
+    crypto.app(sys.executable, str(LISTENER))
+    crypto.publish()
+    crypto.reactions.wait(1)
+    answer.get(f"{crypto.market.url}/api/v3/ping")
+    _, document = asked("GET", "/openapi.json")
+    for path, methods in document["paths"].items():
+        if "get" in methods:
+            _, found = asked("GET", path)
+            assert found, path
+            schema = methods["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+            jsonschema.validate(found, {"allOf": [schema], "components": document["components"]}, Draft202012Validator)
 
 
 def test_a_write_is_told_in_json_whatever_types_it_has(crypto: Crypto, asked: Ask) -> None:
