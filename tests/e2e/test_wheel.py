@@ -1,7 +1,9 @@
 """The wheel in a fresh environment, for a user whose own modules have the names of ours. The clone is not in sight."""
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -107,6 +109,17 @@ def test_the_console_script_is_the_module(python: Path, project: Path) -> None:
     script = run(python.with_name("crypto-updates"), "--help", cwd=project)
     assert script == run(python, "-m", "crypto_updates", "--help", cwd=project)
     assert "demo" in script
+
+
+@pytest.mark.usefixtures("mongod")
+def test_a_users_server_is_judged_and_tried_by_hand(python: Path, project: Path) -> None:
+    shutil.copy(ROOT / "tests" / "e2e" / "harness" / "listener.py", project)
+    script = python.with_name("crypto-updates")
+    judged = run(script, "check-server", "--only", "restart", "--json", "--", python, "listener.py", cwd=project)
+    assert [item["result"] for item in json.loads(judged)["items"]] == ["holds"]
+    assert run(script, "harness", "--exec", f"'{script}' publish", cwd=project).startswith(
+        "Published on crypto.updates"
+    )
 
 
 @pytest.mark.usefixtures("mongod")
