@@ -121,6 +121,8 @@ class App:
 
     def stop(self, patience: float = 10.0) -> int:
         """Send SIGTERM, after `patience` seconds SIGKILL, and return the exit status (negative for a signal)."""
+        if self._process is None:  # it could not be started
+            return 0
         self.thaw()
         return self.process.stop(patience)
 

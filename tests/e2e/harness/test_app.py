@@ -34,6 +34,11 @@ def test_a_server_that_ends_is_told_at_once_with_its_last_lines(crypto: Crypto) 
     assert time.monotonic() - begin < 5
 
 
+def test_a_server_that_cannot_be_started_leaves_nothing_to_stop(crypto: Crypto, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        crypto.app("node", "server.js", cwd=tmp_path / "nowhere")
+
+
 def test_a_server_on_another_subject_is_told_what_it_subscribed_to(crypto: Crypto) -> None:
     with pytest.raises(AppError, match=r"has not subscribed to crypto.updates; the subscriptions are: crypto.update;"):
         crypto.app(*LISTENER, env={"SUBJECT": "crypto.update"}, within=3)
