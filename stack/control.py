@@ -17,6 +17,8 @@ VARIABLE = "HARNESS_URL"
 DEFAULT_URL = f"http://{LOOPBACK}:{DEFAULT_PORT}"
 HOW = f"The harness is found at {VARIABLE}, or else at {DEFAULT_URL}."
 _CONNECT_SECONDS = 5.0
+# The commands that have a control port, by the first part of a path, where another one than the harness has it.
+_ALSO = {"faults": "demo", "market": "market"}
 
 
 class NoControlError(StackError):
@@ -50,10 +52,10 @@ def ask(method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - i
             text = answer.read().decode(errors="replace")
         except OSError as error:
             why = error.strerror or error
-            raise NoControlError(f"{url}: {why}: start `crypto-updates harness` first. {HOW}") from error
+            raise NoControlError(f"{url}: {why}: start {_starters(path)} first. {HOW}") from error
         except http.client.HTTPException as error:
             raise StackError(f"{url}: not a control port: {error!r}. {HOW}") from error
-    return _result(answer.status, text, f"{url}{path}")
+    return _result(answer.status, text, url, path)
 
 
 def _connection(url: str) -> http.client.HTTPConnection:
@@ -65,7 +67,13 @@ def _connection(url: str) -> http.client.HTTPConnection:
     raise StackError(f"{VARIABLE}={url}: accepted: http://HOST:PORT")
 
 
-def _result(status: int, text: str, where: str) -> Any:  # noqa: ANN401 - it is JSON
+def _starters(path: str) -> str:
+    """The commands with a control port that has this path."""
+    commands = ["harness", *filter(None, [_ALSO.get(path.split("/")[1])])]
+    return " or ".join(f"`crypto-updates {command}`" for command in commands)
+
+
+def _result(status: int, text: str, url: str, path: str) -> Any:  # noqa: ANN401 - it is JSON
     """Raises StackError."""
     try:
         found: Any = json.loads(text) if text else None
@@ -73,7 +81,7 @@ def _result(status: int, text: str, where: str) -> Any:  # noqa: ANN401 - it is 
             return found
         problem = found["detail"], found["errors"]
     except (ValueError, TypeError, KeyError) as error:
-        raise StackError(f"{where}: not a control port: it answered {text[:100]!r}. {HOW}") from error
+        raise StackError(f"{url}{path}: not a control port: it answered {text[:100]!r}. {HOW}") from error
     if status == HTTPStatus.NOT_FOUND and not problem[1]:
-        raise NoHarnessError(f"{where}: what listens there does not do this: start `crypto-updates harness`. {HOW}")
+        raise NoHarnessError(f"{url}{path}: what listens there does not do this: start {_starters(path)}. {HOW}")
     raise StackError(problem[0])

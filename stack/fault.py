@@ -4,11 +4,12 @@
     crypto-updates fault nats down 25         returns when it is over
     crypto-updates fault link cut             lasts until: crypto-updates fault link heal
 
-To go on meanwhile, put it in the background with an `&`.
+To go on meanwhile, put it in the background with an `&`. Ctrl-C ends the command, and not the fault.
 """
 
 from argparse import ArgumentParser
 from functools import partial
+from urllib.parse import quote
 
 from stack import control
 
@@ -27,7 +28,7 @@ def run(parser: ArgumentParser, argv: list[str]) -> int:
     if options["fault"] is None:
         parser.error(f"the fault of {target} is missing; `crypto-updates fault` shows what there is")
     asked = {name: value for name, value in options.items() if value is not None}
-    return control.told(partial(control.ask, "POST", f"/faults/{target}", asked))
+    return control.told(partial(control.ask, "POST", f"/faults/{quote(target, safe='')}", asked))
 
 
 def _show() -> None:

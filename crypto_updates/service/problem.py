@@ -1,5 +1,6 @@
 """Errors as problem documents (RFC 9457): what is wrong, with which value, and what is accepted."""
 
+import json
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -18,7 +19,11 @@ RETRY_AFTER = {"Retry-After": "5"}  # seconds
 TITLES = {413: "Content Too Large", 414: "URI Too Long", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
 
 # Plainer than pydantic's own words.
-TOLD = {"extra_forbidden": "no such name here; /openapi.json has those that there are", "json_invalid": "JSON"}
+TOLD = {
+    "extra_forbidden": "no such name here; /openapi.json has those that there are",
+    "json_invalid": "JSON",
+    "model_attributes_type": "a JSON object",
+}
 
 
 class Problem(BaseModel):
@@ -29,6 +34,14 @@ class Problem(BaseModel):
     status: int
     detail: str
     errors: list[dict[str, str]] = Field(default=[], description="a wrong `parameter`, its `value`, what is `accepted`")
+
+
+class _Answer(JSONResponse):
+    media_type = MEDIA_TYPE
+
+    def render(self, content: Any) -> bytes:  # noqa: ANN401 - it is JSON
+        """A bad value may hold half of a character, which JSON can escape and UTF-8 does not have."""
+        return json.dumps(content, ensure_ascii=False).encode(errors="replace")
 
 
 class FaultyError(Exception):
@@ -50,7 +63,7 @@ def install(app: FastAPI, methods: str | None = None) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        return _faulty(422, [_fault(fault) for fault in error.errors()])
+        return _faulty(422, [_fault(fault, error.body) for fault in error.errors()])
 
     @app.exception_handler(FaultyError)
     async def unaccepted(_: Request, error: FaultyError) -> JSONResponse:
@@ -85,11 +98,11 @@ def _title(status: int) -> str:
 
 
 def _answer(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    return JSONResponse(problem.model_dump(), problem.status, headers, MEDIA_TYPE)
+    return _Answer(problem.model_dump(), problem.status, headers)
 
 
-def _fault(fault: dict[str, Any]) -> dict[str, str]:
-    value = None if fault["type"] == "missing" else fault.get("input")
+def _fault(fault: dict[str, Any], body: object) -> dict[str, str]:
+    value = None if fault["type"] == "missing" else body if fault["type"] == "json_invalid" else fault.get("input")
     return {
         # Not an index in a list, the place where a body stops being JSON, or a mark of pydantic's.
         "parameter": next(part for part in reversed(fault["loc"]) if isinstance(part, str) and part != "[key]"),

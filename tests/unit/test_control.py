@@ -5,19 +5,25 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import urlsplit
 
 import pytest
+from fastapi import HTTPException
 
+from crypto_updates.harness.app import AppError
 from crypto_updates.harness.control import faults
-from crypto_updates.harness.control.faults import Fault
+from crypto_updates.harness.control.faults import Fault, Faults, Target
+from crypto_updates.harness.control.schema import Clock
 from crypto_updates.harness.control.server import serve
+from crypto_updates.harness.control.worker import Worker
 from crypto_updates.local.errors import PortTakenError, StackError
-from tests.support import eventually
+from tests.support import HANG_SECONDS, eventually
 
 Answer = tuple[int, Any]
+JSON = {"Content-Type": "application/json"}
 
 
 class Scribe:
@@ -31,12 +37,13 @@ class Scribe:
         raise StackError("nats-server: the port is in use")
 
     @property
-    def targets(self) -> dict[str, faults.Faults]:
+    def targets(self) -> dict[str, Target]:
         def note(text: str) -> Any:  # noqa: ANN401 - a function of any arguments
             return lambda **options: self.done.append(" ".join([text, *map(str, options.values())]))
 
         nats = {"down": Fault(note("down"), note("up")), "thaw": Fault(note("thaw")), "broken": Fault(self.broken)}
-        return {"nats": nats, "link": {"slow": Fault(note("slow"), note("heal"), ("delay",))}}
+        found: dict[str, Faults] = {"nats": nats, "link": {"slow": Fault(note("slow"), note("heal"), ("delay",))}}
+        return {name: Target(name, faults, self.told.append) for name, faults in found.items()}
 
 
 @pytest.fixture
@@ -46,14 +53,14 @@ def scribe() -> Scribe:
 
 @pytest.fixture
 def url(scribe: Scribe) -> Iterator[str]:
-    with serve("Test", faults.router(scribe.targets, scribe.told.append), port=0) as url:
+    with serve("Test", faults.router(scribe.targets), port=0) as url:
         yield url
 
 
-def ask(url: str, method: str, path: str, body: object = None) -> Answer:
-    with contextlib.closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)) as connection:
+def ask(url: str, method: str, path: str, body: object = None, headers: Mapping[str, str] = JSON) -> Answer:
+    with contextlib.closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=HANG_SECONDS)) as connection:
         text = body if isinstance(body, str) else json.dumps(body)
-        connection.request(method, path, text if body else None, {"Content-Type": "application/json"})
+        connection.request(method, path, text if body else None, headers)
         answer = connection.getresponse()
         content = answer.read()
         return answer.status, json.loads(content) if content else None
@@ -79,34 +86,41 @@ def test_the_next_fault_on_a_target_ends_the_one_that_has_seconds_left(url: str,
     first.start()
     assert eventually(lambda: scribe.done == ["down"])
     assert ask(url, "POST", "/faults/nats", {"fault": "thaw"}) == (204, None)
-    first.join(10)
+    first.join(HANG_SECONDS)
     assert scribe.done == ["down", "up", "thaw"]
 
 
 def test_it_closes_at_once_and_says_so_to_those_who_wait(scribe: Scribe, caplog: pytest.LogCaptureFixture) -> None:
     answers: list[Answer] = []
-    with serve("Test", faults.router(scribe.targets, scribe.told.append), port=0) as url:
+    with serve("Test", faults.router(scribe.targets), port=0) as url:
         body = {"fault": "down", "seconds": 600}
         asking = threading.Thread(target=lambda: answers.append(ask(url, "POST", "/faults/nats", body)))
         asking.start()
         assert eventually(lambda: scribe.done == ["down"])
-        begin = time.monotonic()
-    assert time.monotonic() - begin < 5
-    asking.join(10)
+    asking.join(HANG_SECONDS)
     assert [(status, problem["detail"]) for status, problem in answers] == [(503, "the control port was closed")]
     assert caplog.records == []
 
 
 WRONG: list[tuple[str, object, str]] = [
-    ("/faults/moon", {"fault": "down"}, "404 target=moon: nats, link"),
-    ("/faults/nats", {"fault": "melt"}, "422 fault=melt: down, thaw, broken"),
+    ("/faults/moon", {"fault": "down"}, "404 target=moon: one of nats, link"),
+    ("/faults/%ff", {"fault": "down"}, "404 target=\ufffd: one of nats, link"),
+    ("/faults/nats", {"fault": "melt"}, "422 fault=melt: one of down, thaw, broken"),
     ("/faults/nats", {}, "422 fault=nothing: Field required"),
     ("/faults/nats", {"fault": "down", "seconds": -1}, "422 seconds=-1: Input should be greater than or equal to"),
     ("/faults/nats", {"fault": "down", "seconds": "x"}, "422 seconds=x: Input should be a valid number"),
     ("/faults/nats", {"fault": "thaw", "seconds": 3}, "422 seconds=3.0: nothing with thaw"),
     ("/faults/nats", {"fault": "down", "delay": 3}, "422 delay=3.0: nothing with down"),
     ("/faults/nats", {"fault": "down", "second": 3}, "422 second=3: no such name here"),
-    ("/faults/nats", "{", "422 body={}: JSON"),
+    ("/faults/nats", "{", "422 body={: JSON"),
+    ("/faults/nats", [1], "422 body=[1]: a JSON object"),
+    (
+        "/faults/nats",
+        r'{"fault": "\ud800"}',
+        r"422 body={'fault': '\ud800'}: JSON of some hundred levels at most, and no half",
+    ),
+    ("/faults/nats", r'{"\ud800": 1}', r"422 body={'\ud800': 1}: JSON of some hundred levels at most"),
+    ("/faults/nats", f'{{"fault": {"[" * 500}{"]" * 500}}}', "422 fault=[[["),
     ("/faults/nats", {"fault": "broken"}, "503 nats-server: the port is in use"),
     ("/fault", {}, "404 Not Found"),
 ]
@@ -119,8 +133,36 @@ def test_what_cannot_be_done_is_told(url: str, scribe: Scribe) -> None:
     assert scribe.done == []
 
 
+@pytest.mark.parametrize("headers", [{}, {"Content-Type": "text/plain"}, {"Content-Type": "application/jsonp"}])
+def test_only_json_is_taken_because_a_page_in_a_browser_may_not_send_that(
+    url: str, scribe: Scribe, headers: dict[str, str]
+) -> None:
+    status, problem = ask(url, "POST", "/faults/nats", {"fault": "down"}, headers)
+    told = f"415 Content-Type={headers.get('Content-Type', 'nothing')}: application/json"
+    assert (f"{status} {problem['detail']}", scribe.done) == (told, [])
+    assert (
+        ask(url, "POST", "/faults/nats", {"fault": "down"}, {"Content-Type": "Application/JSON; charset=utf-8"})[0]
+        == 204
+    )
+
+
 def test_the_faults_of_each_target_are_told(url: str) -> None:
     assert ask(url, "GET", "/faults") == (200, {"nats": ["down", "thaw", "broken"], "link": ["slow"]})
+
+
+def test_a_worker_that_is_not_ready_in_time_does_not_go_on() -> None:
+    late, other, crypto = Mock(), Mock(), Mock(apps=[])
+    crypto.apps.append(other)
+
+    def start(*_: object, **__: str) -> None:
+        crypto.apps.append(late)
+        raise AppError("after 30 s it wrote no line")
+
+    crypto.worker = start
+    with pytest.raises(HTTPException, match="after 30 s it wrote no line"):
+        Worker(crypto).run(Clock())
+    late.stop.assert_called_once()
+    other.stop.assert_not_called()
 
 
 def test_a_port_that_is_taken_is_told(url: str) -> None:

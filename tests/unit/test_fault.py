@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from crypto_updates.harness.control import faults
-from crypto_updates.harness.control.faults import Fault
+from crypto_updates.harness.control.faults import Fault, Target
 from crypto_updates.harness.control.server import serve
 from crypto_updates.local import ports
 from crypto_updates.local.errors import StackError
 from stack import control
 from stack.__main__ import main
+from tests.support import HANG_SECONDS
 
 # Runs a command, and returns its status and what it wrote.
 Shell = Callable[..., tuple[int, str]]
@@ -37,7 +38,8 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
     """What was done to a link behind the control port that the commands find."""
     done: list[object] = []
     slow = Fault(lambda **options: done.append(options), lambda: done.append("over"), ("delay", "size"))
-    with serve("Test", faults.router({"link": {"slow": slow, "break": Fault(broken)}}, str), port=0) as url:
+    link = Target("link", {"slow": slow, "break": Fault(broken)}, str)
+    with serve("Test", faults.router({"link": link}), port=0) as url:
         monkeypatch.setenv("HARNESS_URL", url)
         yield done
 
@@ -51,8 +53,9 @@ def test_it_returns_when_the_fault_is_over(done: list[object], shell: Shell) -> 
     ("arguments", "told"),
     [
         ("", (0, "link        slow break\n")),
-        ("moon slow", (1, "target=moon: link\n")),
-        ("link melt", (1, "fault=melt: slow, break\n")),
+        ("moon slow", (1, "target=moon: one of link\n")),
+        ("m\u00e5ne%2e? slow", (1, "target=m\u00e5ne%2e?: one of link\n")),
+        ("link melt", (1, "fault=melt: one of slow, break\n")),
         ("link slow nan", (1, "seconds=nan: Input should be a finite number\n")),
         ("link break", (1, "nats-server: the port is in use\n")),
     ],
@@ -76,11 +79,21 @@ def test_a_wrong_url_is_named(monkeypatch: pytest.MonkeyPatch, shell: Shell, url
     assert shell("fault") == (1, f"HARNESS_URL={url}: accepted: http://HOST:PORT\n")
 
 
-def test_where_nobody_listens_it_says_what_to_start(monkeypatch: pytest.MonkeyPatch, shell: Shell) -> None:
+@pytest.mark.parametrize(
+    ("command", "start"),
+    [
+        ("fault", "`crypto-updates harness` or `crypto-updates demo`"),
+        ("fault nats down", "`crypto-updates harness` or `crypto-updates demo`"),
+        ("market status 500", "`crypto-updates harness` or `crypto-updates market`"),
+        ("wait published", "`crypto-updates harness`"),
+    ],
+)
+def test_where_nobody_listens_it_says_what_to_start(
+    monkeypatch: pytest.MonkeyPatch, shell: Shell, command: str, start: str
+) -> None:
     url = f"http://127.0.0.1:{ports.free()}"
     monkeypatch.setenv("HARNESS_URL", url)
-    told = f"{url}: Connection refused: start `crypto-updates harness` first. {control.HOW}\n"
-    assert shell("fault") == (1, told)
+    assert shell(*command.split()) == (1, f"{url}: Connection refused: start {start} first. {control.HOW}\n")
 
 
 class Other(http.server.BaseHTTPRequestHandler):
@@ -98,6 +111,6 @@ def test_another_server_is_not_taken_for_it(monkeypatch: pytest.MonkeyPatch, she
         url = f"http://127.0.0.1:{other.server_port}"
         monkeypatch.setenv("HARNESS_URL", url)
         status, told = shell("fault")
-        thread.join(10)
+        thread.join(HANG_SECONDS)
     assert status == 1
     assert told.startswith(f"{url}/faults: not a control port: it answered '<!")

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Path
@@ -28,12 +28,12 @@ Faults = Mapping[str, Fault]
 
 
 class Asked(Strict):
-    """A fault, as it is asked for."""
+    """What to do to a server or a link, or what to undo. `GET /faults` tells the names for each target."""
 
-    fault: str = Field(examples=["down"])
-    seconds: Seconds | None = Field(None, description="how long; nothing: until it is undone")
-    delay: Seconds | None = Field(None, description="slow: seconds for each piece (0.2)")
-    size: int | None = Field(None, ge=1, description="slow: bytes of a piece at most (65536)")
+    fault: str = Field(description="such as down, freeze, cut, slow; or heal, restart", examples=["down"])
+    seconds: Seconds | None = Field(None, description="how long; null: until it is undone")
+    delay: Seconds | None = Field(None, description="only with slow: seconds that each piece takes; null: 0.2")
+    size: int | None = Field(None, ge=1, description="only with slow: the most bytes of a piece; null: 65536")
 
 
 class Target:
@@ -46,15 +46,21 @@ class Target:
         self._turn = asyncio.Lock()
         self._over = asyncio.Event()
 
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncIterator[asyncio.Event]:
+        """End the fault that has seconds left, and let no other begin. The event is set when somebody else asks."""
+        self._over.set()
+        self._over = over = asyncio.Event()
+        async with self._turn:
+            yield over
+
     async def do(self, name: str, seconds: float | None, **options: float) -> None:
         """End the fault that has seconds left, then do this one. Return when it is over, or lasts until it is undone.
 
         Raises what the fault raises.
         """
         fault = self.faults[name]
-        self._over.set()
-        self._over = over = asyncio.Event()
-        async with self._turn:
+        async with self.turn() as over:
             self._tell(f"{self._name}: {name}" + ("" if seconds is None else f" for {seconds:g} s"))
             await asyncio.to_thread(fault.begin, **options)
             if fault.end and seconds is not None:
@@ -65,10 +71,8 @@ class Target:
                 self._tell(f"{self._name}: {name} is over after {time.monotonic() - begin:.1f} s")
 
 
-def router(found: Mapping[str, Faults], tell: Tell) -> APIRouter:
-    """`found`: the faults of each target, by its name."""
+def router(targets: Mapping[str, Target]) -> APIRouter:
     made = APIRouter(tags=["faults"])
-    targets = {name: Target(name, faults, tell) for name, faults in found.items()}
     where = Path(description="a server or a link", json_schema_extra={"enum": list(targets)})
 
     @made.get("/faults")
@@ -84,20 +88,24 @@ def router(found: Mapping[str, Faults], tell: Tell) -> APIRouter:
         A fault that has seconds left ends when the next one on its target begins.
         """
         if target not in targets:
-            raise problem.FaultyError(404, "target", target, ", ".join(targets))
+            raise problem.FaultyError(404, "target", target, one_of(targets))
         options = _options(asked, targets[target].faults)
         await targets[target].do(asked.fault, asked.seconds, **options)
 
     return made
 
 
+def one_of(names: Iterable[str]) -> str:
+    return f"one of {', '.join(names)}"
+
+
 def _options(asked: Asked, faults: Faults) -> dict[str, float]:
     """Raises FaultyError for a fault that the target does not have, and for an option that the fault does not take."""
     if asked.fault not in faults:
-        raise problem.FaultyError(422, "fault", asked.fault, ", ".join(faults))
+        raise problem.FaultyError(422, "fault", asked.fault, one_of(faults))
     fault = faults[asked.fault]
     given = {name: value for name in ("delay", "size", "seconds") if (value := getattr(asked, name)) is not None}
     taken = {*fault.options, *(["seconds"] if fault.end else [])}
-    for name in given.keys() - taken:
+    for name in sorted(given.keys() - taken):
         raise problem.FaultyError(422, name, str(given[name]), f"nothing with {asked.fault}")
     return {name: value for name, value in given.items() if name != "seconds"}

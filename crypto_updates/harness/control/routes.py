@@ -1,37 +1,39 @@
 """The harness over HTTP: its variables, what it publishes and sees, its worker's clock, and a new beginning."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from typing import Annotated, Any
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, AsyncExitStack
+from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from crypto_updates.bus import connection
 from crypto_updates.bus.config import Subject
 from crypto_updates.bus.event import SUBJECT
-from crypto_updates.harness.app import App, AppError
 from crypto_updates.harness.control import faults, market, schema, server, targets
 from crypto_updates.harness.control.schema import Clock, Message, Receipt, Wanted
-from crypto_updates.harness.control.wait import until
+from crypto_updates.harness.control.wait import look, until
+from crypto_updates.harness.control.worker import Worker
 from crypto_updates.harness.crypto import Crypto
 from crypto_updates.harness.env import LOOPBACK
 from crypto_updates.harness.publisher import Published
 from crypto_updates.service import problem
 
 # What a key of an event cannot be called here, because `Crypto.publish` has parameters of these names.
-_PARAMETERS = {"slot", "body", "copies", "msg_id", "headers", "subject"}
+_PARAMETERS = {"self", "slot", "body", "copies", "msg_id", "headers", "subject"}
 
 
 def serve(
     crypto: Crypto, tell: Callable[[str], object], port: int, host: str = LOOPBACK
 ) -> AbstractContextManager[str]:
     """Open the control port, and give its URL. `tell` gets a line for each fault. Raises PortTakenError."""
+    found = targets.of(crypto, tell)
     routers = (
         observed(crypto, host),
-        caused(crypto),
+        caused(crypto, found.values()),
         market.router(crypto.market),
-        faults.router(targets.of(crypto), tell),
+        faults.router(found),
     )
     return server.serve("Crypto Updates: a harness", *routers, port=port, host=host)
 
@@ -65,19 +67,14 @@ def observed(crypto: Crypto, host: str) -> APIRouter:
     @made.post("/wait", response_model=schema.Seen, responses=problem.documented(400, 409, 422))
     async def wait(wanted: Wanted) -> Response:
         """Answer with what there is when there is as much as wanted, or with 409 when the time is over."""
-        looks: dict[str, Callable[[], Sequence[Any]]] = {
-            "subscribers": lambda: crypto.subscribers(wanted.subject),
-            "published": lambda: crypto.published[:],
-            "reactions": lambda: crypto.reactions[:],
-        }
-        return _answer(await until(wanted, looks[wanted.what]))
+        return _answer(await until(wanted, look(crypto, wanted)))
 
     return made
 
 
-def caused(crypto: Crypto) -> APIRouter:
+def caused(crypto: Crypto, broken: Iterable[faults.Target]) -> APIRouter:
     made = APIRouter(tags=["what happens"])
-    workers: list[App] = []
+    worker = Worker(crypto)
 
     @made.post("/events", response_model=Receipt, responses=problem.documented(400, 422, 503))
     def events(message: Message) -> Response:
@@ -91,25 +88,21 @@ def caused(crypto: Crypto) -> APIRouter:
         A clock 900 times as fast as the real one makes a quarter of an hour take a second. It replaces the worker
         before. With `schedule` null there is no worker.
         """
-        _stop(workers)
-        if clock.schedule is not None:
-            try:
-                workers.append(crypto.worker(clock.schedule, clock.clock, **clock.environ))
-            except AppError as error:
-                raise HTTPException(422, str(error)) from error
+        worker.run(clock)
 
     @made.post("/reset", status_code=204, responses=problem.documented(503))
-    def reset() -> None:
-        """Begin anew: mend the servers and links, stop the worker, empty databases and stream, forget what was seen."""
-        _stop(workers)
-        crypto.reset()
+    async def reset() -> None:
+        """Begin anew: mend the servers and links, stop the worker, empty databases and stream, forget what was seen.
+
+        A fault that has seconds left ends first.
+        """
+        async with AsyncExitStack() as turns:
+            for target in broken:
+                await turns.enter_async_context(target.turn())
+            await asyncio.to_thread(worker.stop)
+            await asyncio.to_thread(crypto.reset)
 
     return made
-
-
-def _stop(workers: list[App]) -> None:
-    while workers:
-        workers.pop().stop()
 
 
 def _publish(crypto: Crypto, message: Message) -> connection.Receipt:

@@ -1,9 +1,23 @@
 """What the control port takes and answers."""
 
+import json
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Base64Bytes, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, JsonValue
+from pydantic import (
+    AwareDatetime,
+    Base64Bytes,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    JsonValue,
+    ValidationError,
+    WrapValidator,
+    model_validator,
+)
 
 from crypto_updates.bus import instant
 from crypto_updates.bus.config import Subject
@@ -15,12 +29,34 @@ Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
 Slot = Annotated[AwareDatetime, BeforeValidator(lambda value: instant.parse(str(value)))]
 HeaderName = Annotated[str, Field(pattern=r"^[!-9;-~]+$")]
 HeaderText = Annotated[str, Field(pattern=r"^[^\r\n]*$")]
+VariableName = Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")]
+VariableText = Annotated[str, Field(pattern=r"^[^\u0000]*$")]
+
+
+def _clock(value: object, check: Callable[[object], float | str]) -> float | str:
+    """One error for both forms."""
+    try:
+        return check(value)
+    except ValidationError as error:
+        raise ValueError("a number above 0, or a time as libfaketime reads it") from error
+
+
+ClockPace = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Strict(BaseModel):
     """A body in which a key that is not known is an error, because it is probably a mistyped one."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_whole_characters(cls, body: object) -> object:
+        try:
+            json.dumps(body, ensure_ascii=False).encode()
+        except (UnicodeEncodeError, RecursionError) as error:
+            raise ValueError("JSON of some hundred levels at most, and no half of a surrogate pair") from error
+        return body
 
 
 class Message(Strict):
@@ -84,7 +120,7 @@ class Wanted(Strict):
     """What to wait for. With `still`, there may be no more than `count` for so long afterwards."""
 
     what: Literal["subscribers", "published", "reactions"]
-    subject: Subject = Field(SUBJECT, description="of the subscribers")
+    subject: Subject | None = Field(None, description="of the subscribers (crypto.updates), or of the messages (any)")
     count: int = Field(1, ge=0, description="how many at least")
     within: Seconds = 10.0
     still: Seconds = Field(0.0, description="and then no more than `count` for so long")
@@ -93,11 +129,13 @@ class Wanted(Strict):
 class Clock(Strict):
     """The real worker of Crypto Updates, which replaces the one before."""
 
-    schedule: str | None = Field("*/15 * * * *", description="cron; null: stop the worker")
-    clock: float | str | None = Field(
+    schedule: VariableText | None = Field("*/15 * * * *", description="cron; null: stop the worker")
+    clock: Annotated[ClockPace | VariableText, WrapValidator(_clock)] | None = Field(
         None, description="how many times as fast as the real clock, or a time as libfaketime reads it", examples=[900]
     )
-    environ: dict[str, str] = Field({}, description="more variables", examples=[{"TRIGGER_SUBJECT": "crypto.update"}])
+    environ: dict[VariableName, VariableText] = Field(
+        {}, description="more variables", examples=[{"TRIGGER_SUBJECT": "crypto.update"}]
+    )
 
 
 class MarketChange(Strict):

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 
 import uvicorn
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -21,7 +21,14 @@ from crypto_updates.service.listener import listen
 @contextlib.contextmanager
 def serve(title: str, *routers: APIRouter, port: int, host: str = LOOPBACK) -> Iterator[str]:
     """Serve the routers and their OpenAPI document, and give the URL. Raises PortTakenError."""
-    app = FastAPI(title=title, version=crypto_updates.__version__, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title=title,
+        version=crypto_updates.__version__,
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(_takes_json)],
+        responses=problem.documented(415),
+    )
     problem.install(app)
     app.add_exception_handler(errors.CryptoUpdatesError, _failed)
     for router in routers:
@@ -47,6 +54,13 @@ def serve(title: str, *routers: APIRouter, port: int, host: str = LOOPBACK) -> I
     finally:
         server.should_exit = server.force_exit = True  # a request may wait for an hour
         thread.join()
+
+
+async def _takes_json(request: Request) -> None:
+    """A page in a browser can send anything else to this machine, and JSON only with a leave that nobody gives."""
+    given = request.headers.get("Content-Type", "nothing")
+    if await request.body() and given.partition(";")[0].strip().lower() != "application/json":
+        raise problem.FaultyError(415, "Content-Type", given, "application/json")
 
 
 def _failed(_: Request, error: Exception) -> JSONResponse:

@@ -2,18 +2,20 @@
 
 from collections.abc import Mapping
 
-from crypto_updates.harness.control.faults import Fault, Faults
+from crypto_updates.harness.control.faults import Fault, Faults, Target, Tell
 from crypto_updates.harness.crypto import Crypto
 from crypto_updates.harness.link import Link
 from crypto_updates.local.servers import Server
 
 
-def of(crypto: Crypto) -> Mapping[str, Faults]:
-    servers = {"nats": crypto.nats, "mongo": crypto.mongo}
-    links = {"link": crypto.link, "mongo_link": crypto.mongo_link}
-    return {name: _of_server(server) for name, server in servers.items()} | {
-        name: _of_link(link) for name, link in links.items()
+def of(crypto: Crypto, tell: Tell) -> Mapping[str, Target]:
+    found = {
+        "nats": _of_server(crypto.nats),
+        "mongo": _of_server(crypto.mongo),
+        "link": _of_link(crypto.link),
+        "mongo_link": _of_link(crypto.mongo_link),
     }
+    return {name: Target(name, faults, tell) for name, faults in found.items()}
 
 
 def _of_server(server: Server) -> Faults:

@@ -7,9 +7,23 @@ from typing import Any
 
 from fastapi import HTTPException
 
+from crypto_updates.bus.event import SUBJECT
 from crypto_updates.harness.control.schema import Wanted
+from crypto_updates.harness.crypto import Crypto
+from crypto_updates.service import problem
 
 _LOOK_SECONDS = 0.05
+
+
+def look(crypto: Crypto, wanted: Wanted) -> Callable[[], Sequence[Any]]:
+    """What shows the things wanted, as far as they are there. Raises FaultyError."""
+    if wanted.what == "subscribers":
+        return lambda: crypto.subscribers(wanted.subject or SUBJECT)
+    if wanted.what == "published":
+        return lambda: [message for message in crypto.published[:] if wanted.subject in {None, message.subject}]
+    if wanted.subject:
+        raise problem.FaultyError(422, "subject", wanted.subject, "nothing with reactions")
+    return lambda: crypto.reactions[:]
 
 
 async def until(wanted: Wanted, look: Callable[[], Sequence[Any]]) -> Sequence[Any]:
@@ -31,4 +45,4 @@ async def until(wanted: Wanted, look: Callable[[], Sequence[Any]]) -> Sequence[A
 
 
 def _named(wanted: Wanted) -> str:
-    return f"subscribers of {wanted.subject}" if wanted.what == "subscribers" else wanted.what
+    return f"{wanted.what} of {wanted.subject}" if wanted.subject else wanted.what

@@ -1,8 +1,10 @@
 """The harness over HTTP, as a test in any language asks it; and the commands that ask it from a shell."""
 
+import re
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from crypto_updates.harness.plugin import Service
 from crypto_updates.local import ports
 from crypto_updates.local.servers import Mongod
 from stack.__main__ import main
+from tests.support import HANG_SECONDS, eventually
 from tests.unit.test_control import ask
 
 LISTENER = Path(__file__).with_name("listener.py")
@@ -115,6 +118,10 @@ WRONG: list[tuple[str, object, str]] = [
     ("/events", {"subject": "a.*"}, "422 subject=a.*: "),
     ("/events", {"body": "x", "invalid": "null"}, "422 invalid=null: nothing beside body"),
     ("/events", {"fields": {"slot": 1}}, "422 fields=slot: other names"),
+    ("/events", {"fields": {"self": 1}}, "422 fields=self: other names"),
+    ("/events", r'{"body": "\ud800"}', "422 body={'body': "),
+    ("/events", r'{"fields": {"\ud800": 1}}', "422 body={'fields': "),
+    ("/events", r'{"msg_id": "\ud800"}', "422 body={'msg_id': "),
     ("/events", {"copys": 2}, "422 copys=2: no such name here"),
     ("/events", "not json", "422 body="),
     ("/events", {"headers": {"a b": "c"}}, "422 a b=a b: "),
@@ -122,10 +129,21 @@ WRONG: list[tuple[str, object, str]] = [
     ("/wait", {"what": "rain"}, "422 what=rain: Input should be 'subscribers', 'published' or 'reactions'"),
     ("/wait", {"what": "published", "within": 0}, "409 0 published after 0 s; wanted: 1"),
     ("/wait", {"what": "subscribers", "subject": "a", "within": 0}, "409 0 subscribers of a after 0 s; wanted: 1"),
+    ("/wait", {"what": "published", "subject": "a", "within": 0}, "409 0 published of a after 0 s; wanted: 1"),
+    ("/wait", {"what": "reactions", "subject": "a"}, "422 subject=a: nothing with reactions"),
     ("/market", {"status": 99}, "422 status=99: "),
     ("/market", {"prices": {"bitcoin": "x"}}, "422 bitcoin=x: Input should be a valid number"),
     ("/market", '{"prices": {"bitcoin": NaN}}', "422 bitcoin=nan: Input should be a finite number"),
+    ("/market", r'{"body": "\ud800"}', "422 body={'body': "),
     ("/clock", {"schedule": "x"}, "422 `"),
+    ("/clock", {"clock": []}, "422 clock=[]: a number above 0, or a time as libfaketime reads it"),
+    ("/clock", {"clock": 0}, "422 clock=0: a number above 0"),
+    ("/clock", {"clock": "a\0"}, "422 clock=a\0: a number above 0"),
+    ("/clock", {"schedule": "a\0"}, "422 schedule=a\0: "),
+    ("/clock", {"environ": {"schedule": "x"}}, "422 schedule=schedule: "),
+    ("/clock", {"environ": {"A=B": "x"}}, "422 A=B=A=B: "),
+    ("/clock", {"environ": {"A": "a\0"}}, "422 A=a\0: "),
+    ("/clock", {"environ": {"A": "a" * 200_000}}, "422 [Errno 7] Argument list too long"),
 ]
 
 
@@ -134,6 +152,33 @@ def test_what_is_wrong_with_a_request_is_told(asked: Ask) -> None:
         status, problem = asked("POST", path, body)
         assert f"{status} {problem['detail']}".startswith(told)
     assert asked("GET", "/published") == (200, [])
+
+
+def test_the_messages_that_are_waited_for_may_be_those_of_a_subject(asked: Ask) -> None:
+    for subject in ("crypto.update", "crypto.updates", "crypto.update"):
+        asked("POST", "/events", {"subject": subject, "body": subject})
+    _, published = asked("POST", "/wait", {"what": "published", "subject": "crypto.update", "count": 2})
+    assert [message["body"] for message in published] == 2 * ["crypto.update"]
+    assert len(asked("POST", "/wait", {"what": "published", "count": 3})[1]) == 3
+
+
+def test_a_reset_ends_a_fault_that_has_seconds_left(crypto: Crypto, asked: Ask) -> None:
+    with ThreadPoolExecutor() as pool:
+        broken = pool.submit(asked, "POST", "/faults/nats", {"fault": "down", "seconds": 600})
+        assert eventually(lambda: crypto.nats.status is not None)
+        assert asked("POST", "/reset") == (204, None)
+        assert broken.result(HANG_SECONDS) == (204, None)
+    assert crypto.nats.status is None
+    assert asked("POST", "/events", {"copies": 1}) == (200, {"seq": 1, "duplicate": False})
+
+
+def test_there_is_one_worker_also_when_two_ask_for_one_at_once(crypto: Crypto, asked: Ask) -> None:
+    with ThreadPoolExecutor() as pool:
+        both = [pool.submit(asked, "POST", "/clock", {"schedule": "@daily"}) for _ in range(2)]
+        assert [one.result(HANG_SECONDS) for one in both] == 2 * [(204, None)]
+    assert [app.status is None for app in crypto.apps] == [False, True]
+    assert asked("POST", "/clock", {"schedule": None}) == (204, None)
+    assert [app.status is None for app in crypto.apps] == [False, False]
 
 
 def test_more_than_what_is_wanted_is_told(asked: Ask) -> None:
@@ -161,11 +206,9 @@ def test_the_commands_ask_the_harness(
     assert (market.prices["bitcoin"], market.prices["moon"], market.delay, market.status) == (41234.75, None, None, 429)
     written = capsys.readouterr()
     assert written.err == "0 subscribers of crypto.update after 0 s; wanted: 1\n"
-    assert written.out.splitlines() == [
-        "Published on crypto.updates: message 1 of the stream",
-        "nats: freeze for 0 s",
-        "nats: freeze is over after 0.0 s",
-    ]
+    said, began, ended = written.out.splitlines()
+    assert (said, began) == ("Published on crypto.updates: message 1 of the stream", "nats: freeze for 0 s")
+    assert re.fullmatch(r"nats: freeze is over after \d+\.\d s", ended)
 
 
 def test_without_a_harness_it_goes_to_nats_url(crypto: Crypto, service: Service, tmp_path: Path) -> None:
