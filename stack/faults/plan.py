@@ -22,7 +22,6 @@ _SECONDS = {
     **{(link, kind): (4, 10) for link in ("link", "mongo_link") for kind in ("cut", "hang", "reset", "slow")},
     ("market", "down"): (8, 12),
 }
-DEFAULT_SECONDS, MAX_SECONDS = 5.0, 60.0
 
 
 class Fault(NamedTuple):
@@ -30,7 +29,7 @@ class Fault(NamedTuple):
 
     target: str
     kind: str
-    seconds: float
+    seconds: float = 5.0
 
     @property
     def victim(self) -> str:
@@ -43,17 +42,6 @@ class Fault(NamedTuple):
 def names() -> dict[str, list[str]]:
     """The faults of each target."""
     return {target: list(kinds) for target, (_, kinds) in _TARGETS.items()}
-
-
-def of(target: str, kind: str, seconds: float = DEFAULT_SECONDS) -> Fault:
-    """The fault of these names. Raises ValueError if there is none."""
-    if target not in _TARGETS:
-        raise ValueError(f"{target!r}: accepted: {', '.join(_TARGETS)}")
-    if kind not in _TARGETS[target][1]:
-        raise ValueError(f"{target} {kind!r}: accepted: {', '.join(_TARGETS[target][1])}")
-    if not 0 < seconds <= MAX_SECONDS:
-        raise ValueError(f"{seconds:g} seconds: accepted: more than 0, {MAX_SECONDS:g} at most")
-    return Fault(target, kind, seconds)
 
 
 def draw(seed: str) -> Iterator[Fault]:
