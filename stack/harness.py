@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -23,7 +23,7 @@ from pathlib import Path
 
 from crypto_updates.harness.control import routes
 from crypto_updates.harness.crypto import Crypto
-from crypto_updates.harness.env import DEFAULT_PORT, LOOPBACK, Place
+from crypto_updates.harness.env import ANYWHERE, DEFAULT_PORT, LOOPBACK, Place
 from crypto_updates.local import guard, ports
 from crypto_updates.local.errors import StackError
 from crypto_updates.local.servers import Mongod
@@ -59,7 +59,8 @@ def run(parser: ArgumentParser, argv: list[str]) -> int:
 
 def _arguments(parser: ArgumentParser, argv: list[str]) -> Namespace:
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--exec", metavar="COMMAND", help="run it in a shell, stop all, and exit with its status")
+    text = "run it in a shell, stop all, and exit with its status"
+    what.add_argument("--exec", metavar="COMMAND", type=_command, help=text)
     what.add_argument("--detach", action="store_true", help="return when it is ready; it goes on in the background")
     what.add_argument("--stop", action="store_true", help="stop the one in the background")
     text = f"the control port (default: {DEFAULT_PORT}, or a free one if that is taken)"
@@ -67,9 +68,15 @@ def _arguments(parser: ArgumentParser, argv: list[str]) -> Namespace:
     for name in _PORTS:
         text = "a fixed port, for servers with an address that cannot be changed (default: a free one)"
         parser.add_argument(f"--{name}-port", metavar="PORT", type=console.port, default=0, help=text)
-    text = f"the address to listen on (default: {LOOPBACK}); 0.0.0.0 in a container"
-    parser.add_argument("--host", metavar="ADDRESS", default=LOOPBACK, help=text)
+    text = f"the address to listen on: this machine's own (the default), or {ANYWHERE}, all of them, in a container"
+    parser.add_argument("--host", choices=(LOOPBACK, ANYWHERE), default=LOOPBACK, help=text)
     return parser.parse_args(argv)
+
+
+def _command(text: str) -> str:
+    if text.strip():
+        return text
+    raise ArgumentTypeError(f"{text!r}: accepted: a command for a shell")
 
 
 def _in_background(options: Namespace, folder: Path, announce: Announce) -> int:

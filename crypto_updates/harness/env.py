@@ -8,6 +8,7 @@ _MONGO = ("MONGO_URL", "MONGO_URI", "MONGODB_URL", "MONGODB_URI", "DATABASE_URL"
 _COINGECKO = ("COINGECKO_URL", "COINGECKO_API_URL", "COINGECKO_BASE_URL")
 
 LOOPBACK = "127.0.0.1"
+ANYWHERE = "0.0.0.0"  # noqa: S104 - for other containers
 # The control port, where commands look for it when HARNESS_URL is not set.
 DEFAULT_PORT = 4270
 
