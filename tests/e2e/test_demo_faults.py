@@ -9,6 +9,7 @@ import pytest
 from crypto_updates.harness.plugin import Service
 from crypto_updates.local.process import Process
 from tests.e2e.test_demo import Starter, at_work, demo, events, folder, left, page
+from tests.support import eventually
 
 __all__ = ["demo", "folder"]
 pytestmark = pytest.mark.usefixtures("mongod")
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("mongod")
 @pytest.fixture
 def running(demo: Starter) -> Process:
     process = demo("--every", "* * * * * *")
-    process.wait_for_line("[EVENT] Stored", 30)
+    process.wait_for_line("[EVENT] Stored")
     return process
 
 
@@ -30,14 +31,13 @@ def harness(process: Process) -> dict[str, str]:
 def test_a_fault_by_hand_is_told_and_ends_and_the_demo_goes_on(service: Service, running: Process) -> None:
     where = harness(running)
     for target, victim, done in (("market", "market", "down"), ("mongo", "mongod", "killed")):
-        assert service("stack", "fault", target, "down", "2", **where).wait(30) == 0
-        told = [line for line in running.lines if line.startswith("fault")][-2:]
-        assert told[0] == f"fault    | {victim} {done}; back in 2 s"
-        assert re.fullmatch(rf"fault    \| {victim} is back after \d+\.\d s", told[1])
+        assert service("stack", "fault", target, "down", "3", **where).wait() == 0
+        running.wait_for_line(f"fault    | {victim} {done}; back in 3 s")
+        running.wait_for_line(re.compile(rf"^fault    \| {victim} is back after \d+\.\d s$"))
     refused = service("stack", "fault", "worker", "down", **where)
-    assert refused.wait(30) == 1
-    assert refused.lines[-1] == "'worker': accepted: nats, mongo, link, mongo_link, market"
-    assert {event.get("source") for event in events(page(running))} == {"simulated", None}
+    assert refused.wait() == 1
+    assert refused.lines[-1] == "target=worker: one of nats, mongo, link, mongo_link, market"
+    assert eventually(lambda: {event.get("source") for event in events(page(running))} == {"simulated", None})
 
 
 @pytest.mark.parametrize("fault", ["mongo freeze", "nats down"])
@@ -48,5 +48,5 @@ def test_ctrl_c_in_the_midst_of_a_fault_leaves_nothing(
     service("stack", "fault", *fault.split(), "60", **harness(running))
     running.wait_for_line("back in 60 s")
     running.kill(signal.SIGINT)
-    assert running.wait(timeout=30) == 0
+    assert running.wait() == 0
     assert left(members, folder) == []

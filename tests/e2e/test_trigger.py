@@ -2,13 +2,15 @@
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import nats
 import pytest
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from nats.errors import Error
 
 from crypto_updates.bus import connection, event
 from crypto_updates.bus.client import Bus
@@ -27,28 +29,29 @@ from worker.market.simulated import Simulated
 SLOT = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
 BARE = event.encode(Event(timestamp=SLOT))
 WORDS = b'{"trigger":"update"}'
+Heard = Callable[[], Awaitable[list[bytes]]]
 SAID = {"TRIGGER_SUBJECT": "crypto.update", "TRIGGER_BODY": WORDS.decode()}
 
 
+async def taken(client: Client, subscription: Subscription) -> list[Msg]:
+    """What has come until now: what the server has, it sends ahead of its answer to a PING."""
+    await settled(client)
+    return [await subscription.next_msg() for _ in range(subscription.pending_msgs)]
+
+
+async def heard(client: Client, subscription: Subscription) -> list[bytes]:
+    """The bodies of what has come until now. Nothing of it has headers, or asks for a reply."""
+    messages = await taken(client, subscription)
+    assert [message for message in messages if message.reply or message.headers] == []
+    return [message.data for message in messages]
+
+
 @pytest.fixture
-async def triggers(publisher: Client) -> Subscription:
-    """What comes on crypto.update."""
+async def triggers(publisher: Client) -> Heard:
+    """What has come on crypto.update since the last call."""
     subscription = await publisher.subscribe("crypto.update")
     await settled(publisher)
-    return subscription
-
-
-async def heard(subscription: Subscription, within: float = 0.3) -> list[bytes]:
-    """What has come until now. Nothing of it has headers, or asks for a reply."""
-    bodies = []
-    while True:
-        try:
-            message = await subscription.next_msg(within)
-        except Error:
-            return bodies
-        assert not message.reply
-        assert not message.headers
-        bodies.append(message.data)
+    return partial(heard, publisher, subscription)
 
 
 async def publish(url: str, **own: str) -> bool:
@@ -62,34 +65,32 @@ async def publish(url: str, **own: str) -> bool:
 @pytest.mark.parametrize("delivery", ["jetstream", "core"])
 @pytest.mark.parametrize(("own", "body"), [(SAID, WORDS), ({"TRIGGER_SUBJECT": "crypto.update"}, BARE)])
 async def test_a_server_on_another_subject_hears_the_words_or_the_events_own_body(
-    stack: Stack, triggers: Subscription, delivery: str, own: dict[str, str], body: bytes
+    stack: Stack, triggers: Heard, delivery: str, own: dict[str, str], body: bytes
 ) -> None:
     assert await publish(stack.nats.url, DELIVERY=delivery, **own)
-    assert await heard(triggers) == [body]
+    assert await triggers() == [body]
 
 
-async def test_an_event_that_the_stream_has_already_triggers_nothing(stack: Stack, triggers: Subscription) -> None:
+async def test_an_event_that_the_stream_has_already_triggers_nothing(stack: Stack, triggers: Heard) -> None:
     assert await publish(stack.nats.url)
     assert not await publish(stack.nats.url, **SAID)
-    assert await heard(triggers) == []
+    assert await triggers() == []
 
 
-async def test_an_event_by_hand_has_its_trigger_and_the_log_names_both_subjects(
-    stack: Stack, triggers: Subscription
-) -> None:
+async def test_an_event_by_hand_has_its_trigger_and_the_log_names_both_subjects(stack: Stack, triggers: Heard) -> None:
     worker = stack.worker("--once", "--slot", event.text(SLOT), MARKET_SOURCE="none", **SAID)
     assert await asyncio.to_thread(worker.wait, 20) == 0
     worker.wait_for_line(
         re.compile("^.PUBLISH. Sent crypto.update event at 14:30:00 on crypto.updates and crypto.update$")
     )
-    assert await heard(triggers) == [WORDS]
+    assert await triggers() == [WORDS]
 
 
 @pytest.mark.parametrize("is_own", [True, False], ids=["its own", "another worker's"])
 async def test_a_retry_sends_the_trigger_only_if_the_event_in_the_stream_is_its_own(
     stack: Stack,
     publisher: Client,
-    triggers: Subscription,
+    triggers: Heard,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     *,
@@ -108,7 +109,7 @@ async def test_a_retry_sends_the_trigger_only_if_the_event_in_the_stream_is_its_
             link.heal()
             (receipt,) = await asyncio.wait_for(publishing, 20)
     assert receipt.duplicate is not is_own
-    assert await heard(triggers) == ([WORDS] if is_own else [])
+    assert await triggers() == ([WORDS] if is_own else [])
     assert (await publisher.jetstream().stream_info("CRYPTO")).state.messages == 1
 
 
@@ -124,9 +125,9 @@ async def test_the_words_go_out_once_for_an_event_in_parts_and_its_own_body_part
             settings = WorkerSettings.load({"NATS_URL": server.url, "FEED": f"feed{number}", **own})
             async with Bus(settings, "worker") as bus:
                 await tick.publish(SLOT, body, settings, bus)
-            parts = [(await events.next_msg(5)).data for _ in range(events.pending_msgs)]
+            parts = [message.data for message in await taken(client, events)]
             assert len(parts) > 1
-            assert await heard(triggers) == ([WORDS] if number == 0 else parts)
+            assert await heard(client, triggers) == ([WORDS] if number == 0 else parts)
         await client.close()
 
 
@@ -142,9 +143,9 @@ async def test_a_trigger_that_is_not_permitted_is_told_and_costs_no_event(caplog
     assert f"({bus.refusal})" in caplog.text
 
 
-async def test_a_repaired_slot_has_its_trigger(stack: Stack, triggers: Subscription) -> None:
+async def test_a_repaired_slot_has_its_trigger(stack: Stack, triggers: Heard) -> None:
     last = SLOT + timedelta(minutes=30)
     own = {"NATS_URL": stack.nats.url, "MARKET_SOURCE": "simulated", "COINS": "bitcoin"}
     done = await repair.run(RepairSettings.load(own | SAID), [Gap(SLOT, last, 3)], lambda _: None)
     assert len(done.published) == 3
-    assert await heard(triggers) == [WORDS] * 3
+    assert await triggers() == [WORDS] * 3

@@ -16,7 +16,7 @@ from crypto_updates.local.process import Process
 from stack import connect
 from tests import node
 from tests.e2e.security.conftest import ANONYMOUS, Bastion
-from tests.support import ROOT
+from tests.support import HANG_SECONDS, ROOT
 
 EVENT = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}'
 Run = Callable[[str, str], Process]
@@ -59,7 +59,7 @@ async def test_the_printed_program_hears_what_is_published(
     await bastion.restore(admin)
     program = await asyncio.to_thread(run, language, user)
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + HANG_SECONDS
         while EVENT.decode() not in program.lines:  # it says nowhere when it has subscribed
             assert program.status is None, list(program.lines)
             assert time.monotonic() < deadline
@@ -81,8 +81,8 @@ async def test_the_printed_program_misses_nothing_as_a_durable_consumer(
         await js.publish("crypto.updates", b"while it was away %d" % number)
         program = await asyncio.to_thread(run, language, OWN_DURABLE)
         try:
-            await asyncio.to_thread(program.wait_for_line, f"while it was away {number}", 30)
-            deadline = time.monotonic() + 10
+            await asyncio.to_thread(program.wait_for_line, f"while it was away {number}")
+            deadline = time.monotonic() + HANG_SECONDS
             while (await js.consumer_info(STREAM, OWN_DURABLE)).num_ack_pending:
                 assert time.monotonic() < deadline
                 await asyncio.sleep(0.02)
