@@ -12,6 +12,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from api_stub.reader import Reader
+from api_stub.store import Store
 from crypto_updates.bus import connection, event
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.event import Event
@@ -20,6 +22,7 @@ from crypto_updates.harness.link import Link
 from crypto_updates.local.servers import NatsServer
 from stack.check import repair
 from stack.check.repair import RepairSettings
+from stack.check.target import Database
 from tests.e2e.conftest import Stack
 from tests.support import settled, soon
 from worker import tick
@@ -146,6 +149,8 @@ async def test_a_trigger_that_is_not_permitted_is_told_and_costs_no_event(caplog
 async def test_a_repaired_slot_has_its_trigger(stack: Stack, triggers: Heard) -> None:
     last = SLOT + timedelta(minutes=30)
     own = {"NATS_URL": stack.nats.url, "MARKET_SOURCE": "simulated", "COINS": "bitcoin"}
-    done = await repair.run(RepairSettings.load(own | SAID), [Gap(SLOT, last, 3)], lambda _: None)
+    settings = RepairSettings.load(own | SAID)
+    async with Reader(settings.mongo_url, "none") as reader, Store(settings.mongo_url, "none") as store:
+        done = await repair.run(settings, [Gap(SLOT, last, 3)], Database(reader, store), lambda _: None)
     assert len(done.published) == 3
     assert await triggers() == [WORDS] * 3
