@@ -11,6 +11,8 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+DRAIN_SECONDS = 2.0
+
 log = logging.getLogger("bus")
 
 
@@ -64,9 +66,14 @@ class Subscriber:
     async def stop(self) -> None:
         """Take no more events, and return when those that are here are done with."""
         if self._client:
-            with suppress(nats.errors.Error):  # without a connection nothing more comes
-                await self._client.drain()
+            # A NATS server that hangs answers to nothing. `close` ends the drain; nats-py goes on with a cancelled one.
+            await asyncio.wait([asyncio.create_task(self._drain(self._client))], timeout=DRAIN_SECONDS)
+            await self._client.close()
         await self._slots.join()
+
+    async def _drain(self, client: Client) -> None:
+        with suppress(nats.errors.Error):  # without a connection nothing more comes
+            await client.drain()
 
     async def _on_message(self, message: Msg) -> None:
         if slot := parse(message.data):

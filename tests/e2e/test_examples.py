@@ -84,9 +84,10 @@ def test_a_server_that_has_never_seen_nats_ends_in_order(crypto: Crypto, start: 
     assert app.stop() == 0
 
 
-def test_a_server_that_has_lost_nats_ends_in_order(crypto: Crypto, start: Callable[..., App]) -> None:
+@pytest.mark.parametrize("fault", ["kill", "freeze"])
+def test_a_server_without_nats_ends_in_order(crypto: Crypto, start: Callable[..., App], fault: str) -> None:
     app = start(ready="/health")
-    crypto.nats.kill()
+    getattr(crypto.nats, fault)()
     assert app.stop() == 0
 
 
