@@ -25,7 +25,7 @@ class Asked(Strict):
     """What to do to a part of the demo. `GET /faults` tells the names for each."""
 
     fault: str = Field(description="such as down, freeze, cut", examples=["down"])
-    seconds: float = Field(5.0, gt=0, le=60, allow_inf_nan=False, description="how long")
+    seconds: float = Field(5.0, strict=True, gt=0, le=60, allow_inf_nan=False, description="how long")
 
 
 def opened(ask: Ask) -> AbstractContextManager[str]:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Path
-from pydantic import Field
+from pydantic import Field, StrictInt
 
 from crypto_updates.harness.control.schema import Seconds, Strict
 from crypto_updates.service import problem
@@ -33,7 +33,7 @@ class Asked(Strict):
     fault: str = Field(description="such as down, freeze, cut, slow; or heal, restart", examples=["down"])
     seconds: Seconds | None = Field(None, description="how long; null: until it is undone")
     delay: Seconds | None = Field(None, description="only with slow: seconds that each piece takes; null: 0.2")
-    size: int | None = Field(None, ge=1, description="only with slow: the most bytes of a piece; null: 65536")
+    size: StrictInt | None = Field(None, ge=1, description="only with slow: the most bytes of a piece; null: 65536")
 
 
 class Target:

@@ -12,8 +12,8 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    FiniteFloat,
     JsonValue,
+    StrictInt,
     ValidationError,
     WrapValidator,
     model_validator,
@@ -25,7 +25,8 @@ from crypto_updates.bus.event import SUBJECT
 from crypto_updates.harness.bodies import INVALID
 
 MAX_SECONDS = 3600.0
-Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(strict=True, ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
+Price = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Slot = Annotated[AwareDatetime, BeforeValidator(lambda value: instant.parse(str(value)))]
 HeaderName = Annotated[str, Field(pattern=r"^[!-9;-~]+$")]
 HeaderText = Annotated[str, Field(pattern=r"^[^\r\n]*$")]
@@ -41,7 +42,7 @@ def _clock(value: object, check: Callable[[object], float | str]) -> float | str
         raise ValueError("a number above 0, or a time as libfaketime reads it") from error
 
 
-ClockPace = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+ClockPace = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 
 
 class Strict(BaseModel):
@@ -67,7 +68,7 @@ class Message(Strict):
     body: JsonValue = Field(None, description="a text is sent as it is, anything else as JSON")
     base64: Base64Bytes | None = Field(None, description="a body that is no text")
     invalid: Literal[tuple(INVALID)] | None = Field(None, description="a body that is no event")  # type: ignore[valid-type]  # mypy reads no tuple
-    copies: int = Field(1, ge=1, le=10_000)
+    copies: StrictInt = Field(1, ge=1, le=1000)
     msg_id: HeaderText | None = Field(None, description="Nats-Msg-Id; nothing: that of the slot; an empty text: none")
     headers: dict[HeaderName, HeaderText] = {}
     subject: Subject = SUBJECT
@@ -121,7 +122,7 @@ class Wanted(Strict):
 
     what: Literal["subscribers", "published", "reactions"]
     subject: Subject | None = Field(None, description="of the subscribers (crypto.updates), or of the messages (any)")
-    count: int = Field(1, ge=0, description="how many at least")
+    count: StrictInt = Field(1, ge=0, description="how many at least")
     within: Seconds = 10.0
     still: Seconds = Field(0.0, description="and then no more than `count` for so long")
 
@@ -141,10 +142,10 @@ class Clock(Strict):
 class MarketChange(Strict):
     """Only what is given changes."""
 
-    prices: dict[str, FiniteFloat | None] = Field(
+    prices: dict[str, Price | None] = Field(
         {}, description="by CoinGecko's id; null: not known", examples=[{"bitcoin": 41234.5}]
     )
-    status: int = Field(200, ge=200, le=599, description="of all answers")
+    status: StrictInt = Field(200, ge=200, le=599, description="of all answers")
     delay: Seconds | None = Field(0.0, description="of all answers; null: never")
     body: str | None = Field(None, description="of all answers; null: its own")
 

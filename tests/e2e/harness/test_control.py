@@ -9,14 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 from bson import Decimal128, Int64
-from jsonschema import Draft202012Validator
 from pymongo import MongoClient
-from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
-from crypto_updates.harness import answer
 from crypto_updates.harness.control import routes
 from crypto_updates.harness.control.server import serve
 from crypto_updates.harness.crypto import Crypto
@@ -28,7 +24,6 @@ from stack.__main__ import main
 from tests.support import HANG_SECONDS, eventually
 from tests.unit.test_control import ask
 
-LISTENER = Path(__file__).with_name("listener.py")
 # Asks with a method, a path and a body, and returns the status and the answer.
 Ask = Callable[..., tuple[int, Any]]
 
@@ -42,31 +37,6 @@ def url(crypto: Crypto) -> Iterator[str]:
 @pytest.fixture
 def asked(url: str) -> Ask:
     return lambda *request: ask(url, *request)
-
-
-def test_its_openapi_document_is_valid_and_has_every_path(asked: Ask) -> None:
-    _, document = asked("GET", "/openapi.json")
-    assert OPENAPI_31_VALIDATOR.is_valid(document)
-    operations = {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods}
-    read = {"/env", "/subscribers", "/published", "/reactions", "/market", "/faults"}
-    done = {"/events", "/market", "/faults/{target}", "/wait", "/clock", "/reset"}
-    assert operations == {f"GET {path}" for path in read} | {f"POST {path}" for path in done}
-    (target,) = document["paths"]["/faults/{target}"]["post"]["parameters"]
-    assert target["schema"]["enum"] == ["nats", "mongo", "link", "mongo_link"]
-
-
-def test_every_answer_is_as_the_openapi_document_says(crypto: Crypto, asked: Ask) -> None:
-    crypto.app(sys.executable, str(LISTENER))
-    crypto.publish()
-    crypto.reactions.wait(1)
-    answer.get(f"{crypto.market.url}/api/v3/ping")
-    _, document = asked("GET", "/openapi.json")
-    for path, methods in document["paths"].items():
-        if "get" in methods:
-            _, found = asked("GET", path)
-            assert found, path
-            schema = methods["get"]["responses"]["200"]["content"]["application/json"]["schema"]
-            jsonschema.validate(found, {"allOf": [schema], "components": document["components"]}, Draft202012Validator)
 
 
 def test_a_write_is_told_in_json_whatever_types_it_has(crypto: Crypto, asked: Ask) -> None:
@@ -114,6 +84,7 @@ def test_a_market_that_never_answers_is_put_right_by_a_reset(asked: Ask) -> None
 WRONG: list[tuple[str, object, str]] = [
     ("/events", {"slot": "yesterday"}, "422 slot=yesterday: not an ISO 8601 time"),
     ("/events", {"copies": 0}, "422 copies=0: Input should be greater than or equal to 1"),
+    ("/events", {"copies": True}, "422 copies=True: Input should be a valid integer"),
     ("/events", {"invalid": "odd"}, "422 invalid=odd: Input should be 'empty', 'null'"),
     ("/events", {"subject": "a.*"}, "422 subject=a.*: "),
     ("/events", {"body": "x", "invalid": "null"}, "422 invalid=null: nothing beside body"),
