@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import subprocess
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,6 +35,11 @@ async def settled(client: Client) -> None:
     """
     for _ in range(2):
         await client.flush(5)
+
+
+def just_passed() -> str:
+    """A schedule of one slot a day, which was less than a minute ago: the market's prices of now are its own."""
+    return f"{datetime.now(UTC):%M %H} * * *"
 
 
 def asking(market: Market, worker: str = "worker") -> dict[str, str]:

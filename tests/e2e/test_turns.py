@@ -19,7 +19,7 @@ from crypto_updates.harness.market import Market
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import NatsServer
 from tests.e2e.conftest import Stack
-from tests.support import asked, asking, settled, soon
+from tests.support import asked, asking, just_passed, settled, soon
 
 # Of the six seconds: three for the market, one of them until it is another worker's turn.
 EVERY = "*/6 * * * * *"
@@ -193,7 +193,7 @@ async def test_when_nats_cannot_tell_who_claimed_a_slot_each_worker_makes_it(
     users = f"{{user: admin, password: a}}, {{user: worker, password: p, permissions: {RIGHTS}}}"
     config = "" if way == "core NATS" else f"authorization {{ users: [{users}] }}"
     with NatsServer(config=config, jetstream=way != "core NATS") as server:
-        own = {"NATS_URL": server.url, "SCHEDULE": "@daily"} | (
+        own = {"NATS_URL": server.url, "SCHEDULE": just_passed()} | (
             {"DELIVERY": "core"} if way == "core NATS" else {"NATS_USER": "worker", "NATS_PASSWORD": "p"}
         )
         if way != "core NATS":

@@ -24,6 +24,7 @@ import pathlib
 
 import bus, stack, watchdog, worker
 import crypto_updates
+from crypto_updates.harness.condition import eventually
 
 def test_each_module_is_the_one_that_is_meant():
     assert [module.__doc__ for module in (bus, stack, worker, watchdog)] == ["mine"] * 3 + ["of PyPI"]
@@ -36,7 +37,7 @@ def test_a_worker_publishes(service, nats_url):
 def test_a_server_under_test_has_all_that_it_needs(crypto):
     crypto.app("sh", "-c", "echo $NATS_URL; sleep 60", ready="nats://", subscribes=None)
     crypto.worker("* * * * * *")
-    assert crypto.published.wait(1)[0].json()["source"] == "coingecko"
+    assert eventually(lambda: [found for found in crypto.published if found.json().get("source") == "coingecko"])
     preload = pathlib.Path(crypto.env()["NODE_OPTIONS"].split('"')[1])
     assert preload.is_file()
     assert preload.is_relative_to({prefix!r})
