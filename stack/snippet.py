@@ -46,6 +46,15 @@ class Updates {
   }
 }
 
+function read(message: any): unknown {
+  const text = new TextDecoder().decode(message.data ?? message);
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
 @Module({ controllers: [Updates] })
 class AppModule {}
 
@@ -59,6 +68,8 @@ async function main() {
       tls: { caFile: process.env.NATS_CA },
       maxReconnectAttempts: -1,
       pingInterval: 10_000,
+      // NestJS's own takes an event with the key `data` for a message of NestJS, and hands over only that key.
+      deserializer: { deserialize: (message, options) => ({ pattern: options!.channel, data: read(message) }) },
     },
   });
   await app.listen();
@@ -76,6 +87,7 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -85,7 +97,8 @@ func main() {
 	nc, err := nats.Connect(os.Getenv("NATS_URL"),
 		nats.UserInfo(os.Getenv("NATS_USER"), os.Getenv("NATS_PASSWORD")),
 		nats.RootCAs(os.Getenv("NATS_CA")),
-		nats.MaxReconnects(-1))
+		nats.MaxReconnects(-1),
+		nats.PingInterval(10*time.Second))
 	if err == nil && os.Getenv("NATS_USER") == "consumer" {
 		err = consume(nc)
 	} else if err == nil {
