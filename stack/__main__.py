@@ -38,15 +38,15 @@ def main(argv: list[str]) -> int:
 
 
 def _run(name: str, *argv: str) -> int:
-    command = importlib.import_module(_COMMANDS[name][0])
-    parser = argparse.ArgumentParser(
-        prog=f"crypto-updates {name}",
-        description=command.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
     try:
+        command = importlib.import_module(_COMMANDS[name][0])
+        parser = argparse.ArgumentParser(
+            prog=f"crypto-updates {name}",
+            description=command.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         status: int = command.run(parser, [*argv])
-    except KeyboardInterrupt:  # Ctrl-C, in a command that leaves nothing to end
+    except KeyboardInterrupt:  # Ctrl-C, in a command that leaves nothing to end, or as it begins
         return console.INTERRUPTED
     return status
 

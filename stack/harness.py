@@ -70,7 +70,16 @@ def _arguments(parser: ArgumentParser, argv: list[str]) -> Namespace:
         parser.add_argument(f"--{name}-port", metavar="PORT", type=console.port, default=0, help=text)
     text = f"the address to listen on: this machine's own (the default), or {ANYWHERE}, all of them, in a container"
     parser.add_argument("--host", choices=(LOOPBACK, ANYWHERE), default=LOOPBACK, help=text)
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    given = _given_ports(options)
+    if twice := [f"{name} {port}" for name, port in given.items() if port and [*given.values()].count(port) > 1]:
+        parser.error(f"{', '.join(twice)}: accepted: a port of its own for each")
+    return options
+
+
+def _given_ports(options: Namespace) -> dict[str, int]:
+    """By option. 0: a free one."""
+    return {"--port": options.port} | {f"--{name}-port": getattr(options, f"{name}_port") for name in _PORTS}
 
 
 def _command(text: str) -> str:
@@ -94,8 +103,8 @@ def _in_background(options: Namespace, folder: Path, announce: Announce) -> int:
 
 def _run(closing: ExitStack, options: Namespace, tell: Callable[[str], object], ready: Ready) -> int:
     begin = time.monotonic()
-    for option in ("port", *(f"{name}_port" for name in _PORTS)):
-        ports.check(f"--{option.replace('_', '-')}", getattr(options, option))
+    for option, port in _given_ports(options).items():
+        ports.check(option, port)
     folder = closing.enter_context(guard.folder())
     mongod = closing.enter_context(Mongod())
     place = Place(options.host, options.nats_port, options.mongo_port, options.market_port)

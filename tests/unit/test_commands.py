@@ -23,6 +23,12 @@ from stack.__main__ import main
         (["market", "--port", "0"], "argument --port: '0': accepted: a port from 1 to 65535"),
         (["wait", "rain"], "argument what: invalid choice: 'rain'"),
         (["harness", "--exec", "x", "--detach"], "argument --detach: not allowed with argument --exec"),
+        (["harness", "--exec", " "], "argument --exec: ' ': accepted: a command for a shell"),
+        (["harness", "--host", "localhost"], "argument --host: invalid choice: 'localhost'"),
+        (
+            ["harness", "--port", "1", "--nats-port", "2", "--market-port", "1"],
+            "--port 1, --market-port 1: accepted: a port of its own for each",
+        ),
         (["harness", "--port", "x"], "argument --port: 'x': accepted: "),
     ],
 )
