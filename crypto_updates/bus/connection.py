@@ -55,6 +55,13 @@ class _Client(Client):
             raise nats.errors.SecureConnRequiredError
         await super()._process_info(info, initial_connection)
 
+    async def _process_pong(self) -> None:
+        # A PING that timed out has left its future, at which nats-py's read loop would end when the PONG comes late.
+        if self._pongs and self._pongs[0].done():
+            self._pongs.pop(0)
+        else:
+            await super()._process_pong()
+
     async def _process_headers(self, headers: bytes | None) -> dict[str, str] | None:
         return header.parse(headers) if headers else None
 

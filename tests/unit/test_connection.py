@@ -8,6 +8,7 @@ import nkeys
 import pytest
 from nats.errors import ConnectionClosedError
 
+from crypto_updates.bus import connection as module
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.connection import Connection
 
@@ -49,6 +50,31 @@ async def test_an_event_over_core_nats_is_sent_only_when_the_server_has_read_it(
         await connection.open(BusSettings.load({}), "test")
         with pytest.raises(ConnectionClosedError):
             await asyncio.wait_for(connection.publish(b"{}", {}), 3)
+        await connection.close()
+
+
+async def test_a_late_answer_to_a_ping_does_not_end_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    thawed = asyncio.Event()
+
+    async def freeze_behind_a_ping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"server_id":"x","version":"2.10.0","headers":true,"max_payload":1048576}\r\n')
+        for number in range(3):
+            await reader.readuntil(b"PING\r\n")
+            if number == 1:
+                await thawed.wait()
+            writer.write(b"PONG\r\n")
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(freeze_behind_a_ping, "127.0.0.1") as server:
+        connection = Connection(f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        await connection.open(BusSettings.load({}), "test")
+        monkeypatch.setattr(module, "PING_SECONDS", 0.1)
+        with pytest.raises(TimeoutError):
+            await connection.ping()
+        monkeypatch.setattr(module, "PING_SECONDS", 10)
+        thawed.set()
+        assert await connection.ping() < 10
         await connection.close()
 
 
