@@ -87,6 +87,10 @@ class Crypto:
         """The subscriptions that a message on the subject reaches at this moment; none while NATS does not answer."""
         return monitor.subscriptions(self.nats, subject)
 
+    def follow(self, subject: str) -> None:
+        """See in `published` what passes on this subject, too. Raises StackError if NATS does not answer."""
+        self._publisher.follow(subject)
+
     def env(self, host: str = LOOPBACK) -> dict[str, str]:
         """The variables by which a server finds NATS, MongoDB and the market, and the port on which it is to listen.
 

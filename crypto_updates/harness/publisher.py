@@ -51,6 +51,7 @@ class Publisher:
         self._loop = Loop("publisher")
         self._subjects = {SUBJECT}
         self._connection: Connection | None = None
+        self._listening: dict[str, Connection] = {}  # the one that a subject was last subscribed to on
         self._connected = asyncio.Event()
 
     def __enter__(self) -> Self:
@@ -111,11 +112,13 @@ class Publisher:
         connection.js = connection.jetstream()
         await update_stream(connection.js, stream_config(1), _LEAST_BYTES)
         self._connection = connection
-        for subject in self._subjects:
+        for subject in tuple(self._subjects):
             await self._listen(connection, subject)
 
     async def _listen(self, connection: Connection, subject: str) -> None:
-        await connection.nc.subscribe(subject, cb=self._see)
+        if self._listening.get(subject) is not connection:
+            self._listening[subject] = connection
+            await connection.nc.subscribe(subject, cb=self._see)
         await _settle(connection)
 
     async def _see(self, message: Any) -> None:  # noqa: ANN401 - nats-py's

@@ -56,7 +56,10 @@ def observed(crypto: Crypto, host: str) -> APIRouter:
 
     @made.get("/published", response_model=list[schema.Published])
     def published() -> Response:
-        """The messages that passed on NATS since the last reset, copies included, oldest first."""
+        """The messages that passed on NATS since the last reset, copies included, oldest first.
+
+        They are those on crypto.updates, and on a subject that was published on or waited for here, from then on.
+        """
         return _answer(crypto.published[:])
 
     @made.get("/reactions", response_model=list[schema.Reaction])
@@ -67,7 +70,7 @@ def observed(crypto: Crypto, host: str) -> APIRouter:
     @made.post("/wait", response_model=schema.Seen, responses=problem.documented(400, 409, 422))
     async def wait(wanted: Wanted) -> Response:
         """Answer with what there is when there is as much as wanted, or with 409 when the time is over."""
-        return _answer(await until(wanted, look(crypto, wanted)))
+        return _answer(await until(wanted, await asyncio.to_thread(look, crypto, wanted)))
 
     return made
 

@@ -1,5 +1,6 @@
 """The harness over HTTP, as a test in any language asks it; and the commands that ask it from a shell."""
 
+import asyncio
 import re
 import socket
 import sys
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import nats
 import pytest
 from bson import Decimal128, Int64
 from pymongo import MongoClient
@@ -131,6 +133,18 @@ def test_the_messages_that_are_waited_for_may_be_those_of_a_subject(asked: Ask) 
     _, published = asked("POST", "/wait", {"what": "published", "subject": "crypto.update", "count": 2})
     assert [message["body"] for message in published] == 2 * ["crypto.update"]
     assert len(asked("POST", "/wait", {"what": "published", "count": 3})[1]) == 3
+
+
+async def test_a_message_on_a_subject_that_is_waited_for_is_seen_whoever_sends_it(crypto: Crypto, asked: Ask) -> None:
+    client = await nats.connect(crypto.nats.url)
+    wanted = {"what": "published", "subject": "of.others", "within": 60}
+    with ThreadPoolExecutor() as pool:
+        seen = pool.submit(asked, "POST", "/wait", wanted)
+        while not seen.done():
+            await client.publish("of.others", b"x")
+            await asyncio.sleep(0.05)
+    assert seen.result()[1][0]["subject"] == "of.others"
+    await client.close()
 
 
 def test_a_reset_ends_a_fault_that_has_seconds_left(crypto: Crypto, asked: Ask) -> None:

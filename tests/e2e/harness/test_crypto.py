@@ -3,6 +3,7 @@
 import socket
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from crypto_updates.harness.crypto import Crypto
 from crypto_updates.local import ports
 from crypto_updates.local.errors import StackError
 from crypto_updates.local.servers import Mongod
+from tests.support import HANG_SECONDS
 
 LISTENER = (sys.executable, str(Path(__file__).with_name("listener.py")))
 SLOT = "2023-11-21T14:30:00Z"
@@ -64,6 +66,15 @@ def test_a_publish_without_nats_is_an_error_and_works_again_afterwards(
     crypto.nats.down(0.1)
     assert crypto.publish(SLOT).duplicate
     assert len(crypto.published) == 2
+
+
+def test_a_subject_that_is_new_while_nats_is_down_is_heard_once(crypto: Crypto) -> None:
+    with ThreadPoolExecutor() as pool, crypto.nats.down():
+        published = pool.submit(crypto.publish, subject="crypto.update")
+        never(published.done, during=0.3)
+        crypto.nats.mend()
+        published.result(HANG_SECONDS)
+    assert [message.subject for message in crypto.published] == ["crypto.update"]
 
 
 def test_the_writes_are_seen_of_all_databases_and_over_a_restart_of_mongod(crypto: Crypto) -> None:
