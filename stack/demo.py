@@ -133,7 +133,8 @@ def _run(closing: ExitStack, data: Path, options: Namespace, say_ready: Ready) -
         closing.callback(service.stop)
         parts.append(service)
     where |= {"API_URL": f"http://{services.address(environ)}", "SCHEDULE": environ["SCHEDULE"]}
-    console.say(f"To check it: {' '.join(_assignments(where))} make verify")
+    repaired_by = {"MARKET_SOURCE": environ["MARKET_SOURCE"]}
+    console.say(f"To check it: {' '.join(_assignments(where | repaired_by))} make verify")
     agenda = _agenda(stage, options)
     where["HARNESS_URL"] = _control(closing, agenda)
     deadline = begin + _READY_SECONDS if options.detach else math.inf
