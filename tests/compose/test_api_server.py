@@ -49,5 +49,6 @@ def test_it_stores_the_prices_of_our_market_at_each_event(project: Project, port
 def test_it_reaches_nothing_of_the_stack_but_nats(project: Project) -> None:
     config = json.loads(must(project.compose("config", "--format", "json")))
     networks = {name: set(service["networks"]) for name, service in config["services"].items() if "networks" in service}
-    assert networks["api_server"] & networks["mongo"] == set()
+    near = {name for name, joined in networks.items() if joined & networks["api_server"]}
+    assert near == {"api_server", "api_server_mongo", "market", "nats"}
     assert networks["market"] == networks["api_server_mongo"] == {"api_server"}
