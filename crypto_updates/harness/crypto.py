@@ -55,7 +55,7 @@ class Crypto:
         self.apps: list[App] = []
         self._publisher: Publisher
         self._folder = folder
-        self._port = ports.free()  # the first server's
+        self._ports = [ports.free()]  # the first one is that of the first server
         self._drafts = Drafts()
         self._numbers = itertools.count()
 
@@ -78,6 +78,8 @@ class Crypto:
 
     def __exit__(self, *_: object) -> None:
         self._closing.close()
+        for port in self._ports:
+            ports.release(port)
 
     @property
     def published(self) -> Seen[Published]:
@@ -97,7 +99,7 @@ class Crypto:
         `host`: this machine, as the server reaches it. One on another machine does not get the variables that lead
         its calls to api.coingecko.com to the market, because they name files of this one.
         """
-        variables = self._variables(self._port, host)
+        variables = self._variables(self._ports[0], host)
         return variables | (self._interception.env() if host == LOOPBACK else {})
 
     def app(
@@ -114,7 +116,7 @@ class Crypto:
         `ready`: a URL, a path, or a line of its output, as text or regular expression. `subscribes` None: do not wait
         until it has subscribed. Raises AppError, with its last lines, when it ends before, or after `within` seconds.
         """
-        port = ports.free() if self.apps else self._port
+        port = self._another_port() if self.apps else self._ports[0]
         environ = {**os.environ, **self._variables(port), **(env or {})}
         environ |= self._interception.env(environ)
 
@@ -140,7 +142,7 @@ class Crypto:
             "NATS_URL": self.nats.url,
             "SCHEDULE": schedule,
             "OUTBOX_DIR": f"outbox-{name}",
-            "HEALTH_PORT": str(ports.free()),
+            "HEALTH_PORT": str(self._another_port()),
         }
         if clock is not None:
             # At such a pace, a moment's delay is an outage of some slots.
@@ -190,6 +192,10 @@ class Crypto:
 
     def _start(
         self, spawn: Callable[[Lines], Process], url: str, ready: Ready, subscribes: str | None, within: float
+    def _another_port(self) -> int:
+        self._ports.append(ports.free())
+        return self._ports[-1]
+
     ) -> App:
         app = App(spawn, url=url, ready=ready, watch=lambda: self._watch(subscribes))
         self.apps.append(app)

@@ -50,6 +50,7 @@ class Link:
         self.target = target
         self.used: set[int] = set()
         self._host = host
+        self._any_port = not port
         self.port = port or ports.free()
         self._loop = Loop("link")
         self._doors: dict[int, list[asyncio.Server]] = {self.port: []}
@@ -70,6 +71,13 @@ class Link:
     def __exit__(self, *_: object) -> None:
         self._loop.call(self._stop)
         self._loop.__exit__()
+        if self._any_port:
+            ports.release(self.port)
+
+    @property
+    def ports(self) -> set[int]:
+        """Those that it listens on."""
+        return {*self._doors}
 
     def listen(self, port: int, within: float = 60.0) -> None:
         """Forward this port of localhost too, for a client with an address that cannot be changed.

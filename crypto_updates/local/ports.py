@@ -1,3 +1,4 @@
+import os
 import secrets
 import socket
 
@@ -7,18 +8,27 @@ from crypto_updates.local.errors import PortTakenError
 # even the client that reconnects to the server, which then talks to itself.
 _FIRST, _LAST = 20_000, 32_000
 _ATTEMPTS = 100
+# The file descriptors that keep other processes of ours from the ports of this one.
+_marks: dict[int, int] = {}
 
 
 def free(preferred: int = 0) -> int:
     """The preferred port if it is free, or else another free one.
 
-    While this process lives, no process of ours gets it again. Another program may still take it first.
+    No process of ours gets it again while this process lives, or until `release`. Another program may still take it
+    first.
     """
     others = (_FIRST + secrets.randbelow(_LAST - _FIRST) for _ in range(_ATTEMPTS))
     for port in (preferred, *others):
         if port and is_free(port) and _reserve(port):
             return port
     raise PortTakenError(f"no free port found between {_FIRST} and {_LAST} in {_ATTEMPTS} attempts")
+
+
+def release(port: int) -> None:
+    """Let others have a port that `free` gave. Without it, a process that uses many ports would run out of files."""
+    if (mark := _marks.pop(port, None)) is not None:
+        os.close(mark)
 
 
 def is_free(port: int) -> bool:
@@ -53,5 +63,5 @@ def _reserve(port: int) -> bool:
     except OSError:
         mark.close()
         return False
-    mark.detach()
+    _marks[port] = mark.detach()
     return True

@@ -65,7 +65,10 @@ class Server(ABC):
     def __enter__(self) -> Self:
         with ExitStack() as closing:
             self.data = self._given or closing.enter_context(guard.folder())
+            any_port = not self.port
             self.start()
+            if any_port:
+                closing.callback(ports.release, self.port)
             closing.callback(self.stop)
             self._closing = closing.pop_all()
         return self
@@ -173,6 +176,10 @@ class NatsServer(Server):
     def monitor_url(self) -> str:
         """Where it tells of itself: https://docs.nats.io/running-a-nats-service/nats_admin/monitoring."""
         return f"http://127.0.0.1:{self._monitor_port}"
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        ports.release(self._monitor_port)
 
     def _args(self, port: int) -> Sequence[str]:
         path = self.data / "nats-server.conf"

@@ -273,3 +273,5 @@ def test_no_port_is_given_out_twice() -> None:
     script = f"from crypto_updates.local import ports; print(ports.free({wanted}))"
     elsewhere = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert wanted not in (ports.free(wanted), int(elsewhere.stdout))
+    ports.release(wanted)
+    assert ports.free(wanted) == wanted

@@ -164,6 +164,18 @@ def test_what_a_test_leaves_broken_or_behind_does_not_reach_the_next(mongod: Mon
     assert app.status is not None
     with Crypto(mongod, tmp_path) as second:
         with MongoClient[dict[str, Any]](mongod.url, directConnection=True) as client:
+def test_many_tests_hold_no_more_files_open_than_one(mongod: Mongod, tmp_path: Path) -> None:
+    def files() -> int:
+        return len([*Path("/dev/fd").iterdir()])
+
+    before = files()
+    for _ in range(3):
+        with Crypto(mongod, tmp_path) as crypto:
+            crypto.app("sleep", "60", subscribes=None)
+            crypto.app("sleep", "60", subscribes=None)
+    eventually(lambda: files() <= before + 5)
+
+
             assert client.hardcoded.things.count_documents({}) == 0
         assert second.publish(SLOT).seq == 1
         mongod.kill()
