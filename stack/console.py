@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from crypto_updates.local.errors import StackError
+from crypto_updates.bus import config
 
 # The exit status of a command that Ctrl-C has ended, as a shell says it.
 INTERRUPTED = 130
@@ -57,6 +58,14 @@ def content(path: str) -> bytes:
     """The bytes of an argument's file, or of stdin for -. Raises ArgumentTypeError."""
     try:
         return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+def subject(text: str) -> str:
+    """The subject of an argument. Raises ArgumentTypeError."""
+    try:
+        return config.subject(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error
+
+
     except OSError as error:
         raise ArgumentTypeError(f"{path!r}: {error.strerror}; accepted: the path of a file, or -") from error
 

@@ -46,7 +46,7 @@ def run(parser: ArgumentParser, argv: list[str]) -> int:
 
 
 def _arguments(parser: ArgumentParser, argv: list[str]) -> Namespace:
-    parser.add_argument("--subject", metavar="S", type=_subject, default=SUBJECT, help=f"default: {SUBJECT}")
+    parser.add_argument("--subject", metavar="S", type=console.subject, default=SUBJECT, help=f"default: {SUBJECT}")
     parser.add_argument(
         "--body",
         metavar="B",
@@ -67,12 +67,6 @@ def _arguments(parser: ArgumentParser, argv: list[str]) -> Namespace:
     parser.add_argument("--json", action="store_true", help="the verdict as JSON on standard output")
     parser.add_argument("command", metavar="COMMAND", nargs="*", help="the server's command line, behind --")
     return parser.parse_args(argv)
-
-
-def _subject(text: str) -> str:
-    if text and not set(text) & set(" \t\r\n*>") and all(text.split(".")):
-        return text
-    raise ArgumentTypeError(f"{text!r}: accepted: a subject to publish on, without spaces and wildcards")
 
 
 def _folder(text: str) -> Path:

@@ -16,10 +16,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-from pydantic import TypeAdapter, ValidationError
-
 from crypto_updates.bus import event, instant
-from crypto_updates.bus.config import BusSettings, Subject
+from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.connection import LINK_ERRORS, Connection, Receipt
 from crypto_updates.bus.errors import BusError, reason
 from crypto_updates.bus.event import SUBJECT, Event
@@ -46,7 +44,7 @@ def run(parser: ArgumentParser, argv: list[str]) -> int:
     parser.add_argument(
         "--body", metavar="FILE", type=console.content, help="send this instead of an event; - is the standard input"
     )
-    parser.add_argument("--subject", metavar="S", type=_subject, default=SUBJECT, help=f"(default: {SUBJECT})")
+    parser.add_argument("--subject", metavar="S", type=console.subject, default=SUBJECT, help=f"(default: {SUBJECT})")
     message = Message(**vars(parser.parse_args(argv)))
     try:
         receipt = _by_harness(message)
@@ -117,10 +115,3 @@ def _count(text: str) -> int:
     if text.isdecimal() and int(text):
         return int(text)
     raise ArgumentTypeError(f"{text!r}: accepted: a whole number from 1")
-
-
-def _subject(text: str) -> str:
-    try:
-        return TypeAdapter[str](Subject).validate_python(text)
-    except ValidationError as error:
-        raise ArgumentTypeError(f"{text!r}: accepted: a subject without wildcards") from error

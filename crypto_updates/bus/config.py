@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, FilePath, SecretStr, ValidationInfo
+from pydantic import AfterValidator, Field, FilePath, SecretStr, TypeAdapter, ValidationError, ValidationInfo
 
 from crypto_updates.bus.login import Login, credentials, login
 from crypto_updates.service import trust
@@ -38,7 +38,17 @@ def _ca(path: Path | None, info: ValidationInfo) -> Path | None:
     return path
 
 
-Subject = Annotated[str, Field(pattern=r"^[^\s.*>]+(\.[^\s.*>]+)*$")]
+# nats-server reads no line of a client that is longer than 4096 bytes.
+Subject = Annotated[str, Field(pattern=r"^[^\s.*>]+(\.[^\s.*>]+)*$", max_length=1000)]
+_SUBJECT = TypeAdapter[str](Subject)
+
+
+def subject(text: str) -> str:
+    """A subject to publish on. Raises ValueError, which names what is accepted."""
+    try:
+        return _SUBJECT.validate_python(text)
+    except ValidationError as error:
+        raise ValueError(f"{text!r}: accepted: a subject without wildcards") from error
 
 
 class BusSettings(ServiceSettings):

@@ -171,8 +171,10 @@ class Crypto:
         `slot`: its time; without one, a whole second that no event has had yet. `fields`: more keys of the event.
         `msg_id`: its id, by which the stream knows a copy; without one, that of the slot; empty for none. A body of
         your own has an id only if you give it a slot or an id. Raises StackError if NATS does not answer, and
-        ValueError for a slot that is no ISO 8601 time with an offset.
+        ValueError for what cannot be published, such as a slot that is no ISO 8601 time with an offset.
         """
+        if copies < 1:
+            raise ValueError(f"copies: {copies}; accepted: 1 or more")
         draft = self._drafts.make(slot, body, msg_id, headers, fields)
         self._publisher.follow(subject)
         return self._publisher.publish(subject, draft.body, draft.headers, copies)
@@ -190,12 +192,12 @@ class Crypto:
         place = Place(host, self.link.port, self.mongo_link.port, self.market.port)
         return names.variables(place, self.database, port)
 
-    def _start(
-        self, spawn: Callable[[Lines], Process], url: str, ready: Ready, subscribes: str | None, within: float
     def _another_port(self) -> int:
         self._ports.append(ports.free())
         return self._ports[-1]
 
+    def _start(
+        self, spawn: Callable[[Lines], Process], url: str, ready: Ready, subscribes: str | None, within: float
     ) -> App:
         app = App(spawn, url=url, ready=ready, watch=lambda: self._watch(subscribes))
         self.apps.append(app)

@@ -1,5 +1,6 @@
 """What a publish by hand sends: anything, and by itself an event as the worker's."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -11,6 +12,8 @@ from crypto_updates.bus import event, instant
 FEED = "crypto"
 _STEP = timedelta(seconds=1)
 _ACCEPTED = "slot: {!r}: {}; accepted: an aware datetime, or a text as 2026-01-01T00:15:00Z"
+# What NATS would send as something else, or not at all.
+_NAME, _TEXT = re.compile(r"[!-9;-~]+"), re.compile(r"[^\r\n]*")
 
 Body = bytes | str | Mapping[str, Any] | Sequence[Any]
 
@@ -34,7 +37,9 @@ class Drafts:
         headers: Mapping[str, str] | None = None,
         fields: Mapping[str, object] | None = None,
     ) -> Draft:
-        """See Crypto.publish. Raises ValueError for a slot that is not ISO 8601 with an offset."""
+        """See Crypto.publish. Raises ValueError for what cannot be sent."""
+        if fields and body is not None:
+            raise ValueError(f"{', '.join(fields)}: accepted: more keys of an event, and none beside a body")
         has_slot = body is None or slot is not None
         when = self._free() if slot is None else _instant(slot)
         own = event.headers(FEED, when, event.identity(FEED, when)) if has_slot else {}
@@ -42,17 +47,24 @@ class Drafts:
             own = {**own, event.MSG_ID: msg_id} if msg_id else {}
         if body is None:
             body = {"event": event.NAME, "timestamp": event.text(when), **(fields or {})}
-        return Draft({**own, **(headers or {})}, _encoded(body))
+        return Draft({**own, **_sendable(headers or {})}, _encoded(body))
 
     def _free(self) -> datetime:
         self._last = max(datetime.now(UTC).replace(microsecond=0), self._last + _STEP)
         return self._last
 
 
+def _sendable(headers: Mapping[str, str]) -> Mapping[str, str]:
+    for name, value in headers.items():
+        if not (_NAME.fullmatch(str(name)) and isinstance(value, str) and _TEXT.fullmatch(value)):
+            raise ValueError(f"headers: {name!r}: {value!r}; accepted: a name of ASCII, and a text in one line")
+    return headers
+
+
 def _instant(slot: datetime | str) -> datetime:
     try:
-        found = instant.parse(slot) if isinstance(slot, str) else slot
-    except ValueError as error:
+        found = slot if isinstance(slot, datetime) else instant.parse(slot)
+    except (ValueError, TypeError) as error:
         raise ValueError(_ACCEPTED.format(slot, error)) from error
     if found.tzinfo is None:
         raise ValueError(_ACCEPTED.format(slot, "it has no offset"))

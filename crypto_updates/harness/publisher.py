@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 import msgspec
 
+from crypto_updates.bus import config
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.connection import LINK_ERRORS, Connection, Receipt
 from crypto_updates.bus.errors import BusError
@@ -22,8 +23,10 @@ from crypto_updates.service import errors
 T = TypeVar("T")
 
 _AGAIN_SECONDS = 0.05
-_CONNECTED_SECONDS = 5.0
-_ACKNOWLEDGED_SECONDS = 15.0
+# A server that was killed or frozen is back by then, if it comes back.
+_CONNECTED_SECONDS = 10.0
+# For a server that hangs, not for a slow machine.
+_ACKNOWLEDGED_SECONDS = 60.0
 # The stream may be as small as this, for a disk with little room.
 _LEAST_BYTES = 1024**2
 
@@ -57,7 +60,7 @@ class Publisher:
     def __enter__(self) -> Self:
         self._loop.__enter__()
         try:
-            self._loop.run(self._begin())
+            self._on_loop(self._begin(), "connect")
         except BaseException:
             self._loop.__exit__()
             raise
@@ -75,9 +78,9 @@ class Publisher:
         return self._on_loop(self._publish(subject, body, dict(headers), copies), "publish")
 
     def follow(self, subject: str) -> None:
-        """See what passes on this subject, too."""
+        """See what passes on this subject, too. Raises ValueError if it is none, and StackError."""
         if subject not in self._subjects:
-            self._subjects.add(subject)
+            self._subjects.add(config.subject(subject))
             self._on_loop(self._subscribe(subject), "subscribe")
 
     def renew(self) -> None:
@@ -92,7 +95,7 @@ class Publisher:
 
     async def _begin(self) -> None:
         self._task = asyncio.create_task(self._keep())
-        await asyncio.wait_for(self._connected.wait(), _CONNECTED_SECONDS)
+        await self._connected.wait()
 
     async def _keep(self) -> None:
         while True:

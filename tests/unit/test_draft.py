@@ -50,10 +50,23 @@ def test_an_id_is_the_one_given_or_none() -> None:
     assert drafts.make(SLOT, headers={"ce-type": "mine"}).headers["ce-type"] == "mine"
 
 
-@pytest.mark.parametrize("slot", ["yesterday", datetime(2023, 11, 21)])  # noqa: DTZ001 - it is refused
+@pytest.mark.parametrize("slot", ["yesterday", datetime(2023, 11, 21), 5])  # noqa: DTZ001 - it is refused
 def test_a_slot_without_an_offset_is_refused(slot: str | datetime) -> None:
     with pytest.raises(ValueError, match=r"slot: .*; accepted: an aware datetime"):
         Drafts().make(slot)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("a b", "1"), ("", "1"), ("é", "1"), ("a:", "1"), ("a", "1\r\nb: 2"), ("a", 1)]
+)
+def test_a_header_that_nats_would_send_as_something_else_is_refused(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match=rf"headers: {name!r}: .*; accepted: a name of ASCII"):
+        Drafts().make(headers={name: value})
+
+
+def test_more_keys_beside_a_body_are_refused() -> None:
+    with pytest.raises(ValueError, match="source: accepted: more keys of an event, and none beside a body"):
+        Drafts().make(body="{}", fields={"source": "mine"})
 
 
 @pytest.mark.parametrize("name", INVALID)

@@ -53,6 +53,19 @@ def test_each_invalid_body_passes_as_it_is(crypto: Crypto) -> None:
 
 
 def test_a_publish_without_nats_is_an_error_and_works_again_afterwards(
+def test_what_cannot_be_published_is_refused_and_harms_nothing_else(crypto: Crypto) -> None:
+    for subject in ("a b", "crypto.*", "", "a\r\nb", "x" * 5000):
+        with pytest.raises(ValueError, match=r"accepted: a subject without wildcards"):
+            crypto.publish(subject=subject)
+        with pytest.raises(ValueError, match=r"accepted: a subject without wildcards"):
+            crypto.app("sleep", "60", subscribes=subject)
+    with pytest.raises(ValueError, match="copies: 0; accepted: 1 or more"):
+        crypto.publish(copies=0)
+    crypto.nats.restart()
+    assert not crypto.publish(SLOT).duplicate
+    assert [message.headers[MSG_ID] for message in crypto.published] == [f"crypto@{SLOT}"]
+
+
     crypto: Crypto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publisher, "_CONNECTED_SECONDS", 0.3)
