@@ -24,15 +24,15 @@ class Seen(Sequence[T], Generic[T]):
             self._items.clear()
 
     def wait(self, count: int = 1, within: float = 10.0) -> list[T]:
-        """All that was seen, once there are `count`. Raises AssertionError, with what there is, when late."""
+        """All that was seen, once there are `count`. Raises AssertionError, with the latest, when late."""
         begin = time.monotonic()
         with self._news:
             if self._news.wait_for(lambda: len(self._items) >= count, within):
                 return list(self._items)
-            rows = [f"  {str(item)[:500]}" for item in self._items[-10:]]
-        raise AssertionError(
-            "\n".join([f"{len(rows)} of {count} {self._what} after {time.monotonic() - begin:.1f} s", *rows])
-        )
+            found = list(self._items)
+        latest = [f"  {str(item)[:500]}" for item in found[-10:]]
+        what = f"{len(found)} of {count} {self._what} after {time.monotonic() - begin:.1f} s"
+        raise AssertionError("\n".join([what, *latest]))
 
     @overload
     def __getitem__(self, index: int) -> T: ...
