@@ -1,5 +1,6 @@
 """Wait until something holds, or make sure that it does not."""
 
+import inspect
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,7 +13,7 @@ _LOOK_SECONDS = 0.05
 def outcome(check: Callable[[], T], within: float) -> T:
     """The first true answer of the check, or its last one when `within` seconds are over."""
     deadline = time.monotonic() + within
-    while not (answer := check()) and time.monotonic() < deadline:
+    while not (answer := _answered(check)) and time.monotonic() < deadline:
         time.sleep(_LOOK_SECONDS)
     return answer
 
@@ -54,6 +55,15 @@ def never(check: Callable[[], object], during: float = 1.0) -> None:
     if found := outcome(answer, during):
         after = time.monotonic() - begin
         raise AssertionError(f"{_name(check)} held after {after:.2f} s, and never should: the answer was {found!r}")
+
+
+def _answered(check: Callable[[], T]) -> T:
+    """Raises TypeError for an async function, whose coroutine would count as a true answer."""
+    answer = check()
+    if inspect.iscoroutine(answer):
+        answer.close()
+        raise TypeError("the check is async; accepted: a function that gives its answer at once")
+    return answer
 
 
 def _name(check: Callable[[], object]) -> str:

@@ -39,6 +39,15 @@ def test_eventually_tells_what_failed_last(last: object, told: str) -> None:
         eventually(each(OSError("first"), last), within=0.1)
 
 
+def test_an_async_check_is_refused_since_its_coroutine_would_be_a_true_answer() -> None:
+    async def check() -> bool:
+        return False
+
+    for wait in (eventually, never):
+        with pytest.raises(TypeError, match="the check is async; accepted: a function"):
+            wait(check)
+
+
 def test_never_returns_when_there_was_no_true_answer() -> None:
     never(each(0, AssertionError(), None), during=0.1)
 
