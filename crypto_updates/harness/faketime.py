@@ -6,7 +6,9 @@ from pathlib import Path
 from crypto_updates.local.errors import BinaryError
 
 _NAME = "libfaketime.so.1"
-_SYSTEM = (Path("/usr/lib"), Path("/usr/local/lib"))
+_SYSTEM = (Path("/usr/lib"), Path("/usr/lib64"), Path("/usr/local/lib"))
+# Debian has it in a folder of the machine's kind.
+_PLACES = (f"faketime/{_NAME}", f"*/faketime/{_NAME}", _NAME)
 
 
 def variables(time: str) -> dict[str, str]:
@@ -20,9 +22,11 @@ def variables(time: str) -> dict[str, str]:
 def library() -> Path:
     """The library: the system's, or else the wheel's. Raises BinaryError."""
     wheel = importlib.util.find_spec("libfaketime")
-    folders = [*_SYSTEM, *map(Path, (wheel and wheel.submodule_search_locations) or ())]
-    if found := next((path for folder in folders for path in folder.glob(f"**/{_NAME}")), None):
-        return found
+    found = [path for folder in _SYSTEM for place in _PLACES for path in folder.glob(place)]
+    for folder in (wheel and wheel.submodule_search_locations) or ():
+        found += Path(folder).glob(f"**/{_NAME}")
+    if found:
+        return found[0]
     raise BinaryError(
         f"{_NAME} was not found: `pip install libfaketime` brings it on x86-64 Linux, or `apt-get install libfaketime`"
     )
