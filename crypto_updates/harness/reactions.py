@@ -10,6 +10,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from crypto_updates.harness.seen import Seen
+from crypto_updates.local.errors import StackError
 
 _WRITES = ("insert", "update", "replace", "delete")
 _OURS = ("admin", "config", "local")  # MongoDB's own databases
@@ -17,6 +18,8 @@ _PIPELINE = [{"$match": {"operationType": {"$in": _WRITES}, "ns.db": {"$nin": _O
 # How long a call waits for news: as long as it takes to stop.
 _WAIT_MS = 100
 _AGAIN_SECONDS = 0.05
+# For a mongod that hangs, not for a slow machine.
+_OPEN_SECONDS = 60.0
 
 
 class Reaction(NamedTuple):
@@ -49,7 +52,9 @@ class Reactions(Seen[Reaction]):
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._open.wait(10)
+        if not self._open.wait(_OPEN_SECONDS):
+            self.__exit__()
+            raise StackError(f"mongod gave no change stream within {_OPEN_SECONDS:.0f} s")
         return self
 
     def __exit__(self, *_: object) -> None:
