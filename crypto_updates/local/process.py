@@ -52,9 +52,16 @@ class Process:
         Raises StackError after `timeout` seconds, or when the output ends without it.
         """
         wanted = re.compile(re.escape(pattern) if isinstance(pattern, str) else pattern)
+        line, looked = None, after  # each line is looked at once, because a server may write thousands a second
+
+        def is_over() -> bool:
+            nonlocal line, looked
+            line, looked = self.lines.find(wanted, looked), self.lines.written
+            return line is not None or self._ended
+
         with self.lines.news:
-            self.lines.news.wait_for(lambda: self._ended or self.lines.find(wanted, after) is not None, timeout)
-        if (line := self.lines.find(wanted, after)) is not None:
+            self.lines.news.wait_for(is_over, timeout)
+        if line is not None:
             return line
         last = "\n".join(self.lines.since(after)[-20:])
         raise StackError(f"{self} wrote no line with {pattern!r}; its last lines:\n{last}")
