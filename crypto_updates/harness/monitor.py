@@ -13,7 +13,8 @@ from crypto_updates.local.servers import NatsServer
 OBSERVER = "crypto-updates harness"
 # Subjects on which a client gets replies.
 _REPLIES = ("_INBOX", "$")
-_REPLY_SECONDS = 2.0
+_REPLY_SECONDS = 5.0
+_NO_ANSWER = (OSError, http.client.HTTPException, ValueError)
 
 
 class Client(NamedTuple):
@@ -36,15 +37,29 @@ class Subscription(NamedTuple):
 
 def clients(server: NatsServer) -> list[Client]:
     """The connections to the server; none while it does not answer."""
+    try:
+        return _clients(server)
+    except _NO_ANSWER:
+        return []
+
+
+def subscriptions(server: NatsServer, subject: str | None = None) -> list[Subscription]:
+    """The subscriptions that a message on the subject reaches, or all; none while the server does not answer."""
+    try:
+        return _subscriptions(server, subject)
+    except _NO_ANSWER:
+        return []
+
+
+def _clients(server: NatsServer) -> list[Client]:
     connections: list[dict[str, Any]] = _told(server, "/connz?limit=10000").get("connections") or []
     fields = ("cid", "name", "lang", "version")
     found = [Client(*(of.get(name, "") for name in fields)) for of in connections]
     return [client for client in found if client.name != OBSERVER]
 
 
-def subscriptions(server: NatsServer, subject: str | None = None) -> list[Subscription]:
-    """The subscriptions that a message on the subject reaches, or all; none while the server does not answer."""
-    of = {client.cid: client for client in clients(server)}
+def _subscriptions(server: NatsServer, subject: str | None) -> list[Subscription]:
+    of = {client.cid: client for client in _clients(server)}
     told = _told(server, "/subsz?subs=1&limit=10000" + (f"&test={quote(subject)}" if subject else ""))
     # The server's own subscriptions, as of a stream, belong to no client.
     plain = [
@@ -70,8 +85,6 @@ def _filters(config: dict[str, Any]) -> Sequence[str]:
 
 
 def _told(server: NatsServer, path: str) -> dict[str, Any]:
-    try:
-        told: dict[str, Any] = answer.get(server.monitor_url + path, _REPLY_SECONDS).json()
-    except (OSError, http.client.HTTPException, ValueError):
-        return {}
+    """Raises one of _NO_ANSWER."""
+    told: dict[str, Any] = answer.get(server.monitor_url + path, _REPLY_SECONDS).json()
     return told
