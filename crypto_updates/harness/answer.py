@@ -3,7 +3,10 @@ import http.client
 import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
+
+# What a URL may have as it is (RFC 3986); the rest is percent-encoded, as browsers do.
+_SAFE = "!#$%&'()*+,/:;=?@[]~"
 
 
 class Answer(NamedTuple):
@@ -25,7 +28,7 @@ class Answer(NamedTuple):
 def get(url: str, timeout: float = 5.0) -> Answer:
     """GET an http:// URL past all proxies, and follow no redirection. Raises OSError, http.client.HTTPException."""
     parts = urlsplit(url)
-    target = parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
+    target = quote(parts._replace(scheme="", netloc="", fragment="").geturl(), safe=_SAFE) or "/"
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
     with contextlib.closing(connection):
         connection.request("GET", target, headers={"Connection": "close"})

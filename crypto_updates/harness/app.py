@@ -16,6 +16,7 @@ from crypto_updates.local.process import Process
 
 _LOOK_SECONDS = 0.05
 _TOLD_LINES = 20
+_HTTP = "http://"
 # To all processes of a command, as `npm start` has several; other signals are for the first one, as Docker sends them.
 _TO_ALL = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT)
 
@@ -43,7 +44,7 @@ class App:
         watch: Callable[[], Lacks] = lambda: lambda: None,
     ) -> None:
         self._spawn, self._ready, self._watch = spawn, ready, watch
-        given = urlsplit(ready) if isinstance(ready, str) and ready.startswith("http") else None
+        given = urlsplit(ready) if isinstance(ready, str) and ready.startswith(_HTTP) else None
         self.url = f"{given.scheme}://{given.netloc}" if given else url
         self.begin = 0  # the mark of the latest start
         self._lines = Lines()
@@ -83,7 +84,7 @@ class App:
 
     def get(self, path: str = "/", timeout: float = 5.0) -> Answer:
         """What it answers to a GET. Raises OSError, http.client.HTTPException."""
-        return answer.get(path if path.startswith("http") else self.url + path, timeout)
+        return answer.get(path if path.startswith(_HTTP) else f"{self.url}/{path.removeprefix('/')}", timeout)
 
     def start(self, within: float = 30.0) -> None:
         """Start, and return when it is ready. Raises AppError, with its last lines, when it ends or is late."""
@@ -109,7 +110,8 @@ class App:
         if sig == signal.SIGKILL:
             process.wait()
         if sig == signal.SIGSTOP and process.status is None:
-            os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            with suppress(ChildProcessError):  # it has just ended
+                os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def freeze(self) -> ExitStack:
         """Stop it in its tracks, until `thaw` or the end of a `with`."""
@@ -138,7 +140,7 @@ class App:
         """What its `ready` still lacks."""
         if self._ready is None:
             return None
-        if isinstance(self._ready, str) and self._ready.startswith(("http", "/")):
+        if isinstance(self._ready, str) and self._ready.startswith((_HTTP, "/")):
             try:
                 status = self.get(self._ready, timeout=2).status
             except (OSError, http.client.HTTPException) as error:

@@ -17,7 +17,7 @@ from tests.support import processes
 LISTENER = (sys.executable, str(Path(__file__).with_name("listener.py")))
 HTTP = """
 import http.server, os, sys
-print("first line", flush=True)
+print("http server at work", flush=True)
 port = int(sys.argv[1]) if len(sys.argv) > 1 else int(os.environ["PORT"])
 server = http.server.ThreadingHTTPServer(("127.0.0.1", port), http.server.SimpleHTTPRequestHandler)
 print("listening on", port, flush=True)
@@ -56,7 +56,7 @@ def test_the_api_stub_has_subscribed_when_it_listens_to_its_consumer(crypto: Cry
     assert [found.consumer for found in crypto.subscribers()] == ["api_stub"]
 
 
-@pytest.mark.parametrize("ready", ["/", "listening on", re.compile(r"listening on \d+$")])
+@pytest.mark.parametrize("ready", ["/", "http server at", "listening on", re.compile(r"listening on \d+$")])
 def test_it_is_ready_when_it_says_so(crypto: Crypto, ready: str | re.Pattern[str]) -> None:
     app = crypto.app(sys.executable, "-c", HTTP, ready=ready, subscribes=None)
     assert app.url == f"http://127.0.0.1:{crypto.env()['PORT']}"
@@ -69,6 +69,7 @@ def test_a_server_with_a_port_of_its_own_is_found_by_its_ready_url(crypto: Crypt
         crypto.app(sys.executable, "-c", HTTP, port, ready=f"http://localhost:{port}/none", subscribes=None, within=1)
     crypto.apps[0].stop()
     own = {"PORT": "1"}
+    assert [app.get(path).status for path in ("?coin=polygon pos", "nothing", "/é b")] == [200, 404, 404]
     app = crypto.app(sys.executable, "-c", HTTP, port, env=own, ready=f"http://localhost:{port}/", subscribes=None)
     assert (app.url, app.get("/").status) == (f"http://localhost:{port}", 200)
 
