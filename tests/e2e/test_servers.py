@@ -20,7 +20,7 @@ from crypto_updates.local import binaries, guard, ports
 from crypto_updates.local.errors import BinaryError, PortTakenError, StackError
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod, NatsServer, Server
-from tests.support import ROOT, eventually, processes
+from tests.support import HANG_SECONDS, ROOT, eventually, processes
 
 MONGO_LOADER = "mongod: error while loading shared libraries: libcrypto.so.1.1: cannot open shared object file"
 GLIBC_LOADER = "mongod: /lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.34' not found (required by mongod)"
@@ -117,8 +117,8 @@ def test_it_freezes_and_thaws_a_server() -> None:
             assert connection.recv(4) == b"INFO"
 
 
-def answers(server: Server) -> bool:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=0.3) as connection:
+def answers(server: Server, within: float = HANG_SECONDS) -> bool:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=within) as connection:
         try:
             return connection.recv(4) == b"INFO"
         except TimeoutError:
@@ -128,7 +128,7 @@ def answers(server: Server) -> bool:
 def test_a_server_is_frozen_or_down_for_as_long_as_a_with_statement_lasts() -> None:
     with NatsServer() as server:
         with server.freeze():
-            assert not answers(server)
+            assert not answers(server, within=0.3)
         assert answers(server)
         with server.down():
             assert server.status == -signal.SIGKILL

@@ -167,7 +167,7 @@ def test_slow_takes_its_time_for_each_piece(link: Link, client: socket.socket) -
     assert ask(client, b"a") == b"A"  # the reads that were waiting had the old size
     begin = time.monotonic()
     assert ask(client, 30 * b"b") == 30 * b"B"
-    assert 0.35 < time.monotonic() - begin < 2
+    assert time.monotonic() - begin > 0.35
     link.heal()
     assert ask(client, b"a") == b"A"
 

@@ -9,7 +9,7 @@ from nats.aio.client import Client
 from crypto_updates.harness import monitor
 from crypto_updates.harness.crypto import Crypto
 from crypto_updates.local.servers import NatsServer
-from tests.support import settled
+from tests.support import settled, soon
 
 SUBJECT = "crypto.updates"
 
@@ -45,6 +45,7 @@ async def test_a_consumer_counts_while_somebody_listens_to_it(crypto: Crypto, cl
     await client.subscribe("reply")
     await client.jetstream().subscribe(SUBJECT, "", durable="pushed")
     await settled(client)
+    await soon(lambda: {"pushed", "durable"} <= {found.consumer for found in crypto.subscribers()})
     assert {"pushed", "durable"} <= {found.consumer for found in crypto.subscribers()}
     assert crypto.subscribers("crypto.update") == []
     assert "reply" in subjects(crypto)
