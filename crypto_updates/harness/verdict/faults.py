@@ -76,7 +76,7 @@ def link_half_open(trial: Trial) -> str:
 def link_slow(trial: Trial) -> str:
     with trial.crypto.link.slow(_SLOW_SECONDS):
         trial.rest(_BLINK_SECONDS)
-        if not trial.subscribed():
+        if not trial.wait(trial.subscribed, _BLINK_SECONDS):
             raise FailedError(Flaw.DEAF, "no longer subscribed")
         seconds = trial.react()
     return f"reacted after {seconds:.1f} s"
