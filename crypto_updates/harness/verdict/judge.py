@@ -38,7 +38,8 @@ class Judge:
 
     def judge(self, items: Sequence[Item]) -> list[Result]:
         """The results, in the order of the items. Raises CandidateError if the server cannot be started, StackError."""
-        with self._lane() as lane:
+        # A lane that fails halts the others, so the error is that one's.
+        with suppress(HaltedError), self._lane() as lane:
             try:
                 if self._begin(lane, items):
                     self._go_on(lane, [item for item in items if item.name not in self._results])
@@ -80,8 +81,9 @@ class Judge:
         self._others.extend(sorted((item for item in items if not item.calm), key=lambda item: -item.seconds))
         lanes = min(math.ceil(sum(item.seconds for item in items) / _LANE_SECONDS), _MAX_LANES)
         if lanes > 1 and not self._known.usual_ports:
-            self._hire(1)
             # A server with a fixed port cannot run twice: until that is known, the one of this lane keeps it.
+            lane.wake()
+            self._hire(1)
             while self._runs_twice is None and self._threads[0].is_alive():
                 self._halt.rest(_LOOK_SECONDS)
             self._hire(lanes - 2 if self._runs_twice else 0)

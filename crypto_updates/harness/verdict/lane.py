@@ -72,6 +72,13 @@ class Lane:
         """True if the server runs and reacts here, too: one with a fixed port cannot run twice at once."""
         with suppress(FailedError):
             self.trial.start(_START_SECONDS)
+    def wake(self) -> None:
+        """Have the server run. Whether it reacts is for the items to say."""
+        with suppress(FailedError):
+            if not self._is_ready():
+                self._open()
+                self.trial.start(_START_SECONDS)
+
             self.trial.react()
             self.trial.settle()
             return True
