@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pymongo import MongoClient
+from pymongo.errors import PyMongoError
 
 from crypto_updates.harness.crypto import Crypto
 from crypto_updates.harness.verdict import advice
@@ -18,6 +19,7 @@ from crypto_updates.harness.verdict.item import FailedError, Item, Outcome, Resu
 from crypto_updates.harness.verdict.known import Known
 from crypto_updates.harness.verdict.trial import Trial
 from crypto_updates.local import guard
+from crypto_updates.local.errors import StackError
 from crypto_updates.local.servers import Mongod, Server
 
 SERVER_LOG = "server.log"
@@ -61,6 +63,8 @@ class Lane:
             return Result(item.name, Outcome.SKIPPED, time.monotonic() - begin, str(error))
         except FailedError as error:
             return self._failed(item, error, time.monotonic() - begin)
+        except PyMongoError as error:
+            raise StackError(f"{self._mongod.url}: {error}") from error
         return Result(item.name, Outcome.HOLDS, time.monotonic() - begin, seen)
 
     def at_usual_ports(self) -> bool:
@@ -68,10 +72,6 @@ class Lane:
         self._open()
         return self.trial.open_usual_ports()
 
-    def works(self) -> bool:
-        """True if the server runs and reacts here, too: one with a fixed port cannot run twice at once."""
-        with suppress(FailedError):
-            self.trial.start(_START_SECONDS)
     def wake(self) -> None:
         """Have the server run. Whether it reacts is for the items to say."""
         with suppress(FailedError):
@@ -79,6 +79,10 @@ class Lane:
                 self._open()
                 self.trial.start(_START_SECONDS)
 
+    def works(self) -> bool:
+        """True if the server runs and reacts here, too: one with a fixed port cannot run twice at once."""
+        with suppress(FailedError):
+            self.trial.start(_START_SECONDS)
             self.trial.react()
             self.trial.settle()
             return True
