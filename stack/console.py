@@ -1,6 +1,7 @@
 """The terminal: what a person sees of the stack, and how they stop it."""
 
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -20,6 +21,7 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PARENT_CHECK_SECONDS = 0.5
 _STOP_AGAIN_SECONDS = 0.01
 _MAX_PORT = 65_535
+_WIDTH = 120
 _COLOURS = {"worker": 36, "api_stub": 35, "provision": 33, "fault": 31}
 
 
@@ -89,6 +91,11 @@ def say(text: str, end: str = "\n") -> None:
 
 def can_show(text: str) -> bool:
     """True if standard output has these characters."""
+def width() -> int:
+    """The characters of a line: the terminal's, and enough for most people where there is none."""
+    return shutil.get_terminal_size((_WIDTH, 24)).columns
+
+
     return text.encode(sys.stdout.encoding, "ignore").decode(sys.stdout.encoding) == text
 
 

@@ -123,9 +123,12 @@ def _show(options: Namespace, results: Sequence[Result], seconds: float) -> None
         options.junit.write_bytes(report.junit(results))
     if options.json:
         console.say(report.document(results))
-        return
-    for line in report.table(results, seconds, unicode=console.can_show("".join(report.MARKS.values()))):
-        console.say(line)
+    else:
+        unicode = console.can_show("".join(report.MARKS.values()))
+        for line in report.table(results, seconds, unicode=unicode, width=console.width()):
+            console.say(line)
+    if options.junit:
+        options.junit.write_bytes(report.junit(results))
 
 
 class Progress:

@@ -21,6 +21,17 @@ def test_the_table_marks_each_item_and_says_what_to_do_and_where_the_logs_are() 
     assert lines[5] == "1 of 3 hold, 1 do not, 1 skipped; 61 s"
 
 
+def test_long_texts_are_wrapped_under_their_beginning_but_for_what_is_copied() -> None:
+    url = "https://" + 150 * "x"
+    long = RESULTS[1]._replace(seen="word " * 40, advice=f"see {url} for it", logs=Path("/tmp/a b"))  # noqa: S108 - a name
+    *lines, total = report.table([RESULTS[0], long], 61.2, width=80)
+    texts = [line[len("✗ reacts to an event   55.0 s  ") :] for line in lines]
+    assert {len(line) > 80 for line in lines if "https" not in line} == {False}
+    assert " ".join(texts[1:-4]) == ("word " * 40).strip()
+    assert texts[-4:] == ["see", url, "for it", "logs: /tmp/a b"]
+    assert total.startswith("1 of 2 hold")
+
+
 def test_a_terminal_without_the_marks_gets_plain_ones() -> None:
     "\n".join(report.table(RESULTS, 61.2, unicode=False)).encode("ascii")
 

@@ -1,6 +1,7 @@
 """The verdict as a table for people, as JSON for programs, and as JUnit's XML for CI."""
 
 import json
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from xml.etree import ElementTree as ET
@@ -12,21 +13,29 @@ MARKS: Mapping[Outcome, str] = {
     Outcome.FAILS: "\N{BALLOT X}",
     Outcome.SKIPPED: "-",
 }
+# A narrow terminal gets lines that are too long for it, instead of many that are too short for people.
+_LEAST_WIDTH = 40
 # For a terminal without these characters.
 PLAIN_MARKS: Mapping[Outcome, str] = {Outcome.HOLDS: "+", Outcome.FAILS: "x", Outcome.SKIPPED: "-"}
 
 
-def table(results: Sequence[Result], seconds: float, *, unicode: bool = True) -> Iterator[str]:
+def table(results: Sequence[Result], seconds: float, *, unicode: bool = True, width: int = 120) -> Iterator[str]:
     """Line by line. `seconds`: how long all of it took. `unicode`: whether the terminal has the marks."""
     marks = MARKS if unicode else PLAIN_MARKS
-    width = max((len(result.name) for result in results), default=0)
+    names = max((len(result.name) for result in results), default=0)
     for result in results:
-        yield f"{marks[result.outcome]} {result.name:{width}} {result.seconds:6.1f} s  {result.seen}"
-        if result.advice:
-            yield f"  {'':{width}}           {result.advice}"
-        if result.logs:
-            yield f"  {'':{width}}           logs: {result.logs}"
+        head = f"{marks[result.outcome]} {result.name:{names}} {result.seconds:6.1f} s  "
+        told = [*_wrapped(result.seen, width - len(head)), *_wrapped(result.advice, width - len(head))]
+        told += [f"logs: {result.logs}"] if result.logs else []  # in one piece, to copy it
+        for line in told or [""]:
+            yield (head + line).rstrip()
+            head = " " * len(head)
     yield summary(results, seconds)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """The lines of a text. What has no space in it, as code to copy, stays whole."""
+    return textwrap.wrap(text, max(width, _LEAST_WIDTH), break_long_words=False, break_on_hyphens=False)
 
 
 def summary(results: Sequence[Result], seconds: float) -> str:
