@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from crypto_updates.local.errors import StackError
 from crypto_updates.bus import config
+from crypto_updates.local.errors import StackError
 
 # The exit status of a command that Ctrl-C has ended, as a shell says it.
 INTERRUPTED = 130
@@ -29,8 +29,10 @@ class _Stopped(BaseException):
     """Not KeyboardInterrupt: CPython may still exit by the signal after that was caught."""
 
 
-def until_stopped(run: Callable[[ExitStack], int], *, alone: bool = False, stopped: int = 0) -> int:
-    """Run, and return the exit status: `stopped` after Ctrl-C, SIGTERM, SIGHUP, or the parent's end if not `alone`."""
+def until_stopped(run: Callable[[ExitStack], int], *, alone: bool = False, stopped: int = 0, failed: int = 1) -> int:
+    """Run, and return the exit status: `stopped` after Ctrl-C, SIGTERM, SIGHUP, or the parent's end if not `alone`,
+    and `failed` after an error, which is told.
+    """
     for sig in (*_STOPPING, signal.SIGALRM):
         signal.signal(sig, _stop)
     sys.unraisablehook = _stop_again
@@ -46,7 +48,7 @@ def until_stopped(run: Callable[[ExitStack], int], *, alone: bool = False, stopp
                 return stopped
     except (StackError, OSError) as error:
         print(error, file=sys.stderr)
-        return 1
+        return failed
 
 
 def port(text: str) -> int:
@@ -56,10 +58,6 @@ def port(text: str) -> int:
     raise ArgumentTypeError(f"{text!r}: accepted: a port from 1 to {_MAX_PORT}")
 
 
-def content(path: str) -> bytes:
-    """The bytes of an argument's file, or of stdin for -. Raises ArgumentTypeError."""
-    try:
-        return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
 def subject(text: str) -> str:
     """The subject of an argument. Raises ArgumentTypeError."""
     try:
@@ -68,16 +66,25 @@ def subject(text: str) -> str:
         raise ArgumentTypeError(str(error)) from error
 
 
+def content(path: str) -> bytes:
+    """The bytes of an argument's file, or of stdin for -. Raises ArgumentTypeError."""
+    try:
+        return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     except OSError as error:
         raise ArgumentTypeError(f"{path!r}: {error.strerror}; accepted: the path of a file, or -") from error
 
 
 def result(path: str) -> Path:
-    """The file of an argument, for a result. Raises ArgumentTypeError if there is no folder for it."""
+    """The file of an argument, for a result. Raises ArgumentTypeError if it cannot be written. It is not made yet."""
     file = Path(path).absolute()
-    if path and file.parent.is_dir() and not file.is_dir():
-        return file
-    raise ArgumentTypeError(f"{path!r}: accepted: a file in a folder that is there")
+    is_new = not file.exists()
+    try:
+        file.open("ab").close()
+        if is_new:
+            file.unlink()
+    except OSError as error:
+        raise ArgumentTypeError(f"{path!r}: {error.strerror}; accepted: a file that can be written") from error
+    return file
 
 
 def say(text: str, end: str = "\n") -> None:
@@ -89,13 +96,13 @@ def say(text: str, end: str = "\n") -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def can_show(text: str) -> bool:
-    """True if standard output has these characters."""
 def width() -> int:
     """The characters of a line: the terminal's, and enough for most people where there is none."""
     return shutil.get_terminal_size((_WIDTH, 24)).columns
 
 
+def can_show(text: str) -> bool:
+    """True if standard output has these characters."""
     return text.encode(sys.stdout.encoding, "ignore").decode(sys.stdout.encoding) == text
 
 

@@ -7,7 +7,8 @@ MONGO_URI, PORT, ...). It reacts to an event when it writes to MongoDB, or, with
     crypto-updates check-server -- node server.js
     crypto-updates check-server --subject crypto.update --body '{"trigger":"update"}' -- npm start
 
-Exits 0 if all items hold, 1 if some do not, 2 if the server cannot be started or an option is wrong.
+Exits 0 if all items hold, 1 if some do not, 2 if they cannot be tried: an option is wrong, the server or one of ours
+cannot be started.
 """
 
 import shutil
@@ -27,7 +28,6 @@ from crypto_updates.harness.verdict.candidate import Candidate
 from crypto_updates.harness.verdict.catalogue import ITEMS
 from crypto_updates.harness.verdict.item import Item, Outcome, Result
 from crypto_updates.harness.verdict.judge import Judge
-from crypto_updates.local.errors import StackError
 from stack import console
 
 HOLD, DIFFER, BAD_USE = 0, 1, 2
@@ -42,7 +42,7 @@ def run(parser: ArgumentParser, argv: list[str]) -> int:
         return HOLD
     if not options.command:
         parser.error("the server's command is missing: crypto-updates check-server -- node server.js")
-    return console.until_stopped(lambda _: _judge(options, items), stopped=console.INTERRUPTED)
+    return console.until_stopped(lambda _: _judge(options, items), stopped=console.INTERRUPTED, failed=BAD_USE)
 
 
 def _arguments(parser: ArgumentParser, argv: list[str]) -> Namespace:
@@ -76,9 +76,12 @@ def _folder(text: str) -> Path:
 
 
 def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme == "http" and parts.hostname:
-        return text
+    try:
+        parts = urlsplit(text)
+        if parts.scheme == "http" and parts.hostname and parts.port != 0:
+            return text
+    except ValueError:  # for example of a port that is no number
+        pass
     raise ArgumentTypeError(f"{text!r}: accepted: http://host:port/path")
 
 
@@ -90,10 +93,11 @@ def _variable(text: str) -> tuple[str, str]:
 
 
 def _chosen(parser: ArgumentParser, options: Namespace) -> list[Item]:
-    for text in options.only:
-        if not any(_named(item, text) for item in ITEMS):
-            parser.error(f"argument --only: {text!r}: accepted: text of an item's name; --list shows them")
     items = [item for item in ITEMS if item.quick or not options.quick]
+    for text in options.only:
+        if not text or not any(_named(item, text) for item in items):
+            shown = "--quick --list" if options.quick else "--list"
+            parser.error(f"argument --only: {text!r}: accepted: text of an item's name; {shown} shows them")
     return [item for item in items if not options.only or any(_named(item, text) for text in options.only)]
 
 
@@ -107,11 +111,7 @@ def _judge(options: Namespace, items: Sequence[Item]) -> int:
     with ExitStack() as unless_failed:
         logs = Path(tempfile.mkdtemp(prefix="check-server-"))
         unless_failed.callback(shutil.rmtree, logs, ignore_errors=True)
-        try:
-            results = Judge(Candidate(*given), logs, Progress(len(items)).tell).judge(items)
-        except StackError as error:
-            print(error, file=sys.stderr)
-            return BAD_USE
+        results = Judge(Candidate(*given), logs, Progress(len(items)).tell).judge(items)
         if any(result.logs for result in results):
             unless_failed.pop_all()
     _show(options, results, time.monotonic() - begin)
@@ -119,8 +119,6 @@ def _judge(options: Namespace, items: Sequence[Item]) -> int:
 
 
 def _show(options: Namespace, results: Sequence[Result], seconds: float) -> None:
-    if options.junit:
-        options.junit.write_bytes(report.junit(results))
     if options.json:
         console.say(report.document(results))
     else:
@@ -143,6 +141,7 @@ class Progress:
     def tell(self, result: Result) -> None:
         with self._lock:
             self._done += 1
+            self._items = max(self._items, self._done)  # an item that was not asked for is told when it fails
             spent = time.monotonic() - self._begin
             text = f"{self._done}/{self._items} after {spent:.0f} s: {result.name} {result.outcome}"
             if sys.stderr.isatty():

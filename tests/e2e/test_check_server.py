@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import pytest
+
 from tests.support import ROOT, eventually, processes
 
 # For a hang; the slowest verdict here takes half a minute on a quiet machine.
@@ -55,11 +57,14 @@ def test_a_server_on_another_subject_is_told_and_not_judged_further(tmp_path: Pa
     assert "[NATS] Connected" in (logs / "server.log").read_text()
 
 
-def test_a_stop_leaves_nothing_behind(tmp_path: Path) -> None:
+# When the first server starts; when the API stub runs; when items run side by side.
+@pytest.mark.parametrize("results", [0, 1, 3])
+def test_a_stop_leaves_nothing_behind(tmp_path: Path, results: int) -> None:
     process = start(tmp_path, "--", *API_STUB)
     assert process.stderr
-    process.stderr.readline()  # the first item is known, so all is started
-    begun = descendants(process.pid)
+    for _ in range(results):
+        process.stderr.readline()
+    begun = eventually(lambda: descendants(process.pid))
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=VERDICT_SECONDS)
     assert process.returncode == 130
