@@ -2,8 +2,10 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,14 @@ from typing import Any
 import pytest
 
 from crypto_updates.bus.event import SUBJECT
-from crypto_updates.harness.verdict import usual
+from crypto_updates.harness.verdict import ordinary, usual
 from crypto_updates.harness.verdict.candidate import Candidate
 from crypto_updates.harness.verdict.catalogue import ITEMS
 from crypto_updates.harness.verdict.item import Outcome
 from crypto_updates.harness.verdict.judge import Judge
+from crypto_updates.harness.verdict.lane import Lane
 from crypto_updates.local import ports
+from crypto_updates.local.errors import StackError
 from tests import node
 from tests.support import ROOT
 
@@ -33,6 +37,8 @@ WHOLE = {
 }
 WITHOUT_MARKET = {item.name for item in ITEMS if item.name.startswith("market")}
 NOT_JSON = {"invalid body: empty", "invalid body: not JSON"}
+# More than one lane takes on at once.
+MANY = "invalid body: null", "NATS down 3 s", "connection cut", "MongoDB down 5 s", "restart"
 TRIGGER = ("--subject", "crypto.update", "--body", '{"trigger":"update"}')
 
 Items = list[dict[str, Any]]
@@ -111,18 +117,84 @@ def test_a_server_with_a_trigger_of_its_own_is_judged_without_a_change_to_it(tmp
     assert skipped(items) == {"a second copy"}
 
 
+@pytest.fixture
+def usual_ports(monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
+    """Of NATS and MongoDB: other ones than those that all tests on this machine share."""
+    found = ports.free(), ports.free()
+    monkeypatch.setattr(usual, "NATS_PORT", found[0])
+    monkeypatch.setattr(usual, "MONGO_PORT", found[1])
+    return found
+
+
+class Api:
+    """The API stub, judged in this process by some of the items. `threads`: one for each lane that had a result."""
+
+    def __init__(self, folder: Path, probe: str | None = None, **environ: str) -> None:
+        command, variables = WHOLE["the API stub"][1], {"PYTHONPATH": str(ROOT), **environ}
+        candidate = Candidate(command, SUBJECT, folder, variables, probe=probe)
+        self.threads = set[threading.Thread]()
+        self._judge = Judge(candidate, folder, lambda _: self.threads.add(threading.current_thread()))
+
+    def outcomes(self, *names: str) -> dict[str, str]:
+        results = self._judge.judge([item for item in ITEMS if item.name in names])
+        return {result.name: result.outcome if result.outcome != "fails" else result.seen for result in results}
+
+
 def test_a_server_with_addresses_in_its_code_is_found_at_the_usual_ports(
+    tmp_path: Path, usual_ports: tuple[int, int]
+) -> None:
+    nats, mongo = (f"localhost:{port}" for port in usual_ports)
+    api = Api(tmp_path, NATS_URL=f"nats://{nats}", MONGO_URL=f"mongodb://{mongo}/?directConnection=true")
+    asked = "invalid body: null", "restart"
+    assert api.outcomes(*asked) == dict.fromkeys(asked, Outcome.HOLDS)
+
+
+def test_a_server_that_finds_another_program_at_the_usual_port_is_told_so(
+    tmp_path: Path, usual_ports: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for patience in ("START_SECONDS", "_USUAL_SECONDS", "_MORE_SECONDS"):
+        monkeypatch.setattr(ordinary, patience, 1)
+    with socket.create_server(("127.0.0.1", usual_ports[0])):
+        api = Api(tmp_path, NATS_URL="nats://localhost:1")
+        (seen,) = set(api.outcomes("restart").values()) - {Outcome.SKIPPED}
+    assert seen.endswith(f"it is not connected to NATS; another program has the port {usual_ports[0]}")
+
+
+@pytest.mark.usefixtures("usual_ports")
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_server_with_a_fixed_port_is_judged_by_one_item_after_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_late: bool
+) -> None:
+    if is_late:  # then it does not run any more when the second one is tried
+        monkeypatch.setattr(ordinary, "START_SECONDS", 0)
+        monkeypatch.setattr(ordinary, "_USUAL_SECONDS", 0)
+    api = Api(tmp_path, HTTP_PORT=str(ports.free()))
+    found = api.outcomes(*MANY)
+    late = {name: seen for name, seen in found.items() if seen.startswith("subscribed after")}
+    assert len(late) == is_late
+    assert {name: seen for name, seen in found.items() if name not in late} == dict.fromkeys(MANY, Outcome.HOLDS)
+    assert api.threads == {threading.current_thread()}
+
+
+def test_an_error_beside_the_server_ends_the_verdict_and_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nats_port, mongo_port = ports.free(), ports.free()  # other tests may want the real ones
-    monkeypatch.setattr(usual, "_NATS_PORT", nats_port)
-    monkeypatch.setattr(usual, "_MONGO_PORT", mongo_port)
-    fixed = {
-        "PYTHONPATH": str(ROOT),
-        "NATS_URL": f"nats://localhost:{nats_port}",
-        "MONGO_URL": f"mongodb://localhost:{mongo_port}/?directConnection=true",
-    }
-    candidate = Candidate(WHOLE["the API stub"][1], SUBJECT, tmp_path, fixed)
-    asked = [item for item in ITEMS if item.name in ("invalid body: null", "restart")]
-    results = Judge(candidate, tmp_path, lambda _: None).judge(asked)
-    assert [(result.name, result.outcome) for result in results] == [(item.name, Outcome.HOLDS) for item in asked]
+    def fail(_: Lane) -> bool:
+        raise StackError("the disk is full")
+
+    monkeypatch.setattr(Lane, "works", fail)
+    with pytest.raises(StackError, match="the disk is full"):
+        Api(tmp_path).outcomes(*MANY)
+
+
+def test_a_url_is_watched_in_place_of_mongodb(tmp_path: Path) -> None:
+    asked = (
+        "reacts to an event",
+        "200 events at once",
+        "a second copy",
+        "invalid body: null",
+        "NATS down 3 s",
+        "restart",
+    )
+    api = Api(tmp_path, probe="http://localhost:8080/events")
+    assert api.outcomes(*asked) == dict.fromkeys(asked, Outcome.HOLDS)

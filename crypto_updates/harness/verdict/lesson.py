@@ -2,7 +2,6 @@
 
 import time
 
-from crypto_updates.harness.verdict.item import FailedError, Flaw
 from crypto_updates.harness.verdict.trial import REACTION_SECONDS, Trial
 
 # For what it writes at its start. Some servers never rest.
@@ -47,7 +46,7 @@ def _reaction(trial: Trial) -> float:
     before, begin = trial.watch.activity(), time.monotonic()
     trial.send()
     if not trial.wait(lambda: trial.watch.activity() != before, REACTION_SECONDS, every=0.001):
-        raise FailedError(Flaw.IDLE, f"no reaction to an event within {REACTION_SECONDS:.0f} s")
+        raise trial.idle(REACTION_SECONDS)
     return time.monotonic() - begin
 
 

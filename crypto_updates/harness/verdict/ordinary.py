@@ -31,7 +31,8 @@ def subscribes(trial: Trial) -> str:
             trial.open_usual_ports()
         trial.await_subscription(START_SECONDS - (time.monotonic() - begin), "its start")
     except FailedError as error:
-        if error.flaw == Flaw.DEAF and not trial.connected() and trial.wait(trial.subscribed, _MORE_SECONDS):
+        is_slow = error.flaw == Flaw.DEAF and not trial.connected()
+        if is_slow and trial.wait(trial.subscribed, _MORE_SECONDS, every=_LOOK_SECONDS):
             raise FailedError(Flaw.LATE, f"subscribed after {time.monotonic() - begin:.1f} s") from error
         raise
     seconds, known = time.monotonic() - begin, trial.known

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 from pymongo import MongoClient
 
@@ -19,7 +18,6 @@ from crypto_updates.harness.verdict.halt import LOOK_SECONDS, Halt
 from crypto_updates.harness.verdict.item import FailedError, Flaw
 from crypto_updates.harness.verdict.known import Known
 from crypto_updates.harness.verdict.watch import Mark, MongoWatch, ProbeWatch, Watch
-from crypto_updates.local import ports
 from crypto_updates.local.errors import StackError
 
 REACTION_SECONDS = 10.0
@@ -44,13 +42,14 @@ class Trial:
         """`client`: of the stack's mongod."""
         self.candidate = candidate
         self.crypto = crypto
-        self.watch: Watch = ProbeWatch(self.probe) if candidate.probe else MongoWatch(known, crypto.reactions, client)
+        self.watch: Watch = MongoWatch(known, crypto.reactions, client)
+        if candidate.probe:
+            self.watch = ProbeWatch(known, candidate.probe, int(crypto.env()["PORT"]))
         self.halt = halt
         self.known = known
         # It still reacts to events of an item that is over.
         self.is_behind = False
         self._app: App | None = None
-        self._port = ports.free()
         self._slot = datetime.now(UTC).replace(microsecond=0) - _FIRST_SLOT_AGE
         # So that each event changes what the server stores, and each by another amount.
         self._random = random.Random(16)  # noqa: S311 - prices, no secrets
@@ -70,10 +69,9 @@ class Trial:
         if self._app:
             self._app.start()
             return
-        own = {"PORT": str(self._port), "HTTP_PORT": str(self._port)}
-        given = self.candidate.variables(self.crypto.env() | own)
         command, folder = self.candidate.command, self.candidate.cwd
-        self._app = self.crypto.app(*command, cwd=folder, env=own | given, subscribes=None)
+        given = self.candidate.variables(self.crypto.env())
+        self._app = self.crypto.app(*command, cwd=folder, env=given, subscribes=None)
 
     def start(self, within: float) -> float:
         """Start the server, and return the seconds until it has subscribed. Raises FailedError."""
@@ -108,13 +106,6 @@ class Trial:
     def lines(self) -> list[str]:
         """The server's output so far."""
         return self._app.lines if self._app else []
-
-    def probe(self) -> str:
-        """The URL to watch, with the server's own port where it takes the one that it was given."""
-        parts = urlsplit(self.candidate.probe or "")
-        if ports.is_free(self._port):
-            return parts.geturl()
-        return parts._replace(netloc=f"{parts.hostname}:{self._port}").geturl()
 
     def subscribed(self) -> bool:
         return bool(self.crypto.subscribers(self.candidate.subject))
@@ -181,8 +172,12 @@ class Trial:
         begin = time.monotonic()
         self.send()
         if not self.wait(lambda: self.watch.reacted(mark), within):
-            raise FailedError(Flaw.IDLE, f"no reaction to an event within {within:.0f} s")
+            raise self.idle(within)
         return time.monotonic() - begin
+
+    def idle(self, seconds: float) -> FailedError:
+        told = filter(None, [f"no reaction to an event within {seconds:.0f} s", self.watch.state])
+        return FailedError(Flaw.IDLE, "; ".join(told))
 
     def recover(self, after: str, within: float = AGAIN_SECONDS) -> str:
         """Wait until the server reacts to new events again. What it did not hear meanwhile is not its fault."""
@@ -233,7 +228,8 @@ class Trial:
     def _presence(self) -> str:
         """What nats-server knows of the server."""
         if not self.connected():
-            return "it is not connected to NATS"
+            taken = f"; another program has the port {usual.NATS_PORT}" if usual.is_nats_taken(self.crypto) else ""
+            return f"it is not connected to NATS{taken}"
         subjects = sorted({found.subject for found in monitor.subscriptions(self.crypto.nats)})
         return f"it is connected to NATS, and listens to {', '.join(subjects) or 'nothing'}"
 

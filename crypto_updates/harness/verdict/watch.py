@@ -1,12 +1,15 @@
 """Whether the server reacts: by its writes to MongoDB, or by what a URL of it answers."""
 
 import http.client
+import socket
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from itertools import pairwise
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from pymongo import MongoClient
 
@@ -17,8 +20,11 @@ from crypto_updates.harness.verdict.contents import Stored, figures, growth, tim
 from crypto_updates.harness.verdict.footprint import KINDS, Change, Footprint, Write
 from crypto_updates.harness.verdict.known import Known
 from crypto_updates.local.errors import StackError
+from crypto_updates.service import errors
 
 _SYSTEM = {"admin", "config", "local"}
+# So that the server has time for its work, too.
+_PROBE_EVERY_SECONDS = 0.02
 
 
 class Mark(NamedTuple):
@@ -35,6 +41,11 @@ class Watch(ABC):
     def countable(self) -> bool:
         """True if it can tell how many events were reacted to."""
         return False
+
+    @property
+    def state(self) -> str:
+        """What else is worth knowing when there is no reaction."""
+        return ""
 
     @abstractmethod
     def mark(self) -> Mark: ...
@@ -133,20 +144,34 @@ class MongoWatch(Watch):
 class ProbeWatch(Watch):
     """A reaction is a change in what the URL answers. While it does not answer, nothing has changed."""
 
-    def __init__(self, url: Callable[[], str]) -> None:
-        self._url = url
-        self._last = ""
+    def __init__(self, known: Known, url: str, port: int) -> None:
+        """`port`: the one that the server was given. If it listens there, that is where it is asked."""
+        self._known = known
+        self._url = urlsplit(url)
+        self._port = port
+        self._takes_port = False
+        self._state = ""
+        self._asked = 0.0
+        self._last = Answer(HTTPStatus.OK, {}, b"")
+
+    @property
+    def state(self) -> str:
+        return self._state
 
     def mark(self) -> Mark:
-        return Mark(0, self.contents())
+        return Mark(0, self._answer())
 
     def activity(self) -> str:
-        return self.contents()
+        if time.monotonic() > self._asked + _PROBE_EVERY_SECONDS:
+            self._answer()
+        return self._shown(self._last)
 
     def ignore(self, since: Mark) -> None:
-        """Raises StackError if the answer has changed, since then it tells nothing of events."""
-        if self.reacted(since):
-            raise StackError(f"--probe {self._url()}: its answer changes without an event")
+        """Raises StackError if more than times has changed, since then the answer tells nothing of events."""
+        now, before = self._answer(), since.state
+        self._known.shows_clock = now.text != before.text
+        if _timeless(now) != _timeless(before):
+            raise StackError(f"--probe {self._address()}: its answer changes without an event")
 
     def learn(self, marks: Sequence[Mark]) -> None:
         """There is nothing to learn: each change is a reaction."""
@@ -155,17 +180,39 @@ class ProbeWatch(Watch):
         """An answer has no such part."""
 
     def reacted(self, since: Mark) -> bool:
-        return self.contents() != str(since.state)
+        return self.activity() != self._shown(since.state)
 
     def events(self, since: Mark) -> int:
         return int(self.reacted(since))
 
     def contents(self) -> str:
-        with suppress(OSError, http.client.HTTPException):
-            found = answer.get(self._url())
+        return _timeless(self._answer())
+
+    def _shown(self, found: Answer) -> str:
+        return _timeless(found) if self._known.shows_clock else found.text
+
+    def _answer(self) -> Answer:
+        url = self._address()
+        try:
+            found = answer.get(url)
+        except (OSError, http.client.HTTPException) as error:
+            self._state = f"{url} does not answer ({errors.text(error)})"
+        else:
+            self._state = f"{url} answers with {found.status}"
             if found.status == HTTPStatus.OK:
-                self._last = _timeless(found)
+                self._last = found
+        self._asked = time.monotonic()
         return self._last
+
+    def _address(self) -> str:
+        host = self._url.hostname or ""
+        if not self._takes_port:
+            with suppress(OSError):
+                socket.create_connection((host, self._port), timeout=1).close()
+                self._takes_port = True
+        if not self._takes_port:
+            return self._url.geturl()
+        return self._url._replace(netloc=f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}").geturl()
 
 
 def _timeless(found: Answer) -> str:
