@@ -10,6 +10,7 @@ from contextlib import suppress
 import pytest
 
 from crypto_updates.harness.link import Link
+from crypto_updates.local import ports
 from crypto_updates.local.errors import PortTakenError
 
 QUIET = 0.3
@@ -200,6 +201,16 @@ def test_it_listens_on_a_second_port_that_becomes_free(link: Link) -> None:
             link.listen(port, within=0.1)
     link.listen(port)
     with socket.create_connection(("localhost", port), timeout=5) as client:
+        assert ask(client, b"well") == b"WELL"
+
+
+def test_a_second_port_that_is_asked_for_again_is_cut_all_the_same(link: Link) -> None:
+    port = ports.free()
+    for _ in range(2):
+        link.listen(port, within=0)
+    with link.cut(), pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
         assert ask(client, b"well") == b"WELL"
 
 
