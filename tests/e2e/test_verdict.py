@@ -157,6 +157,7 @@ def test_a_server_that_finds_another_program_at_the_usual_port_is_told_so(
     with socket.create_server(("127.0.0.1", usual_ports[0])):
         api = Api(tmp_path, NATS_URL="nats://localhost:1")
         (seen,) = set(api.outcomes("restart").values()) - {Outcome.SKIPPED}
+    assert seen.startswith("not subscribed to crypto.updates 1 s after its start; ")
     assert seen.endswith(f"it is not connected to NATS; another program has the port {usual_ports[0]}")
 
 

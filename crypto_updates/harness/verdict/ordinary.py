@@ -29,7 +29,7 @@ def subscribes(trial: Trial) -> str:
         trial.launch()
         if not trial.wait(trial.connected, _USUAL_SECONDS, every=_LOOK_SECONDS):
             trial.open_usual_ports()
-        trial.await_subscription(START_SECONDS - (time.monotonic() - begin), "its start")
+        trial.await_subscription(START_SECONDS, "its start", begin)
     except FailedError as error:
         is_slow = error.flaw == Flaw.DEAF and not trial.connected()
         if is_slow and trial.wait(trial.subscribed, _MORE_SECONDS, every=_LOOK_SECONDS):

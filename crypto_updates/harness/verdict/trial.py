@@ -80,9 +80,10 @@ class Trial:
         self.await_subscription(within, "its start")
         return time.monotonic() - begin
 
-    def await_subscription(self, within: float, after: str) -> None:
-        """Raises FailedError `within` seconds after what is named `after`."""
-        if not self.wait(self.subscribed, within, _SUBSCRIBED_EVERY_SECONDS):
+    def await_subscription(self, within: float, after: str, begin: float | None = None) -> None:
+        """Raises FailedError `within` seconds after what is named `after`, which was at `begin`, or is now."""
+        left = within if begin is None else max(begin + within - time.monotonic(), 0.0)
+        if not self.wait(self.subscribed, left, _SUBSCRIBED_EVERY_SECONDS):
             missing = f"not subscribed to {self.candidate.subject} {within:.0f} s after {after}"
             raise FailedError(Flaw.DEAF, f"{missing}; {self._presence()}")
 
