@@ -62,7 +62,8 @@ def _connection(url: str) -> http.client.HTTPConnection:
     """Raises StackError if the URL is none."""
     with contextlib.suppress(ValueError):
         parts = urlsplit(url)
-        if parts.scheme == "http" and parts.hostname:
+        # A host that is no name raises UnicodeError, here rather than when it is looked up.
+        if parts.scheme == "http" and parts.hostname and parts.hostname.encode("idna"):
             return http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=_CONNECT_SECONDS)
     raise StackError(f"{VARIABLE}={url}: accepted: http://HOST:PORT")
 

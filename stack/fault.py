@@ -28,7 +28,7 @@ def run(parser: ArgumentParser, argv: list[str]) -> int:
     if options["fault"] is None:
         parser.error(f"the fault of {target} is missing; `crypto-updates fault` shows what there is")
     asked = {name: value for name, value in options.items() if value is not None}
-    return control.told(partial(control.ask, "POST", f"/faults/{quote(target, safe='')}", asked))
+    return control.told(partial(control.ask, "POST", f"/faults/{quote(target, safe='', errors='replace')}", asked))
 
 
 def _show() -> None:

@@ -55,7 +55,12 @@ def test_it_returns_when_the_fault_is_over(done: list[object], shell: Shell) -> 
         ("", (0, "link        slow break\n")),
         ("moon slow", (1, "target=moon: one of link\n")),
         ("m\u00e5ne%2e? slow", (1, "target=m\u00e5ne%2e?: one of link\n")),
+        ("\udcff slow", (1, "target=?: one of link\n")),
         ("link melt", (1, "fault=melt: one of slow, break\n")),
+        (
+            "link \udcff",
+            (1, "body={'fault': '\\udcff'}: JSON of some hundred levels at most, and no half of a surrogate pair\n"),
+        ),
         ("link slow nan", (1, "seconds=nan: Input should be a finite number\n")),
         ("link break", (1, "nats-server: the port is in use\n")),
     ],
@@ -73,7 +78,10 @@ def test_it_says_what_it_cannot_read(capsys: pytest.CaptureFixture[str], argumen
     assert "error: " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("url", ["localhost:4270", "https://localhost:4270", "http://localhost:x", "http://"])
+BAD_URLS = ["localhost:4270", "https://localhost:4270", "http://localhost:x", "http://", "http://a..b:4270"]
+
+
+@pytest.mark.parametrize("url", BAD_URLS)
 def test_a_wrong_url_is_named(monkeypatch: pytest.MonkeyPatch, shell: Shell, url: str) -> None:
     monkeypatch.setenv("HARNESS_URL", url)
     assert shell("fault") == (1, f"HARNESS_URL={url}: accepted: http://HOST:PORT\n")
