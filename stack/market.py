@@ -22,7 +22,7 @@ from typing import Any
 
 from crypto_updates.harness.control import market as routes
 from crypto_updates.harness.control.server import serve
-from crypto_updates.harness.env import DEFAULT_PORT
+from crypto_updates.harness.env import ANYWHERE, DEFAULT_PORT
 from crypto_updates.harness.interception import HOST, Interception
 from crypto_updates.harness.market import Market
 from crypto_updates.local import ports
@@ -31,7 +31,6 @@ from worker.market.simulated import Simulated
 
 _STEP_SECONDS = 1.0
 _HTTPS_PORT = 443
-_ANYWHERE = "0.0.0.0"  # noqa: S104 - for other containers
 
 
 def run(parser: ArgumentParser, argv: list[str]) -> int:
@@ -87,7 +86,7 @@ def _stand_alone(port: int, ca: Path | None, https_port: int, closing: ExitStack
     console.say(f"CoinGecko's paths at {market.url}/api/v3 (Ctrl-C stops it)\n{control.VARIABLE}={url}")
     if ca:
         ports.check("--https-port", https_port)
-        interception = closing.enter_context(Interception(market.port, tls_port=https_port, host=_ANYWHERE))
+        interception = closing.enter_context(Interception(market.port, tls_port=https_port, host=ANYWHERE))
         shutil.copyfile(interception.bundle(), ca)
         console.say(f"Also https://{HOST} on port {https_port}, for clients that trust {ca}")
     simulated = Simulated(coins=tuple(market.prices), currency="usd")
