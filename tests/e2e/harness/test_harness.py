@@ -33,7 +33,7 @@ def temporary(tmp_path: Path) -> Path:
 
 def test_a_test_in_node_uses_all_of_it(service: Service, temporary: Path) -> None:
     process = service("stack", "harness", "--exec", f"node --test '{NODE_TEST}'", TMPDIR=str(temporary), **node.path())
-    assert process.wait() == 0
+    assert process.wait(120) == 0
     output = "\n".join(process.lines)
     assert re.search(r"^\S pass 5$", output, re.MULTILINE), output  # before it, `#`, or from Node.js 23 on a sign
     assert list(temporary.iterdir()) == []
@@ -78,7 +78,7 @@ def test_in_the_background_it_outlives_the_shell_until_it_is_stopped(tmp_path: P
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = ["/bin/sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-m", "stack", *arguments]
         return subprocess.run(
-            command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60, check=False
+            command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=120, check=False
         )
 
     started = run("harness", "--detach")

@@ -46,6 +46,7 @@ def test_every_answer_is_as_it_says(crypto: Crypto, asked: Ask) -> None:
             jsonschema.validate(found, {"allOf": [schema], "components": document["components"]}, Draft202012Validator)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("options", "operations"),
     [
