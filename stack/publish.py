@@ -12,16 +12,17 @@ import base64
 import os
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-from crypto_updates.bus import event, instant
+from crypto_updates.bus import instant
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.connection import LINK_ERRORS, Connection, Receipt
 from crypto_updates.bus.errors import BusError, reason
-from crypto_updates.bus.event import SUBJECT, Event
+from crypto_updates.bus.event import SUBJECT
 from crypto_updates.clock.timetable import Timetable
+from crypto_updates.harness.draft import Drafts
 from crypto_updates.local.errors import StackError
 from crypto_updates.service import environment, lifecycle
 from stack import console, control
@@ -78,10 +79,7 @@ def _by_harness(message: Message) -> Receipt | None:
 
 async def _by_nats(message: Message, settings: PublishSettings) -> int:
     """Publish at the first server that can be reached."""
-    slot = message.slot or datetime.now(UTC).replace(microsecond=0)
-    has_id = message.slot or message.body is None
-    headers = event.headers(settings.feed, slot, event.identity(settings.feed, slot)) if has_id else {}
-    body = event.encode(Event(timestamp=slot)) if message.body is None else message.body
+    headers, body = Drafts(settings.feed).make(message.slot, message.body)
     for url in settings.nats_url:
         connection = Connection(url)
         try:

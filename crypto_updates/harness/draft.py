@@ -26,7 +26,8 @@ class Draft(NamedTuple):
 class Drafts:
     """Each event that is given no slot gets one of its own: this second, or the next one that is free."""
 
-    def __init__(self) -> None:
+    def __init__(self, feed: str = FEED) -> None:
+        self._feed = feed
         self._last = datetime.fromtimestamp(0, UTC)
 
     def make(
@@ -42,7 +43,7 @@ class Drafts:
             raise ValueError(f"{', '.join(fields)}: accepted: more keys of an event, and none beside a body")
         has_slot = body is None or slot is not None
         when = self._free() if slot is None else _instant(slot)
-        own = event.headers(FEED, when, event.identity(FEED, when)) if has_slot else {}
+        own = event.headers(self._feed, when, event.identity(self._feed, when)) if has_slot else {}
         if msg_id is not None:
             own = {**own, event.MSG_ID: msg_id} if msg_id else {}
         if body is None:
