@@ -12,11 +12,10 @@ from collections.abc import Coroutine, Iterable
 from typing import Any, NamedTuple, TypeVar
 
 import nats.errors
-from nats.aio.client import Client, RawCredentials
+from nats.aio.client import RawCredentials
 from nats.js import JetStreamContext
 from nats.js.errors import APIError
 
-from crypto_updates.bus import header
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.errors import BusError, JetStreamUnavailableError, NotPermittedError
 from crypto_updates.bus.event import SUBJECT
@@ -24,6 +23,7 @@ from crypto_updates.bus.login import credentials
 from crypto_updates.bus.refusal import jetstream_error
 from crypto_updates.bus.rights import Rights, not_permitted
 from crypto_updates.bus.stream import STREAM, ensure_stream, stream_config
+from crypto_updates.bus.wire import Wire
 from crypto_updates.service import errors, lifecycle, trust
 from crypto_updates.service.config import redacted
 
@@ -42,30 +42,6 @@ CLOSE_SECONDS = 1.0
 LINK_ERRORS = (nats.errors.Error, OSError, TimeoutError, ValueError)
 
 
-class _Client(Client):
-    @property
-    def has_jetstream(self) -> bool:
-        """What the server says of itself in its INFO."""
-        return bool(self._server_info.get("jetstream"))
-
-    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:  # noqa: FBT001, FBT002
-        # nats-py believes an INFO that offers no TLS, and anybody in between can send one. Then send no password.
-        asked = self.options.get("tls") or (self._current_server and self._current_server.uri.scheme == "tls")
-        if initial_connection and asked and not info.get("tls_required"):
-            raise nats.errors.SecureConnRequiredError
-        await super()._process_info(info, initial_connection)
-
-    async def _process_pong(self) -> None:
-        # A PING that timed out has left its future, at which nats-py's read loop would end when the PONG comes late.
-        if self._pongs and self._pongs[0].done():
-            self._pongs.pop(0)
-        else:
-            await super()._process_pong()
-
-    async def _process_headers(self, headers: bytes | None) -> dict[str, str] | None:
-        return header.parse(headers) if headers else None
-
-
 class Receipt(NamedTuple):
     """`seq` is None with core NATS; `duplicate` is True if the stream already had the event."""
 
@@ -78,7 +54,7 @@ class Connection:
 
     def __init__(self, url: str) -> None:
         self.url = redacted(url)
-        self.nc = _Client()
+        self.nc = Wire()
         self.js: JetStreamContext | None = None
         self.lost = asyncio.Event()
         self._url = url
