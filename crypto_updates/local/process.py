@@ -67,8 +67,11 @@ class Process:
         raise StackError(f"{self} wrote no line with {pattern!r}; its last lines:\n{last}")
 
     def wait(self, timeout: float = _HANG_SECONDS) -> int:
-        """Wait until the process ends by itself, and return its exit status. Raises subprocess.TimeoutExpired."""
-        status = self._process.wait(timeout)
+        """Wait until the process ends by itself, and return its exit status. What it left running ends with it, which
+        would otherwise hold its output open. Raises subprocess.TimeoutExpired.
+        """
+        self._process.wait(timeout)
+        status = guard.forget(self._process)
         self._reader.join(timeout)
         return status
 

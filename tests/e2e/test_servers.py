@@ -262,6 +262,13 @@ def test_it_ends_what_its_child_has_started() -> None:
     assert eventually(partial(ended, pid))
 
 
+def test_what_a_process_left_running_ends_when_somebody_waits_for_it() -> None:
+    process = Process(["/bin/sh", "-c", "sleep 600 & echo $!; exit 3"])
+    pid = int(process.wait_for_line(re.compile(r"^\d+$")))
+    assert process.wait() == 3
+    assert eventually(partial(ended, pid), 5)
+
+
 def test_a_folder_goes_with_its_block() -> None:
     with guard.folder() as folder:
         assert folder.stat().st_mode & 0o777 == 0o700
