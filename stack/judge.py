@@ -5,7 +5,7 @@ invalid bodies, outages, stops. The server gets their addresses in the variables
 MONGO_URI, PORT, ...). It reacts to an event when it writes to MongoDB, or, with --probe, when a URL of it changes.
 
     crypto-updates check-server -- node server.js
-    crypto-updates check-server --subject crypto.update --body '{"trigger":"update"}' -- npm start
+    crypto-updates check-server --subject crypto.update --body '{"trigger":"update"}' -- node server.js
 
 Exits 0 if all items hold, 1 if some do not, 2 if they cannot be tried: an option is wrong, the server or one of ours
 cannot be started.

@@ -52,9 +52,10 @@ _MARKET = {
     "go": "http.Client{Timeout: 10 * time.Second}; check err and StatusCode before decoding",
 }
 _STOP = {
-    ANY: "on SIGTERM drain the subscription, wait for the handlers that run, close MongoDB, then exit",
+    ANY: "on SIGTERM drain the subscription, wait for the handlers that run, close MongoDB, then exit; a shell or npm"
+    " in between may keep the signal for itself",
     "nats.js": "process.on('SIGTERM', ...): await connection.drain(), then wait for the handlers that still run, close"
-    " MongoDB, and exit; drain() does not wait for an async callback",
+    " MongoDB, and exit; drain() does not wait for an async callback. Start it with node: npm may keep the signal",
     "python3": "loop.add_signal_handler(SIGTERM, ...): await connection.drain(), then close MongoDB",
     "go": "signal.Notify(..., syscall.SIGTERM): connection.Drain(), wait until it is closed, then close MongoDB",
 }

@@ -136,6 +136,7 @@ def stops_on_sigterm(trial: Trial) -> str:
     if not trial.halt.until(lambda: trial.app.status is not None, STOP_SECONDS):
         raise FailedError(Flaw.LINGERS, f"still running {STOP_SECONDS:.0f} s after SIGTERM")
     seconds = time.monotonic() - begin
+    trial.app.process.wait()  # as in a container, nothing outlives the first process
     trial.crypto.market.reset()
     wanted = _IN_HAND if trial.watch.countable else 1
     done = trial.count(mark, wanted, _LATE_WRITE_SECONDS)
