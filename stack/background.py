@@ -33,8 +33,10 @@ Announce = Callable[[str], None]
 class Background:
     """The background processes of this user that run the command, such as `demo`."""
 
-    def __init__(self, command: str) -> None:
+    def __init__(self, command: str, elsewhere: str = "") -> None:
+        """`elsewhere`: what else to try when none is found to stop."""
         self._command = command
+        self._elsewhere = elsewhere
         self.log = f"{command}.log"
 
     def start(self, data: Path | None, run: Callable[[Path, Announce], int]) -> int:
@@ -68,7 +70,7 @@ class Background:
 
     @property
     def none(self) -> str:
-        return f"No {self._command} without --data runs in the background; --stop --data DIR stops the one there"
+        return f"No {self._command} runs in the background{self._elsewhere}"
 
     def how_to_stop(self, data: Path | None) -> str:
         where = f" --data {shlex.quote(str(data))}" if data else ""

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from crypto_updates.clock.cron import Cron, CronError
-from crypto_updates.local import guard, ports
+from crypto_updates.local import guard, ports, programs
 from crypto_updates.local.errors import StackError
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod, NatsServer, Server
@@ -28,7 +28,7 @@ _PLAIN = dict.fromkeys(("NATS_USER", "NATS_PASSWORD", "NATS_TOKEN", "NATS_CREDS"
 _PLAIN |= {"NATS_INBOX_PREFIX": "_INBOX", "NATS_API_PREFIX": "$JS.API", "STREAM_REPLICAS": "1"}
 _PLAIN |= {f"{name}_FILE": "" for name in ("NATS_URL", "MONGO_URL", *_PLAIN)}
 _PORTS = {"nats": "nats-server", "mongo": "mongod", "http": "the page"}
-_BACKGROUND = Background("demo")
+_BACKGROUND = Background("demo", "; one with --data DIR is stopped by --stop --data DIR")
 _WATCH_SECONDS = 0.2
 # In the background, where nobody sees what the demo waits for.
 _READY_SECONDS = 60.0
@@ -134,7 +134,8 @@ def _run(closing: ExitStack, data: Path, options: Namespace, say_ready: Ready) -
         parts.append(service)
     where |= {"API_URL": f"http://{services.address(environ)}", "SCHEDULE": environ["SCHEDULE"]}
     repaired_by = {"MARKET_SOURCE": environ["MARKET_SOURCE"]}
-    console.say(f"To check it: {' '.join(_assignments(where | repaired_by))} make verify")
+    verify = "make verify" if (programs.FOLDER / "Makefile").is_file() else "crypto-updates verify"
+    console.say(f"To check it: {' '.join(_assignments(where | repaired_by))} {verify}")
     agenda = _agenda(stage, options)
     where["HARNESS_URL"] = _control(closing, agenda)
     deadline = begin + _READY_SECONDS if options.detach else math.inf

@@ -114,16 +114,17 @@ def _judge(options: Namespace, items: Sequence[Item]) -> int:
         results = Judge(Candidate(*given), logs, Progress(len(items)).tell).judge(items)
         if any(result.logs for result in results):
             unless_failed.pop_all()
-    _show(options, results, time.monotonic() - begin)
+    untried = len(ITEMS) - len(items) if options.quick and not options.only else 0
+    _show(options, results, time.monotonic() - begin, untried)
     return DIFFER if any(result.outcome == Outcome.FAILS for result in results) else HOLD
 
 
-def _show(options: Namespace, results: Sequence[Result], seconds: float) -> None:
+def _show(options: Namespace, results: Sequence[Result], seconds: float, untried: int) -> None:
     if options.json:
         console.say(report.document(results))
     else:
         unicode = console.can_show("".join(report.MARKS.values()))
-        for line in report.table(results, seconds, unicode=unicode, width=console.width()):
+        for line in report.table(results, seconds, untried=untried, unicode=unicode, width=console.width()):
             console.say(line)
     if options.junit:
         options.junit.write_bytes(report.junit(results))

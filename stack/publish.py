@@ -2,7 +2,7 @@
 
     crypto-updates publish
     crypto-updates publish --slot 2026-01-01T00:00:00Z --copies 2
-    echo '{"trigger":"update"}' | crypto-updates publish --subject crypto.update --body -
+    printf '{"trigger":"update"}' | crypto-updates publish --subject crypto.update --body -
 
 It goes to the running harness (HARNESS_URL), or else to NATS_URL, with the variables that the services read. With
 neither of them set, to a harness on the usual port if there is one, or else to nats://localhost:4222.

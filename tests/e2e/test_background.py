@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from crypto_updates.local import binaries, ports
-from stack.background import Background
 from tests.e2e.test_demo import events, family, left
 from tests.support import ROOT, eventually
 
@@ -138,6 +137,7 @@ def test_the_process_of_an_old_log_is_not_stopped(demo: Demo, temporary: Path) -
     (temporary / "crypto-updates-old").mkdir()
     with subprocess.Popen(["sleep", "60"]) as another:
         (temporary / "crypto-updates-old" / "demo.log").write_text(f"Process {another.pid}\n", encoding="utf-8")
-        assert demo("--stop").stdout == f"{Background('demo').none}\n"
+        told = "No demo runs in the background; one with --data DIR is stopped by --stop --data DIR"
+        assert demo("--stop").stdout == f"{told}\n"
         assert another.poll() is None
         another.kill()

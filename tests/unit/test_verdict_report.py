@@ -13,12 +13,13 @@ RESULTS = [
 
 
 def test_the_table_marks_each_item_and_says_what_to_do_and_where_the_logs_are() -> None:
-    lines = list(report.table(RESULTS, 61.2))
+    lines = list(report.table(RESULTS, 61.2, untried=8))
     assert [line[0] for line in lines[:2]] == ["✓", "✗"]
     assert "nats.js: reconnect" in lines[2]
     assert "/logs/NATS" in lines[3]
     assert lines[4].startswith("- a second copy")
-    assert lines[5] == "1 of 3 hold, 1 do not, 1 skipped; 61 s"
+    assert lines[5] == "1 of 3 hold, 1 does not, 1 skipped; 61 s"
+    assert lines[6] == "8 long items were not tried: without --quick they are"
 
 
 def test_long_texts_are_wrapped_under_their_beginning_but_for_what_is_copied() -> None:

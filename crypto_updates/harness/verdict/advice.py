@@ -71,8 +71,8 @@ _BURST = {
     "go": "subscription.SetPendingLimits(...) with more room; nats.go drops what does not fit",
 }
 _LISTEN = {
-    ANY: "read the address from NATS_URL, and subscribe to the subject given with --subject; --env 'NAME={NATS_URL}'"
-    " gives the address under another name",
+    ANY: "give the subject that it waits on with --subject; let it read the address from NATS_URL, or give it under"
+    " another name with --env 'NAME={NATS_URL}'",
 }
 _EARLY = {ANY: "subscribe first, and do what takes long afterwards"}
 _REACT = {

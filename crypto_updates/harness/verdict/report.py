@@ -19,7 +19,9 @@ _LEAST_WIDTH = 40
 PLAIN_MARKS: Mapping[Outcome, str] = {Outcome.HOLDS: "+", Outcome.FAILS: "x", Outcome.SKIPPED: "-"}
 
 
-def table(results: Sequence[Result], seconds: float, *, unicode: bool = True, width: int = 120) -> Iterator[str]:
+def table(
+    results: Sequence[Result], seconds: float, *, untried: int = 0, unicode: bool = True, width: int = 120
+) -> Iterator[str]:
     """Line by line. `seconds`: how long all of it took. `unicode`: whether the terminal has the marks."""
     marks = MARKS if unicode else PLAIN_MARKS
     names = max((len(result.name) for result in results), default=0)
@@ -31,6 +33,8 @@ def table(results: Sequence[Result], seconds: float, *, unicode: bool = True, wi
             yield (head + line).rstrip()
             head = " " * len(head)
     yield summary(results, seconds)
+    if untried:
+        yield f"{untried} long items were not tried: without --quick they are"
 
 
 def _wrapped(text: str, width: int) -> list[str]:
@@ -41,11 +45,11 @@ def _wrapped(text: str, width: int) -> list[str]:
 def summary(results: Sequence[Result], seconds: float) -> str:
     counts = Counter(result.outcome for result in results)
     parts = [f"{counts[Outcome.HOLDS]} of {len(results)} hold"]
-    parts += [f"{counts[outcome]} {text}" for outcome, text in _OTHERS if counts[outcome]]
+    if failed := counts[Outcome.FAILS]:
+        parts.append("1 does not" if failed == 1 else f"{failed} do not")
+    if skipped := counts[Outcome.SKIPPED]:
+        parts.append(f"{skipped} skipped")
     return f"{', '.join(parts)}; {seconds:.0f} s"
-
-
-_OTHERS = ((Outcome.FAILS, "do not"), (Outcome.SKIPPED, "skipped"))
 
 
 def document(results: Sequence[Result]) -> str:
