@@ -73,7 +73,7 @@ async def test_nothing_shifts_as_events_arrive(site: Site, visit: Visit) -> None
         await page.wait_for_selector(f"#events [data-id='{name}']")
         await asyncio.sleep(0.3)
     shifts = await page.evaluate("shifts")
-    assert sum(shift[0] for shift in shifts) < 0.02, shifts
+    assert sum(shift[0] for shift in shifts) < 0.02, sorted(shifts, reverse=True)[:3]
 
 
 async def test_the_observer_of_shifts_sees_one(visit: Visit) -> None:
