@@ -33,10 +33,10 @@ Announce = Callable[[str], None]
 class Background:
     """The background processes of this user that run the command, such as `demo`."""
 
-    def __init__(self, command: str, elsewhere: str = "") -> None:
-        """`elsewhere`: what else to try when none is found to stop."""
+    def __init__(self, command: str, none: str = "") -> None:
+        """`none`: what to say when there is none to stop."""
         self._command = command
-        self._elsewhere = elsewhere
+        self._none = none or f"No {command} runs in the background"
         self.log = f"{command}.log"
 
     def start(self, data: Path | None, run: Callable[[Path, Announce], int]) -> int:
@@ -64,13 +64,9 @@ class Background:
     def stop(self, data: Path | None) -> int:
         """Stop it, wait until it has ended, and return the exit status. Raises StackError."""
         stopped = [_end(log) for log in self._running(data)]
-        none = f"No {self._command} with --data {data} runs in the background" if data else self.none
+        none = f"No {self._command} with --data {data} runs in the background" if data else self._none
         console.say("\n".join(f"Stopped process {pid}" for pid in stopped) or none)
         return 0
-
-    @property
-    def none(self) -> str:
-        return f"No {self._command} runs in the background{self._elsewhere}"
 
     def how_to_stop(self, data: Path | None) -> str:
         where = f" --data {shlex.quote(str(data))}" if data else ""

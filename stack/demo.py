@@ -28,7 +28,7 @@ _PLAIN = dict.fromkeys(("NATS_USER", "NATS_PASSWORD", "NATS_TOKEN", "NATS_CREDS"
 _PLAIN |= {"NATS_INBOX_PREFIX": "_INBOX", "NATS_API_PREFIX": "$JS.API", "STREAM_REPLICAS": "1"}
 _PLAIN |= {f"{name}_FILE": "" for name in ("NATS_URL", "MONGO_URL", *_PLAIN)}
 _PORTS = {"nats": "nats-server", "mongo": "mongod", "http": "the page"}
-_BACKGROUND = Background("demo", "; one with --data DIR is stopped by --stop --data DIR")
+_BACKGROUND = Background("demo", "No demo without --data runs in the background; --stop --data DIR stops the one there")
 _WATCH_SECONDS = 0.2
 # In the background, where nobody sees what the demo waits for.
 _READY_SECONDS = 60.0

@@ -137,7 +137,7 @@ def test_the_process_of_an_old_log_is_not_stopped(demo: Demo, temporary: Path) -
     (temporary / "crypto-updates-old").mkdir()
     with subprocess.Popen(["sleep", "60"]) as another:
         (temporary / "crypto-updates-old" / "demo.log").write_text(f"Process {another.pid}\n", encoding="utf-8")
-        told = "No demo runs in the background; one with --data DIR is stopped by --stop --data DIR"
+        told = "No demo without --data runs in the background; --stop --data DIR stops the one there"
         assert demo("--stop").stdout == f"{told}\n"
         assert another.poll() is None
         another.kill()
