@@ -13,6 +13,7 @@ import signal
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -38,6 +39,18 @@ class Background:
         self._command = command
         self._none = none or f"No {command} runs in the background"
         self.log = f"{command}.log"
+
+    def asked(self, options: Namespace, data: Path | None, run: Callable[[Path, Announce], int]) -> int | None:
+        """The exit status of --detach or --stop, None if neither was given. See `start`."""
+        try:
+            if options.stop:
+                return self.stop(data)
+            if options.detach:
+                return self.start(data, run)
+        except (StackError, OSError) as error:
+            print(error, file=sys.stderr)
+            return 1
+        return None
 
     def start(self, data: Path | None, run: Callable[[Path, Announce], int]) -> int:
         """Run in a new process. Return 0 when it announces that it is ready, and its exit status if it ends before.

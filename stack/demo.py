@@ -40,14 +40,8 @@ Ready = Callable[[float, Environ], None]
 
 def run(parser: ArgumentParser, argv: list[str]) -> int:
     options = _arguments(parser, argv)
-    try:
-        if options.stop:
-            return _BACKGROUND.stop(options.data)
-        if options.detach:
-            return _BACKGROUND.start(options.data, partial(_in_background, options))
-    except (StackError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    if (status := _BACKGROUND.asked(options, options.data, partial(_in_background, options))) is not None:
+        return status
     return console.until_stopped(
         lambda closing: _run(closing, services.data_folder(closing, options.data), options, _say_ready)
     )

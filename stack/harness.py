@@ -25,7 +25,6 @@ from crypto_updates.harness.control import routes
 from crypto_updates.harness.crypto import Crypto
 from crypto_updates.harness.env import ANYWHERE, DEFAULT_PORT, LOOPBACK, Place
 from crypto_updates.local import guard, ports
-from crypto_updates.local.errors import StackError
 from crypto_updates.local.servers import Mongod
 from stack import console, control
 from stack.background import Announce, Background
@@ -43,14 +42,8 @@ Ready = Callable[[float, Environ], int]
 
 def run(parser: ArgumentParser, argv: list[str]) -> int:
     options = _arguments(parser, argv)
-    try:
-        if options.stop:
-            return _BACKGROUND.stop(None)
-        if options.detach:
-            return _BACKGROUND.start(None, partial(_in_background, options))
-    except (StackError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    if (status := _BACKGROUND.asked(options, None, partial(_in_background, options))) is not None:
+        return status
     if options.exec is None:
         return console.until_stopped(lambda closing: _run(closing, options, console.say, _show))
     execute = partial(_run, options=options, tell=_tell, ready=partial(_execute, options.exec))
