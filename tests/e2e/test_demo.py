@@ -80,6 +80,7 @@ def test_an_event_is_stored_within_ten_seconds_of_the_servers_start(demo: Starte
     process.wait_for_line("Starting nats-server")
     begin = time.monotonic()
     address = page(process)
+    assert process.wait_for_line("To check it: ").endswith(" MARKET_SOURCE=simulated make verify")
     assert eventually(lambda: bool(events(address)))
     assert time.monotonic() - begin < 10
     assert events(address)[0]["source"] == "simulated"

@@ -130,5 +130,7 @@ def test_the_demo_runs(python: Path, project: Path) -> None:
     try:
         demo.wait_for_line(re.compile("Ready after"), 120)
         demo.wait_for_line("[EVENT] Stored", 60)
+        # There is no Makefile.
+        assert demo.wait_for_line("To check it: ").endswith(" MARKET_SOURCE=simulated crypto-updates verify")
     finally:
         assert demo.stop(30) == 0

@@ -97,6 +97,7 @@ def test_in_the_background_it_outlives_the_shell_until_it_is_stopped(tmp_path: P
         stopped = run("harness", "--stop")
     assert stopped.stdout == f"Stopped process {match[1]}\n"
     assert left(members, temporary) == []
+    assert run("harness", "--stop").stdout == "No harness runs in the background\n"
 
 
 def test_a_market_stands_alone_and_moves(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
