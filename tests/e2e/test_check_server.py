@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from crypto_updates.harness.verdict.catalogue import ITEMS
 from tests.support import ROOT, eventually, processes
 
 # For a hang; the slowest verdict here takes half a minute on a quiet machine.
@@ -46,14 +47,19 @@ def test_a_server_that_cannot_be_started_is_told_in_its_own_words(tmp_path: Path
 
 
 def test_a_server_on_another_subject_is_told_and_not_judged_further(tmp_path: Path) -> None:
-    process = start(tmp_path, "--quick", "--subject", "crypto.update", "--json", "--", *API_STUB)
-    out, progress = process.communicate(timeout=VERDICT_SECONDS)
-    items = json.loads(out)["items"]
+    report = tmp_path / "verdict.xml"
+    arguments = ("--quick", "--subject", "crypto.update", "--junit", str(report))
+    process = start(tmp_path, *arguments, "--", *API_STUB)
+    table, progress = process.communicate(timeout=VERDICT_SECONDS)
     assert process.returncode == 1, progress
-    assert [item["result"] for item in items] == ["fails", *["skipped"] * (len(items) - 1)]
-    assert "not subscribed to crypto.update" in items[0]["seen"]
-    assert "--subject" in items[0]["advice"]
-    logs = Path(items[0]["seen"].rpartition("logs: ")[2])
+    first, *others = ET.parse(report).getroot()[0]  # noqa: S314 - our own
+    assert [[part.tag for part in case] for case in (first, *others)] == [["failure"], *[["skipped"]] * len(others)]
+    seen = first[0].get("message", "")
+    assert "not subscribed to crypto.update" in seen
+    assert "--subject" in (first[0].text or "")
+    untried = len(ITEMS) - len(others) - 1
+    assert table.splitlines()[-1] == f"{untried} long items were not tried: without --quick they are"
+    logs = Path(seen.rpartition("logs: ")[2])
     assert "[NATS] Connected" in (logs / "server.log").read_text()
 
 
