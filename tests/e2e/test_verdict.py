@@ -110,6 +110,13 @@ def test_a_defect_fails_at_exactly_the_items_that_name_it(server: str, failing: 
             assert (Path(item["seen"].rpartition("logs: ")[2]) / "server.log").read_text()
 
 
+@pytest.mark.parametrize(("server", "stores"), [("careless", True), ("nervous", False)])
+def test_what_is_stored_while_the_market_refuses_is_told(server: str, stores: bool, tmp_path: Path) -> None:  # noqa: FBT001 - a case
+    node.install(NODE)
+    (item,) = judge(tmp_path, SERVERS, ("node", f"{server}.js"), "--only", "market answers 429")
+    assert (item["result"], item["seen"].endswith("; it had reacted before")) == ("holds", stores)
+
+
 def test_a_server_with_a_trigger_of_its_own_is_judged_without_a_change_to_it(tmp_path: Path) -> None:
     node.install(SERVERS)
     items = judge(tmp_path, SERVERS, ("node", "trigger.js"), "--quick", *TRIGGER)
