@@ -3,9 +3,12 @@
 import asyncio
 import contextlib
 import subprocess
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from socketserver import BaseServer
 from typing import TypeVar
 
 from nats.aio.client import Client
@@ -26,6 +29,19 @@ def eventually(holds: Callable[[], T], within: float = HANG_SECONDS) -> T:
 
 async def soon(holds: Callable[[], T], within: float = HANG_SECONDS) -> T:
     return await asyncio.to_thread(eventually, holds, within)
+
+
+@contextmanager
+def serving(server: BaseServer) -> Iterator[None]:
+    """The server answers from a thread of its own."""
+    with server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 async def settled(client: Client) -> None:

@@ -7,7 +7,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,7 +20,7 @@ from crypto_updates.harness.crypto import Crypto
 from crypto_updates.harness.interception import Interception
 from crypto_updates.local import ports, programs
 from tests import node
-from tests.support import HANG_SECONDS, ROOT
+from tests.support import HANG_SECONDS, ROOT, serving
 
 SERVERS = ROOT / "tests" / "servers"
 RUN_SECONDS = 2.5 * HANG_SECONDS  # without a cache, Go compiles its whole library for HTTP
@@ -66,18 +65,13 @@ class _Echo(BaseHTTPRequestHandler):
 @contextmanager
 def echo(ca: trustme.CA | None = None) -> Iterator[int]:
     """The port of a server on this machine, with TLS as `localhost` if a CA is given."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Echo) as server:
-        if ca:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            ca.issue_cert("localhost").configure_cert(context)
-            server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            thread.join()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Echo)
+    if ca:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        ca.issue_cert("localhost").configure_cert(context)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    with serving(server):
+        yield server.server_port
 
 
 @pytest.fixture(scope="module")

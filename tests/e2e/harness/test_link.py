@@ -12,6 +12,7 @@ import pytest
 from crypto_updates.harness.link import Link
 from crypto_updates.local import ports
 from crypto_updates.local.errors import PortTakenError
+from tests.support import serving
 
 QUIET = 0.3
 
@@ -48,12 +49,9 @@ class Handler(socketserver.BaseRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
+    running = Server()
+    with serving(running):
         yield running
-        running.shutdown()
-        thread.join()
 
 
 @pytest.fixture

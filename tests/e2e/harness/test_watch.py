@@ -4,7 +4,6 @@ import http.server
 import itertools
 import json
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from crypto_updates.harness.verdict.known import Known
 from crypto_updates.harness.verdict.watch import ProbeWatch
 from crypto_updates.local import ports
 from crypto_updates.local.errors import StackError
+from tests.support import serving
 
 OLD = "2026-01-01T00:00:00Z"
 
@@ -43,14 +43,9 @@ def served(shop: Shop, host: str = "127.0.0.1") -> Iterator[int]:
     class Server(http.server.ThreadingHTTPServer):
         address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
 
-    with Server((host, 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            thread.join()
+    server = Server((host, 0), Handler)
+    with serving(server):
+        yield server.server_port
 
 
 def test_a_change_is_a_reaction_also_one_of_a_time_alone() -> None:
