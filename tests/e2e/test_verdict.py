@@ -110,6 +110,13 @@ def test_a_defect_fails_at_exactly_the_items_that_name_it(server: str, failing: 
             assert (Path(item["seen"].rpartition("logs: ")[2]) / "server.log").read_text()
 
 
+def test_a_server_behind_a_shell_that_keeps_the_signal_fails_at_it(tmp_path: Path) -> None:
+    """As with `npm start`, and in a container: what the shell has started gets no SIGTERM, and ends with the shell."""
+    node.install(NODE)
+    (item,) = judge(tmp_path, NODE, ("sh", "-c", "node server.js; true"), "--only", "SIGTERM")
+    assert (item["result"], "0 were done" in item["seen"]) == ("fails", True), item["seen"]
+
+
 @pytest.mark.parametrize(("server", "stores"), [("careless", True), ("nervous", False)])
 def test_what_is_stored_while_the_market_refuses_is_told(server: str, stores: bool, tmp_path: Path) -> None:  # noqa: FBT001 - a case
     node.install(NODE)
