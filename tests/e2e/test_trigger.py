@@ -16,7 +16,7 @@ from api_stub.reader import Reader
 from api_stub.store import Store
 from crypto_updates.bus import connection, event
 from crypto_updates.bus.client import Bus
-from crypto_updates.bus.event import Event
+from crypto_updates.bus.event import MSG_ID, Event
 from crypto_updates.clock.slots import Gap
 from crypto_updates.harness.link import Link
 from crypto_updates.local.servers import NatsServer
@@ -116,10 +116,14 @@ async def test_a_retry_sends_the_trigger_only_if_the_event_in_the_stream_is_its_
     assert (await publisher.jetstream().stream_info("CRYPTO")).state.messages == 1
 
 
+async def split() -> bytes:
+    """The body of an event that goes in parts where `max_payload` is 4096."""
+    coins = tuple(f"coin-{n}" for n in range(40))
+    return event.encode(await tick.make(SLOT, Simulated(coins=coins, currency="usd"), 1))
+
+
 async def test_the_words_go_out_once_for_an_event_in_parts_and_its_own_body_part_by_part() -> None:
-    body = event.encode(
-        await tick.make(SLOT, Simulated(coins=tuple(f"coin-{n}" for n in range(40)), currency="usd"), 1)
-    )
+    body = await split()
     with NatsServer(config="max_payload: 4096\n") as server:
         client = await nats.connect(server.url)
         events, triggers = [await client.subscribe(subject) for subject in ("crypto.updates", "crypto.update")]
@@ -131,6 +135,28 @@ async def test_the_words_go_out_once_for_an_event_in_parts_and_its_own_body_part
             parts = [message.data for message in await taken(client, events)]
             assert len(parts) > 1
             assert await heard(client, triggers) == ([WORDS] if number == 0 else parts)
+        await client.close()
+
+
+@pytest.mark.parametrize(("other", "words"), [(0, [WORDS]), (-1, [])], ids=["the first part", "the last part"])
+async def test_of_an_event_whose_part_another_worker_has_sent_only_the_new_parts_trigger(
+    other: int, words: list[bytes]
+) -> None:
+    body = await split()
+    with NatsServer(config="max_payload: 4096\n") as server:
+        client = await nats.connect(server.url)
+        triggers = await client.subscribe("crypto.update")
+        await settled(client)
+        for feed, own in (("words", SAID), ("bodies", {"TRIGGER_SUBJECT": "crypto.update"})):
+            settings = WorkerSettings.load({"NATS_URL": server.url, "FEED": feed, **own})
+            async with Bus(settings, "worker") as bus:
+                max_payload = (await bus.connection(10)).nc.max_payload
+                parts = tick.messages(SLOT, body, feed, max_payload)
+                identity, part = parts[other]
+                await client.jetstream().publish("crypto.updates", part, headers={MSG_ID: identity})
+                await tick.publish(SLOT, body, settings, bus)
+            new = [part for name, part in parts if name != identity]
+            assert await heard(client, triggers) == (words if feed == "words" else new)
         await client.close()
 
 
