@@ -18,7 +18,7 @@ from crypto_updates.local.servers import Mongod, NatsServer
 from stack.setup.config import CredentialSettings
 from tests.support import ROOT
 
-CONFIG = (ROOT / "nats" / "nats-server.conf").read_text(encoding="utf-8")
+CONFIG = "".join((ROOT / "nats" / name).read_text(encoding="utf-8") for name in ("nats-server.conf", "accounts.conf"))
 USERS = ("worker", "api_stub", "subscriber", "operator", "consumer")
 # The same configuration, with the ack subject's second form, which will be the default of nats-server 2.16.
 ACK_V2 = "confined, js_ack_fc_v2"
@@ -45,7 +45,7 @@ def vault(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config(vault: Path, name: str = "users") -> str:
-    """nats/nats-server.conf, but for the addresses, which a test must have free, and where it finds the users."""
+    """The files in nats/, but for the addresses, which a test must have free, and where it finds the users."""
     users = (vault / "nats" / f"{name}.conf").read_text(encoding="utf-8")
     own = re.sub(r"^(server_name|listen|http|include|  store_dir)\b.*\n", "", CONFIG, flags=re.MULTILINE)
     return users + own
