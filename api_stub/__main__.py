@@ -44,6 +44,7 @@ async def serve_and_store(settings: ApiSettings) -> None:
         state = State(settings, bus, store, reader, subscriber)
         live = Live(reader, state.recent)
         metrics.clients.set_function(lambda: live.clients)
+        metrics.stream.set_function(lambda: live.is_open)
         app = web.application(settings, bus, store, reader=reader, metrics=metrics, live=live, state=state)
         # All objects up to here stay. Without this, the garbage collector would walk them again and again, 50 ms each.
         gc.freeze()

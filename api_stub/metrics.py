@@ -1,7 +1,7 @@
 """What the API stub counts, and what NATS and MongoDB tell at a scrape, for Prometheus."""
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import accumulate
 
@@ -28,6 +28,8 @@ ASKED = {
     ("mongo", "dead_letters"): ("dead_letters_stored", "Dead letters in MongoDB"),
     ("worker", "slot"): ("last_stored_slot_timestamp_seconds", "The newest slot of FEED in MongoDB, or the last known"),
 }
+STATIONS = ("worker", "nats", "api_stub", "mongo")
+SLOT_STATES = ("stored", "late", "missing", "pending")
 
 
 class Lag(Collector):
@@ -60,6 +62,24 @@ class Asked(Collector):
         for (station, figure), (name, text) in ASKED.items():
             if (value := self.told.get(station, {}).get(figure)) is not None:
                 yield GaugeMetricFamily(f"crypto_{name}", text, value)
+        stations = {name: self.told[name] for name in STATIONS if name in self.told}
+        known = {name: float(station["ok"]) for name, station in stations.items() if station.get("ok") is not None}
+        yield _by("station", "crypto_station_ok", "1 if it works, 0 if not, as /state tells", known)
+        # The worker's reason says what is missing, and that is no warning.
+        warned = {name: float(bool(stations[name].get("reason"))) for name in STATIONS[1:] if known.get(name)}
+        yield _by("station", "crypto_station_warnings", "1 if it works less well than it should, see /readyz", warned)
+        slots = self.told.get("slots") or {}
+        counts = {state: float(slots[state]) for state in SLOT_STATES if state in slots}
+        yield _by(
+            "state", "crypto_slots", "The slots of a day, or the newest 300 of a dense schedule, by state", counts
+        )
+
+
+def _by(label: str, name: str, text: str, values: Mapping[str, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=[label])
+    for value, figure in values.items():
+        family.add_metric([value], figure)
+    return family
 
 
 class Metrics:
@@ -78,6 +98,9 @@ class Metrics:
         )
         self._redeliveries = self._counter("crypto_redeliveries", "Deliveries of a message after its first")
         self.clients = Gauge("crypto_stream_clients", "Open event streams", registry=self._registry)
+        self.stream = Gauge(
+            "crypto_stream_open", "1 while the clients are sent what is stored; 0 without any", registry=self._registry
+        )
         self._lag = Lag()
         self._registry.register(self._lag)
         self._asked = Asked()
@@ -103,6 +126,6 @@ class Metrics:
     def exposition(self, state: Document, accept: str = "") -> tuple[bytes, str]:
         """All metrics, without what the state does not tell, and their media type: what the Accept header asks for."""
         self._newest = state["worker"]["slot"] or self._newest
-        self._asked.told = state | {"worker": {"slot": self._newest and self._newest.timestamp()}}
+        self._asked.told = state | {"worker": state["worker"] | {"slot": self._newest and self._newest.timestamp()}}
         encode, media_type = choose_encoder(accept)
         return encode(self._registry), media_type

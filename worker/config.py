@@ -1,6 +1,6 @@
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo
 
@@ -88,6 +88,9 @@ def _certificate(file: Path, info: ValidationInfo) -> Path:
     return file
 
 
+# Each coin is a time series in Prometheus.
+MAX_COINS_WITH_PRICES = 50
+
 ProxyUrl = Annotated[str, AfterValidator(_proxy)] | None
 PROXY = "http://host:3128, https://host:3128 or socks5://host:1080"
 
@@ -128,8 +131,16 @@ class WorkerSettings(Timetable, BusSettings):
     trigger_subject: trigger.TriggerSubject | None = Field(None, description=trigger.SUBJECT_FORM)
     trigger_body: Annotated[str | None, AfterValidator(_words)] = Field(None, description=trigger.WORDS_FORM)
     outbox_dir: Annotated[Path, AfterValidator(_folder)] = Field(Path("outbox"), description="the path of a folder")
+    price_metrics: Literal["auto", "on", "off"] = Field(
+        "auto", description=f"auto (on with up to {MAX_COINS_WITH_PRICES} coins), on or off"
+    )
     health_host: str = Field("127.0.0.1", min_length=1, description="an address of this machine, 0.0.0.0 for all")
     health_port: int = Field(8081, ge=1, le=65535, description="a port from 1 to 65535")
+
+    @property
+    def shows_prices(self) -> bool:
+        """Whether /metrics has the prices."""
+        return self.price_metrics == "on" or (self.price_metrics == "auto" and len(self.coins) <= MAX_COINS_WITH_PRICES)
 
     @property
     def network(self) -> Network:

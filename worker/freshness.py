@@ -8,8 +8,8 @@ from functools import partial
 
 from crypto_updates.bus.event import Event
 from crypto_updates.clock.cron import Cron
-from crypto_updates.clock.timetable import is_stale
-from worker.metrics import QUOTE_AGE
+from crypto_updates.clock.timetable import is_stale, max_quote_age
+from worker.metrics import QUOTE_AGE, QUOTE_AGE_LIMIT
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ class Freshness:
 
         The age of a coin that gets no more quotes goes on growing. It is infinite when there never was one.
         """
+        QUOTE_AGE_LIMIT.set(max_quote_age(self._cron, made.timestamp).total_seconds())
         for quote in made.data or ():
             if quote.updated_at:
                 self._missing.discard(quote.coin)

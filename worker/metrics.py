@@ -7,6 +7,8 @@ from crypto_updates import __version__
 BUILD = Info("crypto_build", "The version that runs")
 BUILD.info({"version": __version__})
 PUBLISHED = Counter("crypto_worker_published", "Events acknowledged by NATS, by result", ["result"])
+for _result in ("sent", "duplicate"):
+    PUBLISHED.labels(_result)  # a series that begins at 0 shows its first event as an increase, too
 FETCH_FAILURES = Counter("crypto_worker_fetch_failures", "Slots whose market data could not be fetched")
 MISSED = Counter("crypto_slots_missed", "Slots that passed while no worker ran, before MISSED_SLOTS was applied")
 LAST_SLOT = Gauge("crypto_worker_last_published_slot_timestamp_seconds", "The newest slot that NATS acknowledged")
@@ -26,3 +28,8 @@ QUOTE_AGE = Gauge(
     "The age of this worker's newest quote, by coin; +Inf for a coin that has none",
     ["coin"],
 )
+QUOTE_AGE_LIMIT = Gauge(
+    "crypto_market_quote_age_limit_seconds",
+    "The age above which a quote is stale: a day, or four intervals of the schedule where these are longer",
+)
+PRICE = Gauge("crypto_price", "The newest price that this worker fetched", ["coin", "currency"])

@@ -19,6 +19,7 @@ from worker.config import WorkerSettings
 from worker.freshness import Freshness
 from worker.market import Market
 from worker.outbox import Outbox, Waiting
+from worker.prices import Prices
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class Pipeline:
         self._market = market
         self._outbox = outbox
         self._freshness = Freshness(settings.coins if market else (), self._cron)
+        self._prices = Prices(is_shown=settings.shows_prices)
         self._slots: asyncio.Queue[datetime] = asyncio.Queue()
         # The newest slot handed over. The scheduler may hand one over before `run` begins.
         self._last = self._cron.previous(datetime.now(UTC))
@@ -85,6 +87,7 @@ class Pipeline:
             is_mine = await turn.claim(self._bus, self._settings, slots[-1])
             if not is_mine and await turn.comes(self._bus, self._settings, slots[-1]):
                 self._freshness.forget()
+                self._prices.forget()
                 slots.clear()
             waited, past = timedelta(seconds=self._loop.time() - begin), _Past(self._market, self._cron)
             while slots:
@@ -102,6 +105,7 @@ class Pipeline:
     async def _fetch(self, slot: datetime) -> Event:
         made = await tick.make(slot, self._market, budget(self._cron, slot))
         self._freshness.look(made)
+        self._prices.look(made)
         return made
 
     async def _deliver(self) -> None:

@@ -104,6 +104,11 @@ class Live:
     def clients(self) -> int:
         return self._addresses.total()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether what is stored reaches the clients. Without any, nothing is opened."""
+        return self._open.is_set()
+
     async def client(self, request: Request) -> AsyncIterator[Client]:
         """A client that gets every event that is stored from now on, until its request ends."""
         address = request.client.host if request.client else ""

@@ -2,11 +2,13 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
 from api_stub.errors import StoreUnavailableError
+from api_stub.metrics import SLOT_STATES
 from api_stub.mongo import Document
 from api_stub.reader import Reader
 from api_stub.store import Store
@@ -20,6 +22,8 @@ from crypto_updates.clock.timetable import Timetable
 # However many clients ask for the state, the servers are asked for it this often.
 FRESH_SECONDS = 2.0
 REPLY_SECONDS = 2.0
+# The metrics count so many of the newest slots, because each scrape reads their events.
+MEASURED_SLOTS = 300
 
 
 class State:
@@ -61,6 +65,18 @@ class State:
             "api_stub": {"ok": not problem, "reason": problem, "stored": self._subscriber.stored},
             "mongo": {"events": None, "dead_letters": None} | mongo,
         }
+
+    async def measured(self) -> Document:
+        """The state now, with `slots`: how many of the newest slots are in each state."""
+        state, counts = await asyncio.gather(self.read(), _answered(self._slots(datetime.now(UTC)), otherwise=None))
+        return state | {"slots": counts}
+
+    async def _slots(self, now: datetime) -> Document:
+        since = now - slots.window(self._cron, MEASURED_SLOTS)
+        beginning = await self._reader.beginning(self._timetable, now)
+        stored = await self._reader.stored(self._timetable, since, now)
+        found = Counter[str](cell.state for cell in slots.cells(self._cron, since, now, beginning, stored))
+        return {state: found[state] for state in SLOT_STATES}
 
     async def _worker(self, now: datetime) -> Document:
         """What the worker's stored events tell about it."""

@@ -109,7 +109,7 @@ def _health(bus: Bus, store: Store, metrics: Metrics, state: State) -> APIRouter
     @router.get("/metrics", response_class=PlainTextResponse)
     async def measured(request: Request) -> Response:
         """For Prometheus. What NATS or MongoDB does not tell within 2 s is left out."""
-        content, media_type = metrics.exposition(await state.read(), request.headers.get("accept", ""))
+        content, media_type = metrics.exposition(await state.measured(), request.headers.get("accept", ""))
         return Response(content, media_type=media_type)
 
     return router

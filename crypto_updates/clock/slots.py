@@ -20,7 +20,7 @@ DELIVERY_SECONDS = 2.0
 # What a row of a table may span: the shortest with which there are at most MAX_ROWS rows.
 ROW_SPANS = (timedelta(minutes=10), timedelta(hours=1), timedelta(days=1), timedelta(weeks=1))
 MAX_ROWS = 36
-HOUR = timedelta(hours=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 MONDAY = datetime(1970, 1, 5, tzinfo=UTC)
 
 
@@ -138,6 +138,11 @@ def about(cron: Cron, start: datetime, end: datetime) -> int:
         count += cron.most_in_an_hour
         slot = cron.next(start - (start - slot) // HOUR * HOUR)
     return count
+
+
+def window(cron: Cron, most: int) -> timedelta:
+    """A day, or the part of one that has room for `most` slots where the schedule is dense."""
+    return min(DAY, HOUR * most / cron.most_in_an_hour)
 
 
 def figures(cells: Sequence[Cell]) -> dict[str, int]:

@@ -61,6 +61,11 @@ def is_past(cron: Cron, slot: datetime, now: datetime) -> bool:
     return now - slot > interval(cron, slot) / 2
 
 
+def max_quote_age(cron: Cron, slot: datetime) -> timedelta:
+    """The age above which a slot's quote is stale."""
+    return max(MAX_QUOTE_AGE, MAX_QUOTE_AGE_INTERVALS * interval(cron, slot))
+
+
 def is_stale(cron: Cron, slot: datetime, updated_at: datetime) -> bool:
     """True when a slot's quote is so old that the listing looks frozen."""
-    return slot - updated_at > max(MAX_QUOTE_AGE, MAX_QUOTE_AGE_INTERVALS * interval(cron, slot))
+    return slot - updated_at > max_quote_age(cron, slot)

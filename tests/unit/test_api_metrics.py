@@ -20,9 +20,11 @@ from worker.metrics import PUBLISHED
 
 UNKNOWN: dict[str, Any] = {"worker": {"slot": None}}
 STATE: dict[str, Any] = {
-    "worker": {"slot": datetime(2023, 11, 21, 14, 30, tzinfo=UTC)},
-    "nats": {"pending": 1, "ack_pending": 2, "redelivered": 0},
-    "mongo": {"events": 7, "dead_letters": 3},
+    "worker": {"ok": False, "reason": "not come", "slot": datetime(2023, 11, 21, 14, 30, tzinfo=UTC)},
+    "nats": {"ok": True, "reason": "no JetStream", "pending": 1, "ack_pending": 2, "redelivered": 0},
+    "api_stub": {"ok": None, "reason": "no answer"},
+    "mongo": {"ok": True, "reason": None, "events": 7, "dead_letters": 3},
+    "slots": {"ok": True, "reason": None, "stored": 90, "late": 3, "missing": 2, "pending": 1},
 }
 
 
@@ -118,3 +120,22 @@ def test_what_the_state_does_not_tell_is_left_out() -> None:
         assert f"\ncrypto_{name} " not in unknown
     # The last known slot stays.
     assert all("\ncrypto_last_stored_slot_timestamp_seconds 1.700577e+09\n" in text for text in (known, unknown))
+
+
+def test_stations_and_slots_are_told_by_label_as_far_as_they_are_known() -> None:
+    text = Metrics().exposition(STATE)[0].decode()
+    told = {line for line in text.splitlines() if line.startswith(("crypto_station_", "crypto_slots"))}
+    assert told == {
+        'crypto_station_ok{station="worker"} 0.0',
+        'crypto_station_ok{station="nats"} 1.0',
+        'crypto_station_ok{station="mongo"} 1.0',
+        'crypto_station_warnings{station="nats"} 1.0',
+        'crypto_station_warnings{station="mongo"} 0.0',
+        'crypto_slots{state="stored"} 90.0',
+        'crypto_slots{state="late"} 3.0',
+        'crypto_slots{state="missing"} 2.0',
+        'crypto_slots{state="pending"} 1.0',
+    }
+    unknown = Metrics().exposition({"worker": {"ok": None, "slot": None}, "slots": {"ok": None, "reason": "refused"}})
+    assert b"crypto_slots{" not in unknown[0]
+    assert b"crypto_station_ok{" not in unknown[0]

@@ -36,8 +36,9 @@ def test_every_service_is_confined(service: str) -> None:
     assert not any("docker.sock" in str(volume) for volume in part.get("volumes", []))
 
 
-# A repair asks for past prices, which need no plan, and has no file and no catch-up of its own.
+# A repair asks for past prices, which need no plan, and has no file, catch-up and metrics of its own.
 ELSEWHERE_FOR_A_REPAIR = {"coingecko_plan", "coingecko_api_key", "outbox_dir", "missed_slots", "nats_api_prefix"}
+ELSEWHERE_FOR_A_REPAIR |= {"price_metrics"}
 
 
 @pytest.mark.parametrize(("service", "settings"), [("worker", WorkerSettings), ("api_stub", ApiSettings)])

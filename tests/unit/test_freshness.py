@@ -48,6 +48,13 @@ def test_a_quote_is_stale_after_a_day_or_four_intervals(schedule: str, limit: ti
     assert is_stale(cron, slot, slot - limit - SECOND)
 
 
+def test_the_limit_of_the_age_is_a_metric_too() -> None:
+    for schedule, limit in (("*/15 * * * *", DAY), ("@daily", 4 * DAY)):
+        cron = Cron(schedule)
+        Freshness((), cron).look(made(cron.previous(SLOT)))
+        assert REGISTRY.get_sample_value("crypto_market_quote_age_limit_seconds") == limit.total_seconds()
+
+
 def test_a_stale_coin_is_warned_of_once_until_it_is_fresh(caplog: pytest.LogCaptureFixture) -> None:
     freshness = Freshness(("matic", "bitcoin"), QUARTERS)
     for at in (FROZEN, FROZEN, SLOT, FROZEN):

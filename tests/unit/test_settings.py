@@ -68,6 +68,7 @@ def test_the_worker_defaults_are_those_of_the_design() -> None:
         "trigger_body": None,
         "feed": "crypto",
         "outbox_dir": Path("outbox"),
+        "price_metrics": "auto",
         "health_host": "127.0.0.1",
         "health_port": 8081,
     }
@@ -116,6 +117,7 @@ def test_the_api_stub_defaults_are_those_of_the_design() -> None:
         ("TRIGGER_SUBJECT", "crypto.claims", f"the stream takes this subject; {TRIGGER}"),
         ("TRIGGER_SUBJECT", "probe.crypto.updates", f"the stream takes this subject; {TRIGGER}"),
         ("TRIGGER_SUBJECT", "$JS.API.INFO", f"the server's own subjects begin so; {TRIGGER}"),
+        ("PRICE_METRICS", "yes", "accepted: auto (on with up to 50 coins), on or off"),
         ("TRIGGER_BODY", "update", f"TRIGGER_SUBJECT is missing, so nothing would be sent; {WORDS}"),
     ],
 )

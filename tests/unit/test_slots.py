@@ -239,3 +239,17 @@ def test_a_rows_span_is_chosen_for_the_slots_that_there_mostly_are() -> None:
     """At 23:30, the newest two slots are an hour apart, and all others a second."""
     end = NOON + 11 * HOUR + 30 * MINUTE
     assert len(list(slots.pieces(Cron("* * 0-22 * * *"), end - 90 * MINUTE, end))) == 10
+
+
+@pytest.mark.parametrize(
+    ("schedule", "window"),
+    [
+        ("*/15 * * * *", DAY),
+        ("@daily", DAY),
+        ("*/5 * * * *", DAY),
+        ("* * * * *", 5 * HOUR),
+        ("* * 9 * * *", 5 * MINUTE),
+    ],
+)
+def test_a_window_is_a_day_or_has_room_for_so_many_slots(schedule: str, window: timedelta) -> None:
+    assert slots.window(Cron(schedule), 300) == window
