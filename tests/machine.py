@@ -19,6 +19,7 @@ class Need(Enum):
     ENGINE = "a Docker engine with Compose v2: https://docs.docker.com/engine/install/"
     CHROMIUM = "Chromium: apt-get install chromium"
     DISKS = "disks to fill and to break: as root, with loop devices, apt-get install e2fsprogs mount"
+    PROMETHEUS = "Prometheus with promtool: apt-get install prometheus"
     NODE = "Node.js 18 or newer with npm: https://nodejs.org/en/download"
     PACKAGES = "packages from npm: a connection to its registry"
 

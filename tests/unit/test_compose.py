@@ -1,4 +1,4 @@
-"""compose.yaml and the Dockerfiles as text: every service is confined, and gets every variable that it reads."""
+"""The Compose files and the Dockerfiles as text: every service is confined, and gets every variable that it reads."""
 
 import re
 from typing import Any
@@ -15,8 +15,11 @@ from worker.market.network import Network
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 BESIDE: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "compose.api-server.yaml").read_text("utf-8"))["services"]
+OBSERVERS: dict[str, dict[str, Any]] = yaml.safe_load(
+    (ROOT / "compose.observability.yaml").read_text(encoding="utf-8")
+)["services"]
 # The server under test is other people's, and only a variable is added to the services of the stack.
-CONFINED = SERVICES | {name: part for name, part in BESIDE.items() if name not in {*SERVICES, "api_server"}}
+CONFINED = SERVICES | {name: part for name, part in BESIDE.items() if name not in {*SERVICES, "api_server"}} | OBSERVERS
 IMAGES = ("worker/Dockerfile", "api_stub/Dockerfile", "stack/Dockerfile", "stack/harness.Dockerfile")
 # The token and the .creds file are for other people's servers. This machine's proxies and files are not a container's.
 ELSEWHERE = {"nats_token", "nats_creds", "health_host", "health_port", *Network._fields}
@@ -83,3 +86,13 @@ def test_the_bus_and_the_database_have_no_way_out_and_mongodb_has_no_port() -> N
     assert SERVICES["mongo"]["networks"] == ["database"]
     assert "ports" not in SERVICES["mongo"]
     assert SERVICES["mongo_port"]["profiles"]
+
+
+def test_what_observes_the_stack_reaches_no_database_and_reads_files_that_are_there() -> None:
+    networks = {network for part in OBSERVERS.values() for network in part.get("networks", [])}
+    assert networks == {"bus", "watch"}
+    assert OBSERVERS["nats_exporter"]["network_mode"] == "service:nats"
+    mounts = [volume.split(":") for part in OBSERVERS.values() for volume in part.get("volumes", [])]
+    files = [(ROOT / source, *mode) for source, _, *mode in mounts if source.startswith("./")]
+    assert len(files) == 5
+    assert all(path.is_file() and mode == "ro" for path, mode in files)
