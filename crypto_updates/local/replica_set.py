@@ -1,4 +1,4 @@
-"""A replica set of one, as in production: the driver's retryable writes need a replica set."""
+"""A replica set, of one member too, as in production: the driver's retryable writes need one."""
 
 import logging
 import time
@@ -14,10 +14,11 @@ NOT_YET_INITIALIZED, NO_REPLICATION_ENABLED = 94, 76
 _REPLY_MS = 1000
 
 
-def initiate(client: MongoClient[dict[str, Any]], host: str) -> None:
-    """Make `host` (name:port, as all clients know it) the only member. Raises PyMongoError.
+def initiate(client: MongoClient[dict[str, Any]], *hosts: str) -> None:
+    """Make these the members (name:port, as all clients know them), the client's server among them.
 
-    A server that has a replica set already, or that was started without `--replSet`, stays as it is.
+    Raises PyMongoError. A server that has a replica set already, or that was started without
+    `--replSet`, stays as it is.
     """
     try:
         client.admin.command("replSetGetConfig")
@@ -25,8 +26,9 @@ def initiate(client: MongoClient[dict[str, Any]], host: str) -> None:
         if error.code == NOT_YET_INITIALIZED:
             replication = client.admin.command("getCmdLineOpts")["parsed"]["replication"]
             name = replication.get("replSetName") or replication["replSet"]  # from its file, or its command line
-            client.admin.command("replSetInitiate", {"_id": name, "members": [{"_id": 0, "host": host}]})
-            log.info("[MONGO] Replica set %s initiated with %s", name, host)
+            members = [{"_id": number, "host": host} for number, host in enumerate(hosts)]
+            client.admin.command("replSetInitiate", {"_id": name, "members": members})
+            log.info("[MONGO] Replica set %s initiated with %s", name, ", ".join(hosts))
         elif error.code != NO_REPLICATION_ENABLED:
             raise
 
@@ -44,20 +46,34 @@ def await_primary(client: MongoClient[dict[str, Any]], patience: float) -> None:
     raise TimeoutError(f"no primary within {patience:.0f} s")
 
 
-def is_ready(port: int, pid: int) -> bool:
-    """True once the process `pid` serves this port as the primary. Each call takes a step towards that."""
-    host = f"127.0.0.1:{port}"
-    with MongoClient[dict[str, Any]](
-        host, directConnection=True, serverSelectionTimeoutMS=_REPLY_MS, socketTimeoutMS=_REPLY_MS
-    ) as client:
+def is_ready(host: str, pid: int) -> bool:
+    """True once the process `pid` serves this address as the primary. Each call takes a step towards that."""
+    with _client(host) as client:
         try:
-            if client.admin.command("serverStatus")["pid"] != pid:
+            if not _serves(client, pid):
                 return False
             initiate(client, host)
             _move(client, host)
             return _is_primary(client)
         except PyMongoError:
             return False
+
+
+def answers(host: str, pid: int) -> bool:
+    """True once the process `pid` serves this address, whatever it is in its replica set."""
+    with _client(host) as client:
+        try:
+            return _serves(client, pid)
+        except PyMongoError:
+            return False
+
+
+def _client(host: str) -> MongoClient[dict[str, Any]]:
+    return MongoClient(host, directConnection=True, serverSelectionTimeoutMS=_REPLY_MS, socketTimeoutMS=_REPLY_MS)
+
+
+def _serves(client: MongoClient[dict[str, Any]], pid: int) -> bool:
+    return bool(client.admin.command("serverStatus")["pid"] == pid)
 
 
 def _is_primary(client: MongoClient[dict[str, Any]]) -> bool:

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 from crypto_updates.local import binaries, guard, ports
 from crypto_updates.local.errors import PortTakenError, StackError
@@ -19,6 +19,16 @@ from crypto_updates.local.fault import until
 
 _READY_SECONDS = 60.0
 _PORT_ATTEMPTS = 5
+
+
+class Place(NamedTuple):
+    """Where a server runs: the address that it listens on, and the command that starts it there."""
+
+    host: str = "127.0.0.1"
+    command: Sequence[str] = ()
+
+
+HERE = Place()
 
 
 class Server(ABC):
@@ -30,15 +40,20 @@ class Server(ABC):
     name: ClassVar[str]
     scheme: ClassVar[str]
 
-    def __init__(self, data: Path | None = None, *, port: int = 0) -> None:
+    def __init__(self, data: Path | None = None, *, port: int = 0, place: Place = HERE) -> None:
         self.port = port
+        self.place = place
         self.data: Path
         self._given = data
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"{self.scheme}://127.0.0.1:{self.port}"
+        return f"{self.scheme}://{self.address}"
+
+    @property
+    def address(self) -> str:
+        return f"{self.place.host}:{self.port}"
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
@@ -88,7 +103,7 @@ class Server(ABC):
             else:
                 self.port = port
                 return
-        raise PortTakenError(f"127.0.0.1:{port}: {taken}") from taken
+        raise PortTakenError(f"{self.place.host}:{port}: {taken}") from taken
 
     def stop(self, patience: float = 10.0) -> int:
         """Stop, by force after `patience` seconds, and return the exit status."""
@@ -133,7 +148,7 @@ class Server(ABC):
         binary = binaries.find(self.name)
         with self.log.open("ab") as log:
             begin = log.tell()
-            args = [binary, *self._args(port)]
+            args = [*self.place.command, binary, *self._args(port)]
             self._process = guard.spawn(args, stdout=log, stderr=subprocess.STDOUT)
         try:
             self._await(port, binary, begin)
@@ -147,7 +162,9 @@ class Server(ABC):
             if (status := self.process.poll()) is not None:
                 raise binaries.failure(binary, status, self.log.read_bytes()[begin:].decode(errors="replace"))
             if time.monotonic() > deadline:
-                raise StackError(f"{self.name} did not answer on 127.0.0.1:{port} within {_READY_SECONDS:.0f} s")
+                raise StackError(
+                    f"{self.name} did not answer on {self.place.host}:{port} within {_READY_SECONDS:.0f} s"
+                )
             time.sleep(0.02)
 
     @abstractmethod
@@ -165,17 +182,25 @@ class NatsServer(Server):
     name = "nats-server"
     scheme = "nats"
 
-    def __init__(self, data: Path | None = None, *, port: int = 0, jetstream: bool = True, config: str = "") -> None:
-        super().__init__(data, port=port)
+    def __init__(
+        self,
+        data: Path | None = None,
+        *,
+        port: int = 0,
+        place: Place = HERE,
+        jetstream: bool = True,
+        config: str = "",
+    ) -> None:
+        super().__init__(data, port=port, place=place)
         # Without `sync_interval: always` a power cut can lose an acknowledged message.
         self._config = ("jetstream { sync_interval: always }\n" if jetstream else "") + config
-        self._id = f"stack-{secrets.token_hex(4)}"
+        self.id = f"stack-{secrets.token_hex(4)}"
         self._monitor_port = 0
 
     @property
     def monitor_url(self) -> str:
         """Where it tells of itself: https://docs.nats.io/running-a-nats-service/nats_admin/monitoring."""
-        return f"http://127.0.0.1:{self._monitor_port}"
+        return f"http://{self.place.host}:{self._monitor_port}"
 
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)
@@ -186,19 +211,19 @@ class NatsServer(Server):
         path.write_text(self._config, encoding="utf-8")
         if not (self.port and self._monitor_port):  # not started yet: it may be the port that another program took
             self._monitor_port = ports.free()
-        listen = ["--addr", "127.0.0.1", "--port", str(port), "--http_port", str(self._monitor_port)]
-        return ["--config", str(path), *listen, "--name", self._id, "--store_dir", str(self.data)]
+        listen = ["--addr", self.place.host, "--port", str(port), "--http_port", str(self._monitor_port)]
+        return ["--config", str(path), *listen, "--name", self.id, "--store_dir", str(self.data)]
 
     def _answers(self, port: int) -> bool:
         try:
             with (
-                socket.create_connection(("127.0.0.1", port), timeout=1) as connection,
+                socket.create_connection((self.place.host, port), timeout=1) as connection,
                 connection.makefile("rb") as file,
             ):
                 verb, _, fields = file.readline().partition(b" ")
         except OSError:
             return False
-        return verb == b"INFO" and json.loads(fields)["server_name"] == self._id
+        return verb == b"INFO" and json.loads(fields)["server_name"] == self.id
 
 
 class Mongod(Server):
@@ -208,7 +233,7 @@ class Mongod(Server):
     scheme = "mongodb"
 
     def _args(self, port: int) -> Sequence[str]:
-        listen = ["--bind_ip", "127.0.0.1", "--port", str(port), "--nounixsocket"]
+        listen = ["--bind_ip", self.place.host, "--port", str(port), "--nounixsocket"]
         sizes = ["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "128"]
         return [*listen, *sizes, "--dbpath", str(self.data), "--replSet", "rs0", "--quiet"]
 
@@ -216,12 +241,11 @@ class Mongod(Server):
         # The pytest plugin imports this module, so what costs time is imported only when a mongod is used.
         from crypto_updates.local import replica_set  # noqa: PLC0415 - see above
 
-        return _listens(port) and replica_set.is_ready(port, self.pid)
+        return self._listens(port) and replica_set.is_ready(f"{self.place.host}:{port}", self.pid)
 
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
+    def _listens(self, port: int) -> bool:
+        try:
+            socket.create_connection((self.place.host, port), timeout=1).close()
+        except OSError:
+            return False
+        return True
