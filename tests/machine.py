@@ -20,6 +20,7 @@ class Need(Enum):
     CHROMIUM = "Chromium: apt-get install chromium"
     DISKS = "disks to fill and to break: as root, with loop devices, apt-get install e2fsprogs mount"
     PROMETHEUS = "Prometheus with promtool: apt-get install prometheus"
+    NAMESPACES = "networks to part: as root, with network namespaces, apt-get install iproute2 util-linux"
     NODE = "Node.js 18 or newer with npm: https://nodejs.org/en/download"
     PACKAGES = "packages from npm: a connection to its registry"
 
@@ -65,3 +66,11 @@ def disks() -> None:
     tools = ("mount", "umount", "mkfs.ext4", "e2fsck")
     if missing := [tool for tool in tools if shutil.which(tool) is None]:
         raise LackError(Need.DISKS, f"{', '.join(missing)} not found")
+
+
+def namespaces() -> None:
+    """Raises LackError. Whether the kernel lets root make one shows only when it is tried."""
+    if os.geteuid() != 0:
+        raise LackError(Need.NAMESPACES, "not root")
+    if missing := [tool for tool in ("ip", "nsenter", "unshare") if shutil.which(tool) is None]:
+        raise LackError(Need.NAMESPACES, f"{', '.join(missing)} not found")
