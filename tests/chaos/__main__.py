@@ -1,4 +1,6 @@
-"""`python -m tests.chaos`: a run of faults drawn from a seed. Exits 1 if the check finds a violation."""
+"""`python -m tests.chaos`: a run of faults drawn from a seed. Exits 1 if the check finds a violation, and 2 if this
+machine lacks something for it.
+"""
 
 import argparse
 import json
@@ -9,9 +11,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from crypto_updates.local import cluster
 from stack import console
 from tests.chaos.faults import FAULTS, LONGER
+from tests.chaos.loss import CLUSTER
 from tests.chaos.run import CLOCKS, Options, run
+from tests.machine import LackError
 
 
 def arguments() -> argparse.Namespace:
@@ -22,23 +27,40 @@ def arguments() -> argparse.Namespace:
         "--workers", type=int, default=1, choices=range(1, len(CLOCKS) + 1), help="clocks up to 20 s apart"
     )
     parser.add_argument("--stubs", type=int, default=1, help="API stubs")
+    parser.add_argument(
+        "--members",
+        type=int,
+        default=1,
+        choices=(1, cluster.SIZE),
+        help="nats-servers in a cluster, and mongods in a replica set (1); with 3, as root, one of each kind is lost"
+        " every 20 s",
+    )
     parser.add_argument("--rate", type=float, default=250, help="events a second beside the workers' (250)")
     parser.add_argument("--kills", type=int, default=0, help="instead of a plan: so many SIGKILLs of each component")
     parser.add_argument(
-        "--fault", action="append", default=[], choices=FAULTS | LONGER, metavar="NAME", help="only these"
+        "--fault", action="append", default=[], choices=FAULTS | LONGER | CLUSTER, metavar="NAME", help="only these"
     )
     parser.add_argument("--report", type=Path, metavar="FILE.json")
-    return parser.parse_args()
+    given = parser.parse_args()
+    if missing := [name for name in given.fault if name not in (FAULTS | LONGER if given.members == 1 else CLUSTER)]:
+        parser.error(f"--fault '{missing[0]}': not with --members {given.members}")
+    return given
 
 
 def main() -> int:
     given = arguments()
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
     seed = given.seed or secrets.token_hex(4)
-    options = Options(seed, given.seconds, given.workers, given.stubs, given.rate, given.kills, given.fault)
+    options = Options(
+        seed, given.seconds, given.workers, given.stubs, given.members, given.rate, given.kills, given.fault
+    )
     console.say(options.command)
     folder = Path(tempfile.mkdtemp(prefix=f"chaos-{seed}-"))
-    report = run(options, folder)
+    try:
+        report = run(options, folder)
+    except LackError as error:
+        console.say(str(error))
+        return 2
     console.say(str(report))
     if given.report:
         given.report.write_text(json.dumps(report.json(), indent=2) + "\n", encoding="utf-8")

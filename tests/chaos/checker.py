@@ -154,13 +154,14 @@ def _altered(sent: _Sent, events: Iterable[Document]) -> Iterator[Violation]:
             continue
         if not attempts[0].valid:
             yield Violation("I7", event["_id"], f"stored as an event, and it is none: {attempts[0].body[:60]!r}")
-        elif (content := {key: value for key, value in event.items() if key not in ADDED}) != _read(attempts[0].body):
+        elif (content := {key: value for key, value in event.items() if key not in ADDED}) != read(attempts[0].body):
             yield Violation("I5", event["_id"], f"altered: {attempts[0].body[:200]!r} became {str(content)[:200]}")
         elif (seqs := sent.seqs(event["_id"])) and event["stream_seq"] not in seqs:
             yield Violation("I5", event["_id"], f"altered: stream_seq {event['stream_seq']}, acknowledged as {seqs}")
 
 
-def _read(body: bytes) -> dict[str, Any]:
+def read(body: bytes) -> dict[str, Any]:
+    """The event as MongoDB keeps it."""
     fields: dict[str, Any] = json.loads(body)
     instant = datetime.fromisoformat(fields["timestamp"]).astimezone(UTC)
     milliseconds = instant.microsecond // 1000  # all that MongoDB keeps

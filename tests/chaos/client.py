@@ -2,15 +2,36 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import nats.errors
 from nats.aio.client import Client
+from nats.js import JetStreamContext
+
+from crypto_updates.bus.stream import STREAM
 
 # Seconds.
 TIMEOUT = 3
 
+T = TypeVar("T")
+Question = Callable[[JetStreamContext], Awaitable[T]]
+
 LINK_ERRORS = (nats.errors.Error, OSError, TimeoutError, ValueError)
+
+
+def ask(urls: Sequence[str], question: Question[T]) -> T | None:
+    """What the first of the servers says that has an answer."""
+    for url in urls:
+        with contextlib.suppress(*LINK_ERRORS):
+            return asyncio.run(_answer(url, question))
+    return None
+
+
+async def leader(js: JetStreamContext) -> str | None:
+    """The name of the server that leads the stream."""
+    cluster = (await js.stream_info(STREAM)).cluster
+    return cluster.leader if cluster else None
 
 
 async def connect(url: str, on_closed: Callable[[], Awaitable[None]] | None = None) -> Client:
@@ -39,6 +60,14 @@ async def close(client: Client) -> None:
     with contextlib.suppress(*LINK_ERRORS, AssertionError):
         async with asyncio.timeout(1):
             await client.close()
+
+
+async def _answer(url: str, question: Question[T]) -> T:
+    nc = await connect(url)
+    try:
+        return await question(nc.jetstream(timeout=5))
+    finally:
+        await close(nc)
 
 
 async def _quiet(_: Exception) -> None:

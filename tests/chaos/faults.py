@@ -89,7 +89,7 @@ def broken(stage: Stage, _: random.Random, seconds: float, *, link: str, how: Ca
 
 def consumer_deleted(stage: Stage, _: random.Random, __: float) -> None:
     async def delete() -> None:
-        nc = await client.connect(stage.nats.url)
+        nc = await client.connect(stage.servers.nats[0].url)
         with contextlib.suppress(NotFoundError):
             await nc.jetstream().delete_consumer(STREAM, DURABLE)
         await client.close(nc)

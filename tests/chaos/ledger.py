@@ -1,14 +1,16 @@
-"""What the servers hold, read past the links: the slots stored, the documents, the consumer's state."""
+"""What the servers hold, read past the links: the slots stored, the documents, the consumer's state, who leads."""
 
-import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
+from nats.js import JetStreamContext
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
+from pymongo.read_concern import ReadConcern
 
+from api_stub.mongo import direct
 from crypto_updates.bus.stream import DURABLE, STREAM
 from tests.chaos import client
 from tests.chaos.checker import Consumer
@@ -16,13 +18,20 @@ from tests.chaos.checker import Consumer
 FEED = "crypto"
 OF_FEED = {"$gt": f"{FEED}@", "$lt": f"{FEED}A"}  # A follows @
 EPOCH = datetime.fromtimestamp(0, UTC)
+# What a member of a replica set is that is well: https://www.mongodb.com/docs/manual/reference/replica-states/
+PRIMARY, SECONDARY = 1, 2
 
 
 class Ledger:
+    """`nats_url` and `mongo_url` may name the servers of a cluster."""
+
     def __init__(self, nats_url: str, mongo_url: str, database: str = "crypto") -> None:
-        self._nats_url = nats_url
-        self._client = MongoClient[dict[str, Any]](mongo_url, directConnection=True, tz_aware=True, timeoutMS=10_000)
-        self._database = self._client[database]
+        self._nats_urls = nats_url.split(",")
+        self._client = MongoClient[dict[str, Any]](
+            mongo_url, directConnection=direct(mongo_url), tz_aware=True, timeoutMS=10_000
+        )
+        # A primary that was cut off still answers, with what it may have to take back.
+        self._database = self._client.get_database(database, read_concern=ReadConcern("majority"))
 
     def __enter__(self) -> Self:
         return self
@@ -58,17 +67,34 @@ class Ledger:
 
     def consumer(self) -> Consumer | None:
         """None where NATS does not answer, or has no such consumer."""
-        try:
-            return asyncio.run(self._consumer())
-        except client.LINK_ERRORS:
-            return None
+        return client.ask(self._nats_urls, _consumer)
 
-    async def _consumer(self) -> Consumer:
-        nc = await client.connect(self._nats_url)
+    def leader(self) -> str | None:
+        """The name of the nats-server that leads the stream; None while there is none."""
+        return client.ask(self._nats_urls, client.leader)
+
+    def primary(self) -> str | None:
+        """Host and port."""
+        return ":".join(map(str, found)) if (found := self._client.primary) else None
+
+    def whole(self) -> bool:
+        """True if each member of both clusters has all that the others have."""
         try:
-            js = nc.jetstream(timeout=5)
-            stream, consumer = await js.stream_info(STREAM), await js.consumer_info(STREAM, DURABLE)
-        finally:
-            await client.close(nc)
-        floor = consumer.ack_floor.stream_seq if consumer.ack_floor else 0
-        return Consumer(consumer.num_pending or 0, consumer.num_ack_pending or 0, floor, stream.state.last_seq)
+            members = self._client.admin.command("replSetGetStatus")["members"]
+        except PyMongoError:
+            return False
+        return all(member["state"] in (PRIMARY, SECONDARY) for member in members) and bool(
+            client.ask(self._nats_urls, _whole)
+        )
+
+
+async def _consumer(js: JetStreamContext) -> Consumer:
+    stream, consumer = await js.stream_info(STREAM), await js.consumer_info(STREAM, DURABLE)
+    floor = consumer.ack_floor.stream_seq if consumer.ack_floor else 0
+    return Consumer(consumer.num_pending or 0, consumer.num_ack_pending or 0, floor, stream.state.last_seq)
+
+
+async def _whole(js: JetStreamContext) -> bool:
+    infos = [await js.stream_info(STREAM), await js.consumer_info(STREAM, DURABLE)]
+    clusters = [info.cluster for info in infos if info.cluster]
+    return all(cluster.leader and all(peer.current for peer in cluster.replicas or ()) for cluster in clusters)

@@ -6,6 +6,8 @@ import json
 import random
 import threading
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Self
 
@@ -14,6 +16,7 @@ from nats.js.errors import APIError, NoStreamResponseError
 
 from crypto_updates.bus.event import MSG_ID, SUBJECT
 from crypto_updates.bus.stream import STREAM
+from crypto_updates.local.servers import NatsServer
 from tests.chaos import client
 from tests.chaos.history import History, Operation, Result
 
@@ -44,24 +47,28 @@ MALFORMED = (
 )
 
 
-def body(number: int, rng: random.Random) -> tuple[bytes, bool]:
+def body(number: int, rng: random.Random, padding: int = 0) -> tuple[bytes, bool]:
     """What the event of this number carries, and whether it is valid."""
     if number % MALFORMED_EVERY == 0:
         return rng.choice(MALFORMED), False
     fields = {"event": "CRYPTO_UPDATE", "timestamp": rng.choice([NOW, datetime.now(UTC).isoformat()])}
     extra = {"source": "load", "number": number, "$odd.key": [None, True, {"": -(2**63)}], "text": "é\u0000\u2028"}
+    fields |= {"padding": "x" * padding} if padding else {}
     return json.dumps(fields | (extra if rng.random() < 0.5 else {"number": number})).encode(), True
 
 
 class Load:
     """Publishes at `rate` events a second, from a thread, while the `with` lasts, and records it.
 
-    Half of the attempts of unknown outcome are made again with the same id; the other half is left as it is.
+    Half of the attempts of unknown outcome are made again with the same id; the other half is left as it is. `name` is
+    what the ids begin with; `padding`, in bytes, makes every valid event larger.
     """
 
-    def __init__(self, url: str, history: History, *, seed: str, rate: float = 250.0) -> None:
-        self._url, self._history, self._rate = url, history, rate
-        self._rng = random.Random(f"load {seed}")
+    def __init__(
+        self, url: str, history: History, *, seed: str, rate: float = 250.0, name: str = "load", padding: int = 0
+    ) -> None:
+        self._url, self._history, self._rate, self._name, self._padding = url, history, rate, name, padding
+        self._rng = random.Random(f"{name} {seed}")
         self._begin = time.monotonic()
         self._sent = 0
         self._nc: Client | None = None
@@ -96,8 +103,8 @@ class Load:
             # What was not sent in an outage is not made up for: the rate is a limit.
             self._begin = max(self._begin, time.monotonic() - number / self._rate - 1)
             await asyncio.sleep(self._begin + number / self._rate - time.monotonic())
-            content, valid = body(number, self._rng)
-            await self._send(f"load@{number}", content, valid=valid, again=self._rng.random() < 0.5)
+            content, valid = body(number, self._rng, self._padding)
+            await self._send(f"{self._name}@{number}", content, valid=valid, again=self._rng.random() < 0.5)
 
     async def _send(self, identity: str, content: bytes, *, valid: bool, again: bool) -> None:
         for _ in range(ATTEMPTS):
@@ -138,3 +145,12 @@ class Load:
 
     async def _on_closed(self) -> None:
         self._closed.set()
+
+
+def at_each(servers: Sequence[NatsServer], history: History, *, seed: str, rate: float, padding: int = 0) -> ExitStack:
+    """Publishers at each of the servers, which stay with it: one that is cut off is asked, too. Ended by a `with`."""
+    with ExitStack() as loads:
+        for number, server in enumerate(servers):
+            name, part = f"load{number or ''}", rate / len(servers)
+            loads.enter_context(Load(server.url, history, seed=seed, rate=part, name=name, padding=padding))
+        return loads.pop_all()

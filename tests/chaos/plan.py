@@ -1,13 +1,15 @@
 """What is done to a stage, drawn from a seed before it begins, so that the same seed does the same again. Pure."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from tests.chaos.faults import LONG, SHORT
 
 # Seconds: between a recovery and the next fault, of a fault that has no length of its own, and of a recovery.
 PAUSE, LASTING, RECOVERY = (0.5, 3.0), (2.0, 10.0), 4.0
+# Seconds from one loss of a cluster's members to the next, and of such a loss.
+EVERY, LOST = 20.0, (3.0, 14.0)
 # One step in so many is two faults at once.
 PAIR_EVERY = 3
 
@@ -20,7 +22,8 @@ class Step(NamedTuple):
     seconds: float
 
     def __str__(self) -> str:
-        return f"after {self.pause:.1f} s: {' and '.join(self.faults)}, {self.seconds:.1f} s"
+        pause = f"after {self.pause:.1f} s: " if self.pause else ""
+        return f"{pause}{' and '.join(self.faults)}, {self.seconds:.1f} s"
 
     @property
     def length(self) -> float:
@@ -42,3 +45,20 @@ def draw(seed: str, names: Sequence[str], seconds: float) -> list[Step]:
         faults = tuple(deck.pop(0) for _ in range(count))
         steps.append(Step(round(rng.uniform(*PAUSE), 1), faults, round(rng.uniform(*LASTING), 1)))
     return steps
+
+
+def losses(seed: str, names: Sequence[str], seconds: float) -> list[Step]:
+    """A step each EVERY seconds, with one fault of each kind, which is a name's first word.
+
+    Of a kind, each fault comes once before any comes twice.
+    """
+    rng = random.Random(f"losses {seed}")
+    kinds = dict.fromkeys(name.split()[0] for name in names)
+    decks = [_shuffled(rng, [name for name in names if name.split()[0] == kind]) for kind in kinds]
+    count = max(1, int(seconds / EVERY))
+    return [Step(0.0, tuple(map(next, decks)), round(rng.uniform(*LOST), 1)) for _ in range(count)]
+
+
+def _shuffled(rng: random.Random, names: Sequence[str]) -> Iterator[str]:
+    while True:
+        yield from rng.sample(names, len(names))

@@ -1,4 +1,4 @@
-"""One run: a stage, a load, and either a plan of faults or rounds of killing, then the check."""
+"""One run: a stage, a load, and a plan of faults, or rounds of killing, or a cluster's losses; then the check."""
 
 import logging
 import math
@@ -13,15 +13,18 @@ from tests.chaos import plan
 from tests.chaos.checker import Recovery, Violation, check
 from tests.chaos.faults import FAULTS, KINDS, LIVES, LONGER, kill_once
 from tests.chaos.history import History
-from tests.chaos.load import Load
+from tests.chaos.load import at_each
+from tests.chaos.loss import CLUSTER, LOSSES, ROLLING
 from tests.chaos.plan import Step
-from tests.chaos.report import Report
+from tests.chaos.report import WITHOUT, Report
 from tests.chaos.stage import Stage
 
 log = logging.getLogger(__name__)
 
 # Seconds that a recovery may take, and how long it is waited for.
 WITHIN, PATIENCE = 15.0, 60.0
+# Seconds from the loss of members until events are stored by the others. A replica set elects a primary after 10 s.
+FAILOVER = 60.0
 # Seconds of killing between two recoveries.
 ROUND = 15.0
 CLOCKS = (0, 20, 5, 15, 10)
@@ -31,12 +34,15 @@ class Options(NamedTuple):
     """`faults`: those that are drawn from, all where none is named.
 
     `kills`: so many of each kind of process, and then that is all that is done, for `seconds` at most.
+    `members`: servers of each kind. With several, and no fault named, one of each kind is lost every 20 s, with a
+    worker and an API stub, and in the end everybody is restarted in turn.
     """
 
     seed: str
     seconds: float
     workers: int = 1
     stubs: int = 1
+    members: int = 1
     rate: float = 250.0
     kills: int = 0
     faults: Sequence[str] = ()
@@ -45,16 +51,22 @@ class Options(NamedTuple):
     def command(self) -> str:
         """It repeats the run."""
         values = {"seed": self.seed, "seconds": f"{self.seconds:g}", "workers": self.workers, "stubs": self.stubs}
-        more = [("rate", f"{self.rate:g}"), ("kills", self.kills), *(("fault", f"'{name}'") for name in self.faults)]
-        return " ".join(["python -m tests.chaos", *(f"--{name} {value}" for name, value in [*values.items(), *more])])
+        values |= {"members": self.members, "rate": f"{self.rate:g}", "kills": self.kills}
+        named = [*values.items(), *(("fault", f"'{name}'") for name in self.faults)]
+        return " ".join(["python -m tests.chaos", *(f"--{name} {value}" for name, value in named)])
+
+    @property
+    def clocks(self) -> Sequence[int]:
+        """The recovery from a loss is that of the workers that are left, so in a cluster all have the same clock."""
+        return CLOCKS[: self.workers] if self.members == 1 else (0,) * self.workers
 
 
 def run(options: Options, folder: Path) -> Report:
     """`folder` gets the logs and the history."""
     history, begin = History(), time.monotonic()
-    with Stage(folder, clocks=CLOCKS[: options.workers], stubs=options.stubs) as stage:
-        with Load(stage.nats.url, history, seed=options.seed, rate=options.rate):
-            faults, recoveries = (_kill if options.kills else _break)(stage, options)
+    with Stage(folder, clocks=options.clocks, stubs=options.stubs, members=options.members) as stage:
+        with at_each(stage.servers.nats, history, seed=options.seed, rate=options.rate):
+            faults, recoveries = _work(options)(stage, options)
         evidence = stage.settle()
         kills, busy = ({kind: sum(each) for kind, each in counts.items()} for counts in _counts(stage))
     history.dump(folder / "history.jsonl")
@@ -65,7 +77,7 @@ def run(options: Options, folder: Path) -> Report:
         feeds=[evidence.feed],
         consumer=evidence.consumer,
         recoveries=[*recoveries, evidence.backlog],
-        within=WITHIN,
+        within=WITHIN if options.members == 1 else FAILOVER,
     )
     if evidence.consumer is None:
         violations.append(Violation("I6", "consumer", "it is gone, or NATS does not answer"))
@@ -80,6 +92,12 @@ def run(options: Options, folder: Path) -> Report:
     return Report(
         options.command, seconds, faults, kills, busy, history.operations, stored, slots, recoveries, violations
     )
+
+
+def _work(options: Options) -> Callable[[Stage, Options], tuple[list[str], list[Recovery]]]:
+    if options.kills:
+        return _kill
+    return _lose if options.members > 1 and not options.faults else _break
 
 
 def _counts(stage: Stage) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
@@ -104,7 +122,28 @@ def _break(stage: Stage, options: Options) -> tuple[list[str], list[Recovery]]:
 
 def _fault(stage: Stage, seed: str, number: int, step: Step, name: str) -> Callable[[], None]:
     rng = random.Random(f"{seed} {number} {name}")
-    return lambda: (FAULTS | LONGER)[name](stage, rng, step.seconds)
+    return lambda: (FAULTS | LONGER | CLUSTER)[name](stage, rng, step.seconds)
+
+
+def _lose(stage: Stage, options: Options) -> tuple[list[str], list[Recovery]]:
+    """Every 20 s one of each kind is lost, for a while: events go on without them, and everybody does afterwards.
+
+    In the end, everybody is restarted in turn.
+    """
+    steps = [*plan.losses(options.seed, list(LOSSES), options.seconds), Step(0.0, (ROLLING,), 0.0)]
+    recoveries, begin = list[Recovery](), time.monotonic()
+    log.info("%s", "\n".join(["The plan:", *map(str, steps)]))
+    for number, step in enumerate(steps):
+        time.sleep(max(0.0, begin + number * plan.EVERY - time.monotonic()))
+        names = " and ".join(step.faults)
+        with ThreadPoolExecutor(1) as pool:
+            going = pool.submit(stage.flows, PATIENCE, everybody=False)
+            _at_once(_fault(stage, options.seed, number, step, name) for name in step.faults)
+            back = stage.flows(PATIENCE)
+        recoveries += [Recovery(f"{WITHOUT}{names}", going.result()), Recovery(f"back: {names}", back)]
+        told = [recovery.seconds or math.nan for recovery in recoveries[-2:]]
+        log.info("%s, %.1f s: events went on after %.1f s, everybody was back %.1f s later", names, step.seconds, *told)
+    return [name for step in steps for name in step.faults], recoveries
 
 
 def _kill(stage: Stage, options: Options) -> tuple[list[str], list[Recovery]]:

@@ -10,6 +10,8 @@ import random
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,12 +22,14 @@ from api_stub.errors import StoreUnavailableError
 from api_stub.store import Store
 from crypto_updates.bus.event import MSG_ID, SUBJECT, encode, parse, text
 from crypto_updates.bus.stream import DAY, STREAM, stream_config
+from crypto_updates.local import cluster
 from crypto_updates.local.process import Process
-from tests.chaos import scribe
+from crypto_updates.local.servers import NatsServer
+from tests.chaos import client, copies, scribe
 from tests.chaos.checker import Document, Violation, check
 from tests.chaos.disk import Disk, power_cut
 from tests.chaos.history import History, Operation
-from tests.chaos.load import body
+from tests.chaos.load import at_each, body
 from tests.chaos.machine import Machine, tell
 from tests.support import ROOT, eventually
 from worker.outbox import Outbox
@@ -46,6 +50,29 @@ def jetstream(folder: Path, *, cuts: int = 2, config: str = "") -> list[Violatio
                 machine.cut(services=False)
         stub.restart()
         return machine.settle("JetStream, power cuts")
+
+
+def replicated(folder: Path, lose: int, *, cuts: int = 2, config: str = "", padding: int = 0) -> list[Violation]:
+    """The power of so many of three nats-servers goes while events are published; what each has is judged."""
+    history, begin = History(), time.monotonic()
+    with ExitStack() as closing:
+        disks = [closing.enter_context(Disk(folder, f"nats{number}")) for number in range(cluster.SIZE)]
+        servers = cluster.nats_servers(folders=[disk.path / "data" for disk in disks], config=config)
+        for server in servers:
+            closing.enter_context(server)
+        assert eventually(lambda: copies.make_stream(servers), copies.LEAD)
+        for disk in disks:
+            disk.sync()  # the stream itself is older than the fault
+        with at_each(servers, history, seed="power", rate=5000, padding=padding):
+            for cut in range(cuts):
+                assert _acknowledges(history, 300)
+                # The leader is the first to lose its power, and the last.
+                leader = client.ask([server.url for server in servers], client.leader)
+                pairs = sorted(zip(servers, disks, strict=True), key=lambda pair: (pair[0].id == leader) == cut % 2)
+                _cut(*zip(*pairs[:lose], strict=True))
+        found = copies.judge(history.operations, copies.read_all(servers))
+    tell(f"{lose} of {cluster.SIZE} nats-servers, power cuts: {cuts} cuts", history, 0, found, begin)
+    return found
 
 
 def mongodb(folder: Path, *, cuts: int = 2, concern: WriteConcern | None = None) -> list[Violation]:
@@ -121,6 +148,17 @@ def twice(folder: Path, *, window: float = 7 * DAY) -> tuple[int, list[Violation
         copies = asyncio.run(_publish_twice(machine, window))
         machine.start("api_stub")
         return copies, machine.settle(f"{EVENTS} events published twice, {copies} in the stream")
+
+
+def _acknowledges(history: History, more: int) -> bool:
+    enough = history.acked + more
+    return eventually(lambda: history.acked >= enough, copies.LEAD)
+
+
+def _cut(servers: Sequence[NatsServer], disks: Sequence[Disk]) -> None:
+    power_cut(servers, disks)
+    for server in servers:
+        server.start()
 
 
 async def _write(machine: Machine, concern: WriteConcern | None, stop: threading.Event) -> None:

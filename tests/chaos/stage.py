@@ -1,6 +1,5 @@
 """The system under test as processes: servers, links, workers and API stubs, each of them kept alive."""
 
-import shutil
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -14,10 +13,10 @@ from crypto_updates.clock.cron import Cron
 from crypto_updates.harness.link import Link
 from crypto_updates.local import ports
 from crypto_updates.local.errors import StackError
-from crypto_updates.local.servers import Mongod, NatsServer, Server
 from tests.chaos.checker import Consumer, Feed, Recovery
 from tests.chaos.ledger import FEED, Ledger
 from tests.chaos.member import Member, Service, clock
+from tests.chaos.servers import Servers
 from tests.support import eventually
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
@@ -37,7 +36,9 @@ class Evidence(NamedTuple):
 
 
 class Stage:
-    """`clocks`: a worker for each, whose clock is so many seconds ahead. Logs are in `folder`, data is not kept."""
+    """`clocks`: a worker for each, whose clock is so many seconds ahead. `members`: servers of each kind. One alone is
+    reached through links that can be broken. Logs are in `folder`, data is not kept.
+    """
 
     def __init__(
         self,
@@ -45,11 +46,12 @@ class Stage:
         *,
         clocks: Sequence[int] = (0,),
         stubs: int = 1,
+        members: int = 1,
         schedule: str = "* * * * * *",
         missed_slots: str = "all",
     ) -> None:
         self.folder = folder
-        self.nats, self.mongod = NatsServer(), Mongod()
+        self.servers = Servers(folder, members)
         self.members: list[Member] = []
         self.links: dict[str, Link] = {}
         self._services: list[Service] = []
@@ -65,12 +67,13 @@ class Stage:
 
     def __enter__(self) -> Self:
         with ExitStack() as closing:
-            for server in (self.nats, self.mongod):
-                closing.enter_context(server)
-                closing.callback(self._keep_log, server)
-            for name, server in (("worker-nats", self.nats), ("stub-nats", self.nats), ("stub-mongo", self.mongod)):
-                self.links[name] = closing.enter_context(Link(server.port))
-            self.ledger = closing.enter_context(Ledger(self.nats.url, self.mongod.url))
+            closing.enter_context(self.servers)
+            if len(self.servers.nats) == 1:
+                nats, mongod = self.servers.nats[0], self.servers.mongods[0]
+                for name, server in (("worker-nats", nats), ("stub-nats", nats), ("stub-mongo", mongod)):
+                    self.links[name] = closing.enter_context(Link(server.port))
+            environ = self.servers.environ
+            self.ledger = closing.enter_context(Ledger(environ["NATS_URL"], environ["MONGO_URL"]))
             self._provision()
             self._start(closing)
             self._closing = closing.pop_all()
@@ -87,20 +90,27 @@ class Stage:
         return [member for member in self.members if member.kind == kind]
 
     def heal(self) -> None:
-        """End the links' faults and every freeze. What was killed is the keepers' affair."""
+        """End the links' faults, every partition and every freeze. What was killed is the keepers' affair."""
+        self.servers.heal()
         for link in self.links.values():
             link.heal()
         for member in self.members:
             member.signal(signal.SIGCONT)
 
-    def flows(self, within: float) -> float | None:
-        """Seconds from now until an event is stored that nobody could publish yet, and each service has done work;
-        None if `within` is not enough.
+    def leading(self, kind: str) -> Member | None:
+        """The nats-server that leads the stream, or the primary; None while there is none, or nobody says so."""
+        found, key = (self.ledger.leader(), "id") if kind == "nats" else (self.ledger.primary(), "address")
+        return next((member for member in self.of(kind) if getattr(member.process, key) == found), None)
+
+    def flows(self, within: float, *, everybody: bool = True) -> float | None:
+        """Seconds from now until an event is stored that nobody could publish yet, and each service has done work if
+        `everybody` is to; None if `within` is not enough.
         """
         begin, newest = time.monotonic(), datetime.now(UTC) + max(self.clocks) * SECOND
 
         def flowing() -> bool:
-            return all(service.worked > begin for service in self._services) and bool(self.ledger.slots(newest))
+            working = not everybody or all(service.worked > begin for service in self._services)
+            return working and bool(self.ledger.slots(newest))
 
         return time.monotonic() - begin if eventually(flowing, within) else None
 
@@ -133,12 +143,8 @@ class Stage:
             [f"{m.name}: status {s}" for m in self.members for s in m.ends if s and m.kind in ("worker", "api_stub")],
         )
 
-    def _keep_log(self, server: Server) -> None:
-        shutil.copy(server.log, self.folder)
-
     def _provision(self) -> None:
-        environ = {"NATS_URL": self.nats.url, "MONGO_URL": self.mongod.url}
-        service = Service("stack", self.folder / "provision", environ, "provision")
+        service = Service("stack", self.folder / "provision", self.servers.environ, "provision")
         try:
             if status := service.process.wait(START):
                 raise StackError(f"provision ended with status {status}: see {self.folder}/provision.log")
@@ -146,7 +152,7 @@ class Stage:
             service.close()
 
     def _start(self, closing: ExitStack) -> None:
-        self.members += [Member("nats", "nats", self.nats), Member("mongod", "mongod", self.mongod)]
+        self.members += self.servers.members()
         for number in range(1, self._stubs + 1):
             self._add(closing, "api_stub", number, {"HTTP_PORT": str(ports.free())})
         for number, ahead in enumerate(self.clocks, 1):
@@ -159,12 +165,12 @@ class Stage:
         self.begun = datetime.now(UTC)
 
     def _add(self, closing: ExitStack, kind: str, number: int, environ: Mapping[str, str]) -> None:
-        nats = self.links["worker-nats" if kind == "worker" else "stub-nats"]
-        urls = {
-            "NATS_URL": f"nats://127.0.0.1:{nats.port}",
-            "MONGO_URL": f"mongodb://127.0.0.1:{self.links['stub-mongo'].port}",
-        }
-        service = Service(kind, self.folder / f"{kind}{number}", {**self._environ, **urls, **environ})
+        reached = self.servers.environ
+        if self.links:
+            nats = self.links["worker-nats" if kind == "worker" else "stub-nats"]
+            reached["NATS_URL"] = f"nats://127.0.0.1:{nats.port}"
+            reached["MONGO_URL"] = f"mongodb://127.0.0.1:{self.links['stub-mongo'].port}"
+        service = Service(kind, self.folder / f"{kind}{number}", {**self._environ, **reached, **environ})
         closing.callback(service.close)
         self._services.append(service)
         self.members.append(Member(f"{kind}{number}", kind, service))

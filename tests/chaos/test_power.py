@@ -1,5 +1,6 @@
 """The power goes, and comes back: what was acknowledged before is there after."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,20 @@ import pytest
 from tests.chaos import scenario
 from tests.chaos.machine import Machine
 
+# Of a cluster; more of them show more.
+CUTS = int(os.environ.get("CUTS", "1"))
+
 
 def test_jetstream_keeps_what_it_acknowledged(tmp_path: Path) -> None:
     assert scenario.jetstream(tmp_path, cuts=5) == []
+
+
+@pytest.mark.timeout(60 * CUTS + 120)
+@pytest.mark.parametrize("lose", [1, 2, 3])
+def test_a_stream_of_three_copies_keeps_what_it_acknowledged_when_servers_lose_their_power(
+    lose: int, tmp_path: Path
+) -> None:
+    assert scenario.replicated(tmp_path, lose, cuts=CUTS) == []
 
 
 def test_mongodb_keeps_what_it_acknowledged(tmp_path: Path) -> None:

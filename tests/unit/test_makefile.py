@@ -58,6 +58,7 @@ def called(*arguments: str) -> str:
         ("repair", "SINCE", ("stack", "audit", "--repair")),
         ("bench", "SCALE", ("tests.benchmarks",)),
         ("chaos", "SEED", ("tests.chaos", *CHAOS)),
+        ("chaos", "MEMBERS", ("tests.chaos", *CHAOS)),
         ("chaos", "KILLS", ("tests.chaos", *CHAOS)),
         ("chaos", "REPORT", ("tests.chaos", *CHAOS)),
         ("chaos", "RATE", ("tests.chaos", *CHAOS[:-1])),
