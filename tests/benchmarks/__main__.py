@@ -1,6 +1,6 @@
 """All benchmarks in one go: the figures into docs/benchmarks.json, and what they say into docs/benchmarks.md.
 
-    python -m tests.benchmarks [--scale 1.0] [drain latency punctuality growth footprint]
+    python -m tests.benchmarks [--scale 1.0] [drain latency punctuality growth footprint cluster]
 
 Of some of them, or at another scale, the figures are only printed.
 """
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import drain, footprint, growth, latency, plot, punctuality, report
+from tests.benchmarks import cluster, drain, footprint, growth, latency, plot, punctuality, report
 from tests.support import ROOT
 
 # From this scale on, a drain is the median of three.
@@ -35,6 +35,7 @@ def benchmarks(scale: float) -> dict[str, Callable[[], dict[str, Any]]]:
         # Fewer would be stored before the last of the API stubs has started.
         "growth": lambda: growth.measure(max(of(400_000), 200_000)),
         "footprint": lambda: footprint.measure(of(1_000_000), of(60)),
+        "cluster": lambda: cluster.measure(of(500), of(30)),
     }
 
 

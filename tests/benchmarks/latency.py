@@ -13,6 +13,7 @@ import nats
 from nats.js import JetStreamContext
 from pymongo import AsyncMongoClient, WriteConcern
 
+from api_stub.mongo import direct
 from crypto_updates.local import guard, ports, programs
 from crypto_updates.local.servers import Mongod, NatsServer
 from stack import services
@@ -46,12 +47,12 @@ async def parts(js: JetStreamContext, client: Client, number: int) -> tuple[floa
     return published - begin, time.perf_counter() - published
 
 
-async def compare(nats_url: str, mongo_url: str, events: int) -> dict[str, float]:
+async def compare(nats_url: str, mongo_url: str, events: int, replicas: int = 1) -> dict[str, float]:
     connection = await nats.connect(nats_url)
     js = connection.jetstream()
-    await js.add_stream(name="BENCH", subjects=["bench.latency"])
+    await js.add_stream(name="BENCH", subjects=["bench.latency"], num_replicas=replicas)
     arrivals, publishes, inserts = [], [], []
-    async with Client(mongo_url, directConnection=True) as client:
+    async with Client(mongo_url, directConnection=direct(mongo_url)) as client:
         for number in range(WARM_UP + events):
             arrivals.append(await arrival(js, client, number))
             await asyncio.sleep(PAUSE)

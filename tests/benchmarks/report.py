@@ -5,6 +5,8 @@ from typing import Any
 
 Figures = dict[str, Any]
 Row = tuple[str, ...]
+# What the latency consists of.
+PARTS = {"e2e": "published to stored", "parts": "publish + insert", "publish": "publish", "insert": "insert"}
 
 
 def table(head: Row, rows: list[Row]) -> str:
@@ -72,7 +74,6 @@ def _drain(figures: Figures) -> list[str]:
 
 
 def _latency(figures: Figures) -> list[str]:
-    names = {"e2e": "published to stored", "parts": "publish + insert", "publish": "publish", "insert": "insert"}
     return [
         (
             "From before the publish until the event is found in MongoDB, one at a time, and the sum of one JetStream"
@@ -82,7 +83,7 @@ def _latency(figures: Figures) -> list[str]:
             ("", "p50", "p99"),
             [
                 (text, milliseconds(figures[f"{name}_p50"]), milliseconds(figures[f"{name}_p99"]))
-                for name, text in names.items()
+                for name, text in PARTS.items()
             ],
         ),
     ]
@@ -141,10 +142,32 @@ def _footprint(figures: Figures) -> list[str]:
     ]
 
 
+def _cluster(figures: Figures) -> list[str]:
+    latencies = [
+        (text, *(milliseconds(of["latency"][f"{key}_{q}"]) for of in figures.values() for q in ("p50", "p99")))
+        for key, text in PARTS.items()
+    ]
+    idle = [(server, *(_cost(of[server]) for of in figures.values())) for server in ("nats-server", "mongod")]
+    return [
+        (
+            "Three nats-servers with a stream of three replicas and a replica set of three, against one of each, all on"
+            " this one machine. The latency is measured as above. Idle is what all servers of a kind take together,"
+            " after these events, with an API stub connected and nothing to do."
+        ),
+        table(("", "single p50", "p99", "cluster p50", "p99"), latencies),
+        table(("idle", *figures), idle),
+    ]
+
+
+def _cost(of: Figures) -> str:
+    return f"{of['memory']:.0f} MB, {100 * of['cpu']:.1f} % of a core"
+
+
 SECTIONS: dict[str, Callable[[Figures], list[str]]] = {
     "drain": _drain,
     "latency": _latency,
     "punctuality": _punctuality,
     "growth": _growth,
     "footprint": _footprint,
+    "cluster": _cluster,
 }
