@@ -1,6 +1,7 @@
 """`crypto-updates credentials`: makes the credentials that are missing, and gives each service its own files."""
 
 import logging
+import os
 from argparse import ArgumentParser
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from stack.setup.vault import bcrypted, put, secret
 
 log = logging.getLogger(__name__)
 
-# The group of the user that mongod runs as in its image. Nobody else reads mongod's files.
+# The group of the user that mongod runs as in its image, and who reads its files in Compose.
 MONGOD_GID = 999
 
 
@@ -65,7 +66,12 @@ def write(settings: CredentialSettings) -> None:
         files |= {f"{name}/ca.pem": own["ca.pem"] for name in ("provision", "worker", "api_stub", "stack", "mongo")}
         files |= {"mongo/server.pem": own["mongo.pem"], "nats/server.pem": own["nats.pem"]}
     for name, text in files.items():
-        put(folder / name, text, MONGOD_GID if name.startswith("mongo/") else -1)
+        put(folder / name, text, _mongod_group() if name.startswith("mongo/") else -1)
+
+
+def _mongod_group() -> int:
+    """Compose gives this user the group. Outside of it nobody starts a mongod with these files."""
+    return MONGOD_GID if os.geteuid() == 0 or MONGOD_GID in os.getgroups() else -1
 
 
 def _own(folder: Path, *, tls: bool) -> dict[str, str]:

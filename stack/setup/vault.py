@@ -36,6 +36,7 @@ def put(path: Path, text: str, group: int = -1) -> None:
         return
     fresh = path.with_name(f".{path.name}.new")
     try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # in Compose it is there: a volume
         fresh.unlink(missing_ok=True)
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, READABLE), "w", encoding="utf-8") as file:
             os.fchown(file.fileno(), -1, group)

@@ -270,8 +270,31 @@ def test_tls_gives_each_server_its_own_certificate_and_everybody_the_ca(folder: 
     assert made["api_stub/mongo-url"].endswith("&tls=true&tlsCAFile=/run/secrets/ca.pem")
 
 
+def test_a_folder_that_is_not_there_is_made_for_its_owner_alone(folder: Path) -> None:
+    (folder / "worker").rmdir()
+    assert "worker/nats-password" in write(folder)
+    assert stat.S_IMODE((folder / "worker").stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(("user", "groups", "given"), [(0, [], 999), (1000, [999], 999), (1000, [1000], -1)])
+def test_the_files_of_mongod_go_to_its_group_where_this_user_may_give_them(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, user: int, groups: list[int], given: int
+) -> None:
+    asked = dict[Path, int]()
+    monkeypatch.setattr(one_shot, "MONGOD_GID", 999)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setattr(os, "getgroups", lambda: groups)
+    monkeypatch.setattr(one_shot, "put", lambda path, _, group: asked.update({path: group}))
+    write(folder)
+    assert {path.name: group for path, group in asked.items() if path.parent.name == "mongo"} == {
+        "key": given,
+        "mongod.conf": given,
+    }
+
+
 def test_a_folder_that_cannot_be_written_is_named(folder: Path) -> None:
     (folder / "worker").rmdir()
+    (folder / "worker").touch()
     with pytest.raises(SetupError, match=re.escape(f"{folder}/worker/nats-password: ")):
         write(folder)
 
