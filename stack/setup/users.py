@@ -23,7 +23,9 @@ ROLES: dict[str, dict[str, list[str]]] = {
 
 
 def provision(client: MongoClient[dict[str, Any]], database: str, passwords: Mapping[str, str]) -> None:
-    """Make the users, or give existing ones these passwords and this version's rights. Raises PyMongoError."""
+    """Make these users, or give existing ones these passwords and this version's rights. Raises PyMongoError."""
+    if not passwords:  # an operator of Kubernetes makes them; then this user may not even ask for them
+        return
     admin = client.admin
     roles = {role["role"] for role in admin.command("rolesInfo", 1)["roles"]}
     users = {user["user"] for user in admin.command("usersInfo", 1)["users"]}
@@ -34,5 +36,4 @@ def provision(client: MongoClient[dict[str, Any]], database: str, passwords: Map
         ]
         admin.command("updateRole" if name in roles else "createRole", name, privileges=privileges, roles=[])
         admin.command("updateUser" if name in users else "createUser", name, pwd=password, roles=[name])
-    if passwords:
-        log.info("[MONGO] Users %s are ready", ", ".join(passwords))
+    log.info("[MONGO] Users %s are ready", ", ".join(passwords))

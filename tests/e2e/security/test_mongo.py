@@ -134,6 +134,17 @@ def test_a_user_can_do_nothing_but_its_part(
     assert system.crypto.events.find_one({"_id": "kept"}) == {"_id": "kept", "source": "simulated"}
 
 
+def test_a_user_who_may_only_make_indexes_provisions_where_somebody_else_makes_the_users(
+    confined_mongod: Confined, system: MongoClient[dict[str, Any]], tmp_path: Path
+) -> None:
+    system.admin.command("createUser", "maker", pwd="maker", roles=[{"role": "dbAdmin", "db": "crypto"}])
+    system.crypto.dead_letters.drop_indexes()
+    # As in the URLs that MongoDB's operator makes.
+    address = f"{url(confined_mongod, 'maker', 'maker')}&replicaSet=rs0&ssl=false"
+    database.provision(ProvisionSettings.load({"MONGO_URL": address, "SECRETS_DIR": str(tmp_path)}), 30)
+    assert "received_at_-1__id_-1" in system.crypto.dead_letters.index_information()
+
+
 async def test_the_reader_knows_of_a_missing_index_and_of_a_missing_right(
     confined_mongod: Confined, vault: Path, system: MongoClient[dict[str, Any]]
 ) -> None:
