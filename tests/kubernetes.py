@@ -1,0 +1,62 @@
+"""deploy/kubernetes as `kubectl apply` would send it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.support import ROOT
+
+FOLDER = ROOT / "deploy" / "kubernetes"
+# Which part of a resource is a pod's template.
+TEMPLATES = {
+    "Deployment": ("spec", "template"),
+    "StatefulSet": ("spec", "template"),
+    "Job": ("spec", "template"),
+    "CronJob": ("spec", "jobTemplate", "spec", "template"),
+}
+Resource = dict[str, Any]
+
+
+def kubectl() -> str:
+    """The wheel's, which stands beside Python, or another one on the PATH."""
+    found = shutil.which("kubectl", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    assert found, "kubectl was not found: `make test` installs it on Linux; elsewhere put one on the PATH"
+    return found
+
+
+def built(folder: Path = FOLDER) -> list[Resource]:
+    """What kustomize makes of a folder."""
+    done = subprocess.run([kubectl(), "kustomize", folder], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def values(name: str) -> Resource:
+    """A file of values for a Helm chart."""
+    text = (FOLDER / name).read_text(encoding="utf-8")
+    found: Resource = yaml.safe_load(text)
+    return found
+
+
+def name_of(resource: Resource) -> str:
+    return f"{resource['kind']} {resource['metadata']['name']}"
+
+
+def of_kind(resources: list[Resource], *kinds: str) -> dict[str, Resource]:
+    return {part["metadata"]["name"]: part for part in resources if part["kind"] in kinds}
+
+
+def pods(resources: list[Resource]) -> Iterator[tuple[str, Resource]]:
+    """The template of each pod that we write ourselves, with the name of its resource."""
+    for resource in resources:
+        if path := TEMPLATES.get(resource["kind"]):
+            template = resource
+            for key in path:
+                template = template[key]
+            yield resource["metadata"]["name"], template
