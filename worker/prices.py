@@ -12,7 +12,9 @@ class Prices:
 
     def look(self, made: Event) -> None:
         """Note the prices of the event's quotes. A coin that gets no price keeps its last one."""
-        for quote in (made.data or ()) if self._is_shown else ():
+        if not self._is_shown:
+            return
+        for quote in made.data or ():
             if quote.price is not None:
                 PRICE.labels(quote.coin, quote.currency).set(quote.price)
 
