@@ -7,21 +7,19 @@ worker reads of the market: MARKET_SOURCE, MARKET_FALLBACK, COINS, ...
 """
 
 import asyncio
-import contextlib
 import json
-import re
 import sys
 from argparse import ArgumentParser
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 
 from api_stub.errors import StoreUnavailableError
 from api_stub.reader import Reader
-from crypto_updates.bus import figures, history, instant
+from crypto_updates.bus import figures, history
 from crypto_updates.bus.connection import LINK_ERRORS
 from crypto_updates.bus.figures import NATS_LOG, Figures, FiguresError
-from crypto_updates.clock import slots
+from crypto_updates.clock import slots, span
 from crypto_updates.service import errors, lifecycle
 from stack import console
 from stack.check import checks, repair, report
@@ -34,12 +32,10 @@ NOTHING_TO_AUDIT = 3  # the exit status
 # A query reads a week of slots at most.
 QUERY_SECONDS = 60.0
 NATS_SECONDS = 8.0
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-FORMS = "90s, 90m, 24h, 7d, or an ISO 8601 time in the past, such as 2023-11-21T14:30:00Z"
 
 
 def run(parser: ArgumentParser, argv: list[str]) -> int:
-    parser.add_argument("--since", metavar="SPAN", default="24h", help=f"{FORMS} (default: 24h)")
+    parser.add_argument("--since", metavar="SPAN", default="24h", help=f"{span.PAST_FORMS} (default: 24h)")
     parser.add_argument("--json", action="store_true", help="for machines")
     parser.add_argument(
         "--repair",
@@ -56,31 +52,12 @@ def run(parser: ArgumentParser, argv: list[str]) -> int:
     return lifecycle.main(wanted, lambda settings: audit(settings, asked, now, as_json=options.json), lasting=False)
 
 
-def since(span: str, now: datetime) -> datetime:
-    """The start of a span. Raises ValueError with the value and what is accepted.
-
-    A time without an offset is in UTC, like all printed times.
-    """
-    problem: object = "not in the past"
+def since(text: str, now: datetime) -> datetime:
+    """The start of a span. Raises ValueError with the value and what is accepted."""
     try:
-        if match := re.fullmatch(r"(\d{1,9})([smhd])", span, re.ASCII):
-            start = now - timedelta(**{UNITS[match[2]]: int(match[1])})
-        else:
-            start = _instant(span)
-    except (ValueError, OverflowError) as error:
-        start, problem = now, error
-    if start >= now:
-        raise ValueError(f"--since {span!r}: {problem}; accepted: {FORMS}")
-    return start.replace(microsecond=0)
-
-
-def _instant(span: str) -> datetime:
-    """Raises ValueError."""
-    with contextlib.suppress(ValueError):
-        return instant.parse(f"{span}Z")  # a time without an offset
-    with contextlib.suppress(ValueError):
-        return instant.parse(f"{span}T00Z")  # a date
-    return instant.parse(span)
+        return span.past(text, now)
+    except ValueError as error:
+        raise ValueError(f"--since {text!r}: {error}; accepted: {span.PAST_FORMS}") from error
 
 
 async def audit(settings: CheckSettings, asked: datetime, now: datetime, *, as_json: bool) -> int:
