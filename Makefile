@@ -73,8 +73,8 @@ contract: $(VENV)/.installed ## docs/event.schema.json and docs/asyncapi.yaml, f
 	@$(RUN) tests.contract
 
 lock: $(VENV)/.installed ## the images' pinned dependencies, with hashes
-	$(LOCK) --extra worker -o worker/requirements.lock
-	$(LOCK) --extra api -o api_stub/requirements.lock
+	$(LOCK) --extra worker --extra otel -o worker/requirements.lock
+	$(LOCK) --extra api --extra otel -o api_stub/requirements.lock
 	$(LOCK) --extra worker --extra api --extra credentials --extra harness -o stack/requirements.lock
 
 vulnerabilities: $(VENV)/.installed ## known ones of the images' packages; asks PyPI

@@ -17,6 +17,7 @@ from api_stub.metrics import Metrics
 from api_stub.reader import Reader
 from api_stub.store import Store
 from api_stub.subscriber import Subscriber
+from crypto_updates.bus import spans
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.consumer import Consumer
 from crypto_updates.service import lifecycle
@@ -26,7 +27,8 @@ log = logging.getLogger(__name__)
 
 async def run(settings: ApiSettings) -> int:
     try:
-        await serve_and_store(settings)
+        with spans.exported("api_stub", settings):
+            await serve_and_store(settings)
     except ApiError as error:
         log.error("[HTTP] %s", error)
     return 1

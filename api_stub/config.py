@@ -4,6 +4,7 @@ from pydantic import AfterValidator, Field
 
 from api_stub.mongo import check
 from crypto_updates.bus.config import BusSettings
+from crypto_updates.bus.spans import SpanSettings
 from crypto_updates.clock.timetable import Timetable
 from crypto_updates.service.config import ServiceSettings, Words
 
@@ -27,7 +28,7 @@ class StoreSettings(ServiceSettings):
     )
 
 
-class ApiSettings(Timetable, StoreSettings, BusSettings):
+class ApiSettings(Timetable, StoreSettings, BusSettings, SpanSettings):
     mongo_reader_url: MongoUrl | None = Field(
         None, repr=False, description="mongodb://host:27017 or mongodb+srv://host, or nothing for MONGO_URL"
     )

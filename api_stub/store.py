@@ -14,6 +14,7 @@ from api_stub import document, query
 from api_stub.errors import BadDocumentError, StoreUnavailableError
 from api_stub.mongo import MONGO_SECONDS, PING_SECONDS, Document, Events, Mongo, available
 from crypto_updates.bus.event import RESERVED
+from crypto_updates.bus.trace import TRACEPARENT
 
 # Write errors that are the document's fault, so that another try cannot help (mongo/src/mongo/base/error_codes.yml).
 # Storage errors, such as "no space left", have other codes.
@@ -72,10 +73,11 @@ class Store(Mongo):
         return {event["_id"]: event.get("timestamp") for event in found}
 
     async def holds(self, event: Document) -> bool:
-        """True if `events` has this event under its id. The RESERVED keys may differ."""
+        """True if `events` has this event under its id. What the store itself has added may differ."""
+        added = (*RESERVED, TRACEPARENT)
         with available():
-            found = await self._events.find_one({"_id": event["_id"]}, dict.fromkeys(RESERVED, 0))
-        content = {key: value for key, value in event.items() if key not in RESERVED}
+            found = await self._events.find_one({"_id": event["_id"]}, dict.fromkeys(added, 0))
+        content = {key: value for key, value in event.items() if key not in added}
         return found is not None and bson.encode(found) == bson.encode(content)
 
     async def remove_probes(self, identity: str, name: str, before: datetime) -> None:

@@ -11,7 +11,7 @@ from api_stub.errors import StoreRefusedError, StoreUnavailableError
 from api_stub.metrics import Metrics
 from api_stub.mongo import Document
 from api_stub.store import Store, Written
-from crypto_updates.bus import message
+from crypto_updates.bus import message, spans, trace
 from crypto_updates.bus.consumer import CORE_EVENTS, Consumer
 from crypto_updates.bus.delivery import Delivery
 from crypto_updates.bus.errors import InvalidEventError
@@ -97,6 +97,11 @@ class Subscriber:
 
     async def handle(self, batch: Sequence[Delivery]) -> None:
         """Store each delivery in `events` or in `dead_letters`, then acknowledge it."""
+        with spans.processing(batch) as problems:
+            problems.update(await self._settle(batch))
+
+    async def _settle(self, batch: Sequence[Delivery]) -> list[tuple[Delivery, str]]:
+        """Return what is no event, with the reason."""
         received = datetime.now(UTC)
         good: list[tuple[Delivery, Document]] = []
         bad: list[tuple[Delivery, str]] = []
@@ -122,6 +127,7 @@ class Subscriber:
         dead = len(bad) - len(buried.rejected) - len(buried.duplicates)
         self._metrics.count(batch, events, written, dead)
         _tell(good, written, [letter for letter in bad if id(letter[0]) not in left])
+        return bad
 
     async def _retried(
         self, write: Callable[[Sequence[Document]], Awaitable[Written]], documents: Sequence[Document]
@@ -156,12 +162,17 @@ class Subscriber:
 def document(delivery: Delivery, received: datetime) -> Document:
     """Return the event as `events` keeps it. Raises InvalidEventError."""
     given, event = message.read(delivery.headers, delivery.body)
-    return stored(message.bounded(given) if given else delivery.place, event, delivery.seq, received)
+    name = message.bounded(given) if given else delivery.place
+    return stored(name, event, delivery.seq, received, trace.given(delivery.headers))
 
 
-def stored(identity: str, event: Document, seq: int | None, received: datetime) -> Document:
-    """Return the event as `events` keeps it, from its parts."""
-    return {"_id": identity, **event, "received_at": received, "stream_seq": seq}
+def stored(identity: str, event: Document, seq: int | None, received: datetime, traceparent: str | None) -> Document:
+    """Return the event as `events` keeps it, from its parts. A traceparent in its body comes before that in the header.
+
+    Each publication of one event may have a traceparent of its own.
+    """
+    traced = {trace.TRACEPARENT: traceparent} if traceparent and trace.TRACEPARENT not in event else {}
+    return {"_id": identity, **event, **traced, "received_at": received, "stream_seq": seq}
 
 
 def dead_letter(delivery: Delivery, reason: str) -> Document:
@@ -178,15 +189,20 @@ def dead_letter(delivery: Delivery, reason: str) -> Document:
 
 def _tell(good: Sequence[tuple[Delivery, Document]], written: Written, bad: Sequence[tuple[Delivery, str]]) -> None:
     for delivery, reason in bad:
-        log.warning("[EVENT] Invalid event format: %s (%s): moved to dead_letters", brief(reason), _where(delivery))
+        line = "[EVENT] Invalid event format: %s (%s): moved to dead_letters"
+        log.warning(line, brief(reason), _where(delivery), extra=_traced(delivery))
     if (stored := len(good) - len(written.rejected)) > LINES_PER_BATCH:
         log.info("[EVENT] Stored %d events; %d of them were already stored", stored, len(written.duplicates))
         return
     for index, (delivery, doc) in enumerate(good):
         if index in written.duplicates:
-            log.info("[EVENT] Already stored: %s (%s)", brief(doc["_id"]), _where(delivery))
+            log.info("[EVENT] Already stored: %s (%s)", brief(doc["_id"]), _where(delivery), extra=_traced(delivery))
         elif index not in written.rejected:
-            log.info("[EVENT] Stored %s (%s)", brief(doc["_id"]), _where(delivery))
+            log.info("[EVENT] Stored %s (%s)", brief(doc["_id"]), _where(delivery), extra=_traced(delivery))
+
+
+def _traced(delivery: Delivery) -> dict[str, object]:
+    return {trace.TRACEPARENT: trace.given(delivery.headers)}
 
 
 def printable(text: str) -> str:

@@ -14,7 +14,7 @@ from api_stub import document
 from api_stub.errors import BadDocumentError
 from api_stub.mongo import Document
 from api_stub.subscriber import MAX_REASON_CHARS, printable, stored
-from crypto_updates.bus import header, message
+from crypto_updates.bus import header, message, trace
 from crypto_updates.bus.errors import InvalidEventError
 from stack import console
 
@@ -61,6 +61,7 @@ def _tell(name: str, headers: Mapping[str, str], body: bytes) -> int:
 def event(headers: Mapping[str, str], body: bytes) -> Document:
     """Return what the API stub would store. Raises InvalidEventError or BadDocumentError if it would store nothing."""
     given, content = message.read(headers, body)
-    found = stored(message.bounded(given) if given else PLACE, content, None, datetime.now(UTC))
+    name = message.bounded(given) if given else PLACE
+    found = stored(name, content, None, datetime.now(UTC), trace.given(headers))
     document.encode(found)
     return found

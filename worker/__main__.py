@@ -6,6 +6,7 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from crypto_updates.bus import spans
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.errors import UnreachableError
 from crypto_updates.service import lifecycle
@@ -33,6 +34,11 @@ def arguments() -> argparse.Namespace:
 
 
 async def run(settings: WorkerSettings, args: argparse.Namespace) -> int:
+    with spans.exported("worker", settings):
+        return await work(settings, args)
+
+
+async def work(settings: WorkerSettings, args: argparse.Namespace) -> int:
     async with open_market(settings) as market:
         if args.once:
             slot = args.slot or settings.cron.previous(datetime.now(UTC))

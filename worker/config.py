@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationInfo
 
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.event import MAX_COIN_CHARACTERS
+from crypto_updates.bus.spans import SpanSettings
 from crypto_updates.clock.timetable import Timetable
 from crypto_updates.service import trust
 from crypto_updates.service.config import Words
@@ -95,7 +96,7 @@ ProxyUrl = Annotated[str, AfterValidator(_proxy)] | None
 PROXY = "http://host:3128, https://host:3128 or socks5://host:1080"
 
 
-class WorkerSettings(Timetable, BusSettings):
+class WorkerSettings(Timetable, BusSettings, SpanSettings):
     missed_slots: catchup.Policy = Field("latest", description="latest, all or none")
     market_source: Annotated[str, AfterValidator(_source)] = Field(
         "coingecko", description=" or ".join(", ".join(SOURCES).rsplit(", ", 1))

@@ -5,7 +5,7 @@ import asyncio
 import logging
 from datetime import datetime
 
-from crypto_updates.bus import event, instant
+from crypto_updates.bus import event, instant, trace
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.errors import BusError
 from worker import tick
@@ -55,7 +55,7 @@ async def publish(slot: datetime, settings: WorkerSettings, market: Market | Non
 async def show(slot: datetime, feed: str, market: Market | None) -> int:
     """Print what would be published, and publish nothing."""
     made = await tick.make(slot, market, FETCH_SECONDS)
-    headers = event.headers(feed, slot, event.identity(feed, slot))
+    headers = event.headers(feed, slot, event.identity(feed, slot), trace.fresh())
     lines = [f"subject: {event.SUBJECT}", *(f"{name}: {value}" for name, value in headers.items())]
     print(*lines, "", event.encode(made).decode(), sep="\n")  # noqa: T201 - its output
     return 0

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from crypto_updates.bus import event
+from crypto_updates.bus import event, spans, trace
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.connection import Receipt
 from crypto_updates.bus.event import Event, Quote
@@ -102,15 +102,20 @@ async def publish(slot: datetime, body: bytes, settings: WorkerSettings, bus: Bu
     """Publish the slot's event, in parts if need be, until the server has acknowledged each part; then the trigger."""
     max_payload, feed = (await bus.connection()).nc.max_payload, settings.feed
     parts = messages(slot, body, feed, max_payload)
-    receipts = [await bus.publish(part, event.headers(feed, slot, identity)) for identity, part in parts]
+    with spans.publishing(parts) as traceparent:
+        receipts = [
+            await bus.publish(part, event.headers(feed, slot, identity, traceparent)) for identity, part in parts
+        ]
     for receipt in receipts:
         PUBLISHED.labels("duplicate" if receipt.duplicate else "sent").inc()
     LAST_SLOT.set(slot.timestamp())
-    at = slot.astimezone(settings.cron.zone).strftime("%H:%M:%S")
+    at, extra = slot.astimezone(settings.cron.zone).strftime("%H:%M:%S"), {trace.TRACEPARENT: traceparent}
     if all(receipt.duplicate for receipt in receipts):
-        log.info("[PUBLISH] The stream has the crypto.update event at %s already (seq %s)", at, receipts[0].seq)
+        known = "[PUBLISH] The stream has the crypto.update event at %s already (seq %s)"
+        log.info(known, at, receipts[0].seq, extra=extra)
     else:
         sent = [(part, receipt) for (_, part), receipt in zip(parts, receipts, strict=True)]
         triggered = await trigger.send(bus, settings.trigger_subject, settings.trigger_body, sent)
-        log.info("[PUBLISH] Sent crypto.update event at %s on %s", at, " and ".join([event.SUBJECT, *triggered]))
+        subjects = " and ".join([event.SUBJECT, *triggered])
+        log.info("[PUBLISH] Sent crypto.update event at %s on %s", at, subjects, extra=extra)
     return receipts

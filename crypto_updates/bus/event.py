@@ -12,6 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from crypto_updates.bus import culprit, instant
 from crypto_updates.bus.errors import InvalidEventError
+from crypto_updates.bus.trace import TRACEPARENT
 
 NAME = "CRYPTO_UPDATE"
 SUBJECT = "crypto.updates"
@@ -79,8 +80,8 @@ def identity(feed: str, slot: datetime, part: int = 0) -> str:
     return f"{feed}@{text(slot)}" + (f"#{part}" if part else "")
 
 
-def headers(feed: str, slot: datetime, msg_id: str) -> dict[str, str]:
-    """Return the deduplication id and the attributes of a CloudEvent in binary mode (NATS binding 1.0)."""
+def headers(feed: str, slot: datetime, msg_id: str, traceparent: str) -> dict[str, str]:
+    """Return the deduplication id, the attributes of a CloudEvent in binary mode (NATS binding 1.0), and the trace."""
     return {
         MSG_ID: msg_id,
         "ce-specversion": "1.0",
@@ -89,6 +90,7 @@ def headers(feed: str, slot: datetime, msg_id: str) -> dict[str, str]:
         "ce-type": NAME,
         "ce-time": text(slot),
         "ce-datacontenttype": "application/json",
+        TRACEPARENT: traceparent,
     }
 
 

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from crypto_updates import __version__
-from crypto_updates.bus import event, message
+from crypto_updates.bus import event, message, trace
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.event import MSG_ID, NAME, PUBLICATION, SUBJECT, Event, Quote, encode
 from crypto_updates.bus.stream import DURABLE, STREAM
@@ -15,6 +15,7 @@ from crypto_updates.contract.json_schema import ANYONES, Json, schemas
 _BINDING = "0.1.0"
 
 _SLOT = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
+_TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 _QUOTE = Quote(
     coin="bitcoin",
     symbol="btc",
@@ -134,13 +135,13 @@ def _messages() -> Json:
     }
 
 
-def _sent(slot: datetime, feed: str = "crypto") -> dict[str, str]:
-    return event.headers(feed, slot, event.identity(feed, slot))
+def _sent(slot: datetime, feed: str = "crypto", traceparent: str = _TRACEPARENT) -> dict[str, str]:
+    return event.headers(feed, slot, event.identity(feed, slot), traceparent)
 
 
 def _headers() -> Json:
     """The worker's. What is the same for another feed and slot is a constant."""
-    one, other = _sent(_SLOT), _sent(_SLOT + timedelta(minutes=15), "other")
+    one, other = _sent(_SLOT), _sent(_SLOT + timedelta(minutes=15), "other", trace.fresh())
     about = {name: {"const": one[name]} if one[name] == other[name] else {"description": _ABOUT[name]} for name in one}
     properties = {name: {"type": "string", **more} for name, more in (about | _FOR_THE_BUS).items()}
     return {"type": "object", "properties": properties, "required": [*one]}
@@ -152,6 +153,7 @@ _ABOUT = {
     "ce-id": f"The same as {MSG_ID}",
     "ce-source": "`/crypto-updates/<feed>`",
     "ce-time": "The slot",
+    trace.TRACEPARENT: "The trace of the event (W3C Trace Context), the same for all parts of one",
 }
 # Readers need none of these.
 _FOR_THE_BUS = {

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from crypto_updates.bus import event, instant
+from crypto_updates.bus import event, instant, trace
 
 FEED = "crypto"
 _STEP = timedelta(seconds=1)
@@ -43,7 +43,9 @@ class Drafts:
             raise ValueError(f"{', '.join(fields)}: accepted: more keys of an event, and none beside a body")
         has_slot = body is None or slot is not None
         when = self._free() if slot is None else _instant(slot)
-        own = event.headers(self._feed, when, event.identity(self._feed, when)) if has_slot else {}
+        own = {}
+        if has_slot:
+            own = event.headers(self._feed, when, event.identity(self._feed, when), trace.fresh())
         if msg_id is not None:
             own = {**own, event.MSG_ID: msg_id} if msg_id else {}
         if body is None:

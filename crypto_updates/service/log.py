@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 
 # Behind this much, a message is cut: what came from outside may be as long as a message of NATS.
 MAX_MESSAGE_CHARS = 2000
+# What a line may carry besides its message, for machines.
+EXTRAS = ("traceparent",)
 
 
 class TextFormatter(logging.Formatter):
@@ -26,6 +28,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": _cut(record.getMessage()),
         }
+        entry |= {name: getattr(record, name) for name in EXTRAS if getattr(record, name, None)}
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry, ensure_ascii=False)

@@ -12,6 +12,8 @@ _NAMES = """
     HTTP_ALLOWED_HOSTS HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY SSL_CERT_FILE SSL_CERT_DIR
     MONGO_URL MONGO_DB MONGO_READER_URL MONGO_PORT BATCH_SIZE MAX_EVENTS_PER_SECOND API_URL API_SERVER API_SERVER_PORT
     TLS PRICE_METRICS PROMETHEUS_PORT GRAFANA_PORT
+    OTEL_EXPORTER_OTLP_ENDPOINT OTEL_EXPORTER_OTLP_TRACES_ENDPOINT OTEL_EXPORTER_OTLP_HEADERS
+    OTEL_EXPORTER_OTLP_PROTOCOL OTEL_TRACES_EXPORTER OTEL_SDK_DISABLED
 """
 NAMES = frozenset(_NAMES.split())
 # Not to be guessed: other programs have similar names, as APP_URL, FTP_PROXY, CI_SERVER_PORT and GIT_SSL_CERT_FILE.
@@ -25,7 +27,9 @@ _COMMON = {
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
 }
-_CANDIDATES = sorted(NAMES - _COMMON)
+# OpenTelemetry has some eighty variables, all near to each other.
+_OPENTELEMETRY = "OTEL_"
+_CANDIDATES = sorted(name for name in NAMES - _COMMON if not name.startswith(_OPENTELEMETRY))
 _SAME_WORDS = {
     "CG": "COINGECKO",
     "CREDENTIALS": "CREDS",
@@ -64,7 +68,7 @@ def warnings(names: Iterable[str], cutoff: float) -> list[str]:
 
 def _nearest(name: str, cutoff: float) -> str | None:
     stem, suffix = name.upper().removesuffix("_FILE"), "_FILE" if name.upper().endswith("_FILE") else ""
-    if stem in _COMMON or (stem in NAMES and name.isupper()):
+    if stem in _COMMON or stem.startswith(_OPENTELEMETRY) or (stem in NAMES and name.isupper()):
         return None
     plain = "_".join(dict.fromkeys(_SAME_WORDS.get(word, word) for word in stem.split("_")))
     near = [plain] if plain in _CANDIDATES else get_close_matches(stem, _CANDIDATES, 1, cutoff)

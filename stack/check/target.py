@@ -16,7 +16,7 @@ from api_stub.config import StoreSettings
 from api_stub.errors import MissingError, StoreUnavailableError
 from api_stub.reader import Reader
 from api_stub.store import Store
-from crypto_updates.bus import event
+from crypto_updates.bus import event, trace
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.connection import LINK_ERRORS, Connection
 from crypto_updates.bus.event import Event
@@ -104,7 +104,8 @@ class Stack:
         seq = None
         begin = time.perf_counter()
         try:
-            body, headers = event.encode(Event(timestamp=at, source=NAME)), event.headers(NAME, at, identity)
+            body = event.encode(Event(timestamp=at, source=NAME))
+            headers = event.headers(NAME, at, identity, trace.fresh())
             seq, _ = await publish(body, headers, PROBE)
             await self._arrival(identity, begin + ARRIVAL_SECONDS)
             return time.perf_counter() - begin

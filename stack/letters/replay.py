@@ -4,7 +4,7 @@ from api_stub.errors import BadDocumentError
 from api_stub.mongo import Document
 from api_stub.store import Store
 from api_stub.subscriber import stored
-from crypto_updates.bus import message
+from crypto_updates.bus import message, trace
 from crypto_updates.bus.errors import InvalidEventError
 
 
@@ -28,7 +28,8 @@ async def replay(store: Store, letter: Document, body: bytes | None = None, *, o
     """
     given, content = message.read(letter["headers"], letter["raw"] if body is None else body)
     name = message.bounded(given) if given and not own_id else letter["_id"]
-    event = stored(name, content, letter["stream_seq"], letter["received_at"])
+    traceparent = trace.given(letter["headers"])
+    event = stored(name, content, letter["stream_seq"], letter["received_at"], traceparent)
     written = await store.add_events([event])
     if written.rejected:
         raise BadDocumentError(written.rejected[0])

@@ -81,6 +81,7 @@ async def test_an_event_past_max_payload_goes_out_in_parts(stack: Stack) -> None
         await client.close()
     ids = [(message.headers or {})["Nats-Msg-Id"] for message in messages]
     assert ids == [f"crypto@{SLOT}#{part}" for part in range(1, count + 1)]
+    assert len({(message.headers or {})["traceparent"] for message in messages}) == 1
     coins = [quote["coin"] for message in messages for quote in json.loads(message.data or b"")["data"]]
     assert coins == [f"coin-{n}" for n in range(100)]
 

@@ -46,12 +46,13 @@ async def store(mongod: Mongod, events: Collection[dict[str, Any]]) -> AsyncIter
         ([UNENCODABLE], set(), {0: "64 bits"}),
         ([], set(), {}),
         ([NEW, OTHER, THERE, LAST], {2}, {1: TAKEN}),
+        ([NEW, THERE | {"traceparent": "another worker's"}, LAST], {1}, {}),
         ([UNENCODABLE, OTHER, NEW, THERE, LAST, OTHER], {3}, {0: "64 bits", 1: TAKEN, 5: TAKEN}),
         ([NEW, NEW, NEW | {"timestamp": SLOT - timedelta(1)}], {1}, {2: "another event is stored as new"}),
     ],
     ids=[
         *("encodable", "one refused", "one of each", "several", "none encodable", "empty"),
-        *("another event", "others and one unencodable", "of one batch"),
+        *("another event", "another trace", "others and one unencodable", "of one batch"),
     ],
 )
 async def test_each_document_of_a_batch_is_stored_or_told_by_its_own_index(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator, Draft202012Validator
 
-from crypto_updates.bus import event
+from crypto_updates.bus import event, trace
 from crypto_updates.bus.event import Event, encode
 from crypto_updates.contract import asyncapi, json_schema
 from crypto_updates.harness.bodies import INVALID
@@ -132,7 +132,7 @@ def test_the_examples_of_a_message_are_as_its_schemas_say(name: str) -> None:
 
 
 def test_the_headers_are_those_of_the_worker() -> None:
-    sent = event.headers("demo", test_event_parse.SLOT, "demo@1#2")
+    sent = event.headers("demo", test_event_parse.SLOT, "demo@1#2", trace.fresh())
     schema = asyncapi.document()["components"]["messages"]["event"]["headers"]
     jsonschema.validate(sent, schema)
     assert schema["required"] == [*sent]

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from crypto_updates.bus import event, message
+from crypto_updates.bus import event, message, trace
 from crypto_updates.bus.errors import InvalidEventError
 from crypto_updates.harness.bodies import INVALID
 from crypto_updates.harness.draft import Drafts
@@ -18,7 +18,9 @@ EVENT = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}'
 def test_an_event_is_that_of_the_worker_byte_for_byte(slot: str | datetime) -> None:
     draft = Drafts().make(slot)
     assert draft.body == EVENT
-    assert draft.headers == event.headers("crypto", datetime(2023, 11, 21, 14, 30, tzinfo=UTC), f"crypto@{SLOT}")
+    at, traceparent = datetime(2023, 11, 21, 14, 30, tzinfo=UTC), trace.given(draft.headers)
+    assert traceparent
+    assert draft.headers == event.headers("crypto", at, f"crypto@{SLOT}", traceparent)
 
 
 def test_fields_are_more_keys_of_the_event() -> None:

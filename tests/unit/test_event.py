@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from crypto_updates.bus.event import Event, Quote, encode, headers, identity, split, text
 
 SLOT = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 BARE = Event(timestamp=SLOT)
 BITCOIN = Quote(
     coin="bitcoin",
@@ -62,7 +63,7 @@ def test_a_year_has_four_digits() -> None:
     early = SLOT.replace(year=999)
     assert text(early) == "0999-11-21T14:30:00Z"
     assert identity("crypto", early) == "crypto@0999-11-21T14:30:00Z"
-    assert headers("crypto", early, "x")["ce-time"] == "0999-11-21T14:30:00Z"
+    assert headers("crypto", early, "x", TRACE)["ce-time"] == "0999-11-21T14:30:00Z"
     assert text(early) in encode(Event(timestamp=early)).decode()
 
 
@@ -75,7 +76,7 @@ def test_the_identity_is_feed_and_slot_and_part(part: int, expected: str) -> Non
 
 
 def test_the_headers_are_the_deduplication_id_and_cloudevents_binary_mode() -> None:
-    assert headers("demo", SLOT, "demo@2023-11-21T14:30:00Z#2") == {
+    assert headers("demo", SLOT, "demo@2023-11-21T14:30:00Z#2", TRACE) == {
         "Nats-Msg-Id": "demo@2023-11-21T14:30:00Z#2",
         "ce-specversion": "1.0",
         "ce-id": "demo@2023-11-21T14:30:00Z#2",
@@ -83,6 +84,7 @@ def test_the_headers_are_the_deduplication_id_and_cloudevents_binary_mode() -> N
         "ce-type": "CRYPTO_UPDATE",
         "ce-time": "2023-11-21T14:30:00Z",
         "ce-datacontenttype": "application/json",
+        "traceparent": TRACE,
     }
 
 

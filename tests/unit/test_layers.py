@@ -35,6 +35,7 @@ PLACES = {
     "http.client": ("stack/services.py", "stack/control.py", "crypto_updates/harness/"),
     "urllib.request": ("nats/watchdog.py",),
     "requests": (),
+    "opentelemetry": ("crypto_updates/bus/otel.py",),
     "aiohttp": (),
 }
 FILES = sorted(path.relative_to(ROOT) for part in BELOW for path in (ROOT / part).rglob("*.py"))

@@ -38,6 +38,14 @@ def test_a_json_line_has_time_level_logger_and_message() -> None:
     }
 
 
+def test_a_json_line_carries_the_trace_if_there_is_one() -> None:
+    traced, untraced = record("Stored"), record("Stored")
+    traced.traceparent, untraced.traceparent = "00-1-2-01", None
+    assert json.loads(JsonFormatter().format(traced))["traceparent"] == "00-1-2-01"
+    assert "traceparent" not in json.loads(JsonFormatter().format(untraced))
+    assert TextFormatter().format(traced) == "Stored (warning)"
+
+
 def test_a_message_of_several_lines_is_one_json_line() -> None:
     line = JsonFormatter().format(record('one\r\ntwo "three" é'))
     assert len(line.splitlines()) == 1

@@ -5,10 +5,12 @@ from datetime import UTC, datetime
 
 import pytest
 
+from crypto_updates.bus import trace
 from worker import once
 from worker.market.simulated import Simulated
 
 SLOT = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 @pytest.mark.parametrize(
@@ -45,7 +47,10 @@ def test_it_refuses_what_is_no_slot(text: str, problem: str) -> None:
     assert str(raised.value) == f"{text}: {problem}; accepted: {accepted}"
 
 
-async def test_a_dry_run_prints_the_message_as_it_would_go_out(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_dry_run_prints_the_message_as_it_would_go_out(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trace, "fresh", lambda: TRACE)
     assert await once.show(SLOT, "demo", None) == 0
     assert capsys.readouterr().out.splitlines() == [
         "subject: crypto.updates",
@@ -56,6 +61,7 @@ async def test_a_dry_run_prints_the_message_as_it_would_go_out(capsys: pytest.Ca
         "ce-type: CRYPTO_UPDATE",
         "ce-time: 2023-11-21T14:30:00Z",
         "ce-datacontenttype: application/json",
+        f"traceparent: {TRACE}",
         "",
         '{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}',
     ]

@@ -11,13 +11,14 @@ from dotenv import dotenv_values
 import api_stub.config
 import worker.config
 from crypto_updates.bus.config import BusSettings
+from crypto_updates.bus.spans import SpanSettings
 from crypto_updates.service.config import ConfigError
 from stack.check.target import CheckSettings
 from stack.setup.config import CredentialSettings
 from tests.support import ROOT
 
 EXAMPLE = ROOT / ".env.example"
-SHARED = set(BusSettings.model_fields)
+SHARED = {*BusSettings.model_fields, *SpanSettings.model_fields}
 
 COINS = "accepted: CoinGecko coin ids separated by commas, for example bitcoin,ethereum"
 URL = "accepted: http://host/path or https://host/path, or nothing for the plan's own"
@@ -30,6 +31,7 @@ PORT = "accepted: a port from 1 to 65535"
 TRIGGER = "accepted: a subject of its own without wildcards, for example crypto.update"
 WORDS = 'accepted: a text of 65536 bytes at most, for example {"trigger":"update"}'
 BAD_SUBJECTS = ("crypto.>", "crypto.*", "a b", "a..b", ".a", "a.", "a.\x00b", "a" * 256)
+ENDPOINT = "accepted: http://host:4318 or https://host"
 BATCH = "accepted: a whole number from 1 to 5000"
 
 
@@ -168,10 +170,30 @@ def test_the_worker_tells_what_is_wrong_with_a_schedule(schedule: str) -> None:
         ("MAX_EVENTS_PER_SECOND", "0", RATE),
         ("MAX_EVENTS_PER_SECOND", "nan", RATE),
         ("MAX_EVENTS_PER_SECOND", "inf", RATE),
+        ("OTEL_TRACES_EXPORTER", "console", "accepted: otlp or none"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "accepted: http/protobuf"),
+        *(("OTEL_EXPORTER_OTLP_ENDPOINT", url, ENDPOINT) for url in ("h:4318", "http://", "http://[::1", "http://h:0")),
     ],
 )
 def test_the_api_stub_tells_a_bad_value(variable: str, value: str, rest: str) -> None:
     assert problem(api_stub.config.ApiSettings, variable, value) == f"{variable}={value}: {rest}"
+
+
+@pytest.mark.parametrize(
+    ("environ", "has_spans"),
+    [
+        ({}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, False),
+        ({"OTEL_EXPORTER_OTLP_HEADERS": "a=b", "OTEL_SDK_DISABLED": "false"}, False),
+        ({"OTEL_TRACES_EXPORTER": "otlp"}, True),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://h:4318"}, True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "https://h/v1/traces"}, True),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://h", "OTEL_TRACES_EXPORTER": "none"}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://h", "OTEL_SDK_DISABLED": "TRUE"}, False),
+    ],
+)
+def test_there_are_spans_when_a_variable_says_where_to(environ: dict[str, str], *, has_spans: bool) -> None:
+    assert worker.config.WorkerSettings.load(environ).has_spans == has_spans
 
 
 def test_a_password_is_in_no_error_line() -> None:

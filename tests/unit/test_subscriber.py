@@ -1,5 +1,6 @@
 """What of a message goes into `events` and `dead_letters`."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -88,3 +89,21 @@ def test_a_dead_letter_can_always_be_stored(body: bytes, headers: dict[str, str]
 @pytest.mark.parametrize(("seq", "where"), [(41, "seq 41"), (None, "core NATS")])
 def test_a_log_line_says_where_an_event_came_from(seq: int | None, where: str) -> None:
     assert subscriber._where(delivery(BODY, seq=seq)) == where
+
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def test_an_event_is_kept_with_the_trace_in_its_headers() -> None:
+    assert document(delivery(BODY, {"traceparent": TRACE}), RECEIVED)["traceparent"] == TRACE
+
+
+def test_a_header_that_names_no_trace_is_not_kept() -> None:
+    assert "traceparent" not in document(delivery(BODY, {"traceparent": "mine"}), RECEIVED)
+
+
+@pytest.mark.parametrize("own", [b'"mine"', b"null", b'{"a":1}'])
+def test_a_trace_in_the_body_is_kept_as_every_key_of_the_body(own: bytes) -> None:
+    body = BODY[:-1] + b',"traceparent":' + own + b"}"
+    kept = document(delivery(body, {"traceparent": TRACE}), RECEIVED)
+    assert kept["traceparent"] == json.loads(own)

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from crypto_updates.bus import event
+from crypto_updates.bus import event, trace
 from crypto_updates.bus.event import Event, Quote
 from crypto_updates.clock.cron import Cron
 from crypto_updates.clock.timetable import budget, is_past
@@ -141,12 +141,12 @@ async def test_an_event_that_does_not_fit_goes_in_parts_that_do() -> None:
     parts = [msgspec.json.decode(body, type=Event) for _, body in messages]
     assert [quote for part in parts for quote in part.data or ()] == list(made.data or ())
     for name, body in messages:
-        assert _size(event.headers("demo", SLOT, name)) + len(body) <= max_payload
+        assert _size(event.headers("demo", SLOT, name, trace.fresh())) + len(body) <= max_payload
 
 
 def test_the_room_for_headers_is_enough_for_the_longest() -> None:
     feed = "f" * 64
-    assert _size(event.headers(feed, SLOT, event.identity(feed, SLOT, 9999))) <= tick.HEADERS_BYTES
+    assert _size(event.headers(feed, SLOT, event.identity(feed, SLOT, 9999), trace.fresh())) <= tick.HEADERS_BYTES
 
 
 async def test_a_quote_that_alone_does_not_fit_leaves_the_event_bare(caplog: pytest.LogCaptureFixture) -> None:
