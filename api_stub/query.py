@@ -22,6 +22,7 @@ Stages = list[Document]
 
 # The order of the lists. `indexes` has what serves them.
 NEWEST_FIRST = [("timestamp", -1), ("_id", -1)]
+OLDEST_FIRST = [("timestamp", 1), ("_id", 1)]
 LETTERS_FIRST = [("received_at", -1), ("_id", -1)]
 
 # Milliseconds since 1970, and the id as BSON in hexadecimal: it may be of any type. Every text of this form is a valid
@@ -91,6 +92,19 @@ def span(since: datetime | None, until: datetime | None) -> Document:
     asked = {name: DatetimeMS((at - EPOCH) // MILLISECOND) for name, at in bounds.items() if at}
     # What has no date is no event.
     return {"timestamp": asked or {"$type": "date"}}
+
+
+def behind(event: Mapping[str, Any]) -> Document:
+    """The events behind this one, the oldest first."""
+    at = event["timestamp"]
+    # As in `after`.
+    beyond = {"$expr": {"$gt": ["$_id", {"$literal": event["_id"]}]}}
+    return {"timestamp": {"$gte": at}, "$or": [{"timestamp": {"$gt": at}}, beyond]}
+
+
+def of_feed(feed: str) -> Document:
+    """The feed's events, parts included: their ids begin with its name and an @, and A follows @."""
+    return {"_id": {"$gte": f"{feed}@", "$lt": f"{feed}A"}}
 
 
 def slots(feed: str, start: datetime, end: datetime) -> Document:

@@ -27,6 +27,8 @@ MAX_SHOWN_CHARS = 2000
 # How long MongoDB waits for an insert before it answers that there is none.
 INSERT_WAIT_MS = 100
 CLOSE_SECONDS = 1.0
+# Of events that MongoDB sends at once, but 16 MB at most.
+EXPORTED_AT_ONCE = 500
 
 # No replica set, no right to, or a server that is compatible with MongoDB but has no change streams:
 # https://www.mongodb.com/docs/manual/reference/error-codes/
@@ -67,6 +69,12 @@ class Reader(Mongo):
         if found is None:
             raise MissingError(f"no event {identity[:200]!r}")
         return found
+
+    async def export(self, where: list[Document]) -> AsyncIterator[Document]:
+        """The events that all conditions hold for, the oldest first, with a few of them in memory."""
+        with available():
+            async for event in self._events.find({"$and": where}, sort=query.OLDEST_FIRST, batch_size=EXPORTED_AT_ONCE):
+                yield event
 
     @contextlib.asynccontextmanager
     async def inserts(self, batch: int) -> AsyncIterator[Inserts]:

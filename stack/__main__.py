@@ -13,6 +13,7 @@ _COMMANDS = {
     "check-server": ("stack.judge", "the verdict on an API server of your own that is triggered over NATS"),
     "verify": ("stack.check.verify", "the checklist against a running stack"),
     "audit": ("stack.check.audit", "the slots expected and stored over a span"),
+    "export": ("stack.export.export", "the stored events as NDJSON or CSV, for what is to be kept"),
     "dead-letters": ("stack.letters.dead_letters", "what could not become an event: list, show, replay, discard"),
     "validate": ("stack.validate", "whether the API stub would store a file's body as an event"),
     "connect": ("stack.connect", "how to connect a client of your own to the stack in Compose"),
