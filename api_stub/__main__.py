@@ -54,7 +54,7 @@ async def serve_and_store(settings: ApiSettings) -> None:
         gc.set_threshold(100_000)
         hosts = (settings.http_host, *(settings.http_allowed_hosts or ()))
         served = serve(gate(app, hosts), settings.http_host, settings.http_port)
-        async with served, live, indexes.kept(store.database):
+        async with served, live, indexes.kept(store.database, settings.max_event_age):
             log.info("[HTTP] Listening on http://%s:%d", settings.http_host, settings.http_port)
             await subscriber.run()
 

@@ -1,10 +1,12 @@
+from datetime import timedelta
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from api_stub.mongo import check
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.spans import SpanSettings
+from crypto_updates.clock import span
 from crypto_updates.clock.timetable import Timetable
 from crypto_updates.service.config import ServiceSettings, Words
 
@@ -14,6 +16,16 @@ def _parsed(url: str) -> str:
     return url
 
 
+def _age(age: object) -> object:
+    if isinstance(age, str):
+        age = span.parse(age)
+        if age is None or not LEAST_AGE <= age <= GREATEST_AGE:
+            raise ValueError
+    return age
+
+
+# MongoDB looks once a minute, and counts the seconds in 32 bits.
+LEAST_AGE, GREATEST_AGE = timedelta(minutes=1), timedelta(days=24_855)
 MongoUrl = Annotated[str, Field(pattern=r"^mongodb(\+srv)?://[^/\s]"), AfterValidator(_parsed)]
 
 
@@ -25,6 +37,9 @@ class StoreSettings(ServiceSettings):
         "crypto",
         pattern="^[A-Za-z0-9_-]{1,63}$",
         description="a database name of letters, digits, _ and -, 63 at most",
+    )
+    max_event_age: Annotated[timedelta | None, BeforeValidator(_age)] = Field(
+        None, description=f"{span.FORMS}: from 1m to 24855d, or nothing to keep all events"
     )
 
 

@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
 from typing import Any
 
 import pymongo
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import OperationFailure, PyMongoError
 
+from api_stub import retention
 from api_stub.mongo import UNAUTHORIZED, Document, brief
 from api_stub.query import LETTERS_FIRST, NEWEST_FIRST
 from crypto_updates.service import lifecycle
@@ -29,9 +31,9 @@ MAKE_AGAIN_SECONDS = 30.0
 
 
 @contextlib.asynccontextmanager
-async def kept(database: AsyncDatabase[Document]) -> AsyncIterator[None]:
-    """Make the missing indexes in the background, and again when somebody drops them."""
-    task = asyncio.create_task(_keep(database), name="indexes")
+async def kept(database: AsyncDatabase[Document], max_event_age: timedelta | None = None) -> AsyncIterator[None]:
+    """Make the missing indexes in the background, and again when somebody drops them; once the one for the age."""
+    task = asyncio.create_task(_keep(database, max_event_age), name="indexes")
     try:
         yield
     finally:
@@ -43,13 +45,15 @@ async def missing(database: AsyncDatabase[Document]) -> list[str]:
     return [_named(*index) for index in INDEXES if not await _is_there(database, *index)]
 
 
-async def _keep(database: AsyncDatabase[Document]) -> None:
-    told: set[str] = set()
+async def _keep(database: AsyncDatabase[Document], max_event_age: timedelta | None) -> None:
+    told, is_settled = set[str](), False
     while True:
         for name, keys in INDEXES:
             if (problem := await _make(database, name, keys)) and problem not in told:
                 log.warning("[MONGO] No index of %s: %s", _named(name, keys), problem)
                 told.add(problem)
+        # Only once: services with different values would otherwise take turns for ever.
+        is_settled = is_settled or await retention.settle(database, max_event_age)
         await asyncio.sleep(MAKE_AGAIN_SECONDS)
 
 

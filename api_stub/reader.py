@@ -9,7 +9,7 @@ from pymongo.asynchronous.change_stream import AsyncChangeStream
 from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
 
-from api_stub import indexes, query
+from api_stub import indexes, query, retention
 from api_stub.codec import CODEC, MILLISECOND
 from api_stub.errors import MissingError
 from api_stub.mongo import MONGO_SECONDS, UNAUTHORIZED, Document, Mongo, available
@@ -101,8 +101,8 @@ class Reader(Mongo):
         self._may_watch = True
         return stream
 
-    async def lacks(self) -> list[str]:
-        """What works less well than it should, and what to do."""
+    async def lacks(self, max_event_age: timedelta | None = None) -> list[str]:
+        """What works less well than it should, or is not as MAX_EVENT_AGE says, and what to do."""
         with available():
             hello = await self._client.admin.command("hello")
             missing = await indexes.missing(self.database)
@@ -110,7 +110,22 @@ class Reader(Mongo):
         found = [] if "setName" in hello or "msg" in hello else [NO_REPLICA_SET]
         if not self._may_watch:
             found.append(NO_RIGHT)
-        return found + ([NO_INDEX % " and ".join(missing)] if missing else [])
+        if missing:
+            found.append(NO_INDEX % " and ".join(missing))
+        return [*found, *filter(None, [retention.lack(await self._age(max_event_age), max_event_age)])]
+
+    async def max_event_age(self) -> timedelta | None:
+        """After which age events go. None if they stay, or this user may not ask."""
+        return await self._age(None)
+
+    async def _age(self, unknown: timedelta | None) -> timedelta | None:
+        with available():
+            try:
+                return await retention.age(self.database)
+            except OperationFailure as error:
+                if error.code == UNAUTHORIZED:
+                    return unknown
+                raise
 
     async def coins(self) -> list[str]:
         """Every coin that was ever quoted, in order."""
@@ -180,8 +195,13 @@ class Reader(Mongo):
     async def beginning(self, timetable: Timetable, now: datetime) -> datetime | None:
         """The first slot, also if only a foreign event has it. Slots before it were never expected.
 
-        A slot long past that somebody published by hand is no beginning, unless there is nothing else.
+        A slot long past that somebody published by hand is no beginning, unless there is nothing else. Where events
+        go by their age, the beginning is the time from which on none has gone.
         """
+        first, age = await self._first(timetable, now), await self.max_event_age()
+        return max(first, retention.floor(age, now)) if first and age else first
+
+    async def _first(self, timetable: Timetable, now: datetime) -> datetime | None:
         with available():
             found = await self._events.find_one(query.in_time(timetable.feed, now), {"timestamp": 1}, sort=[("_id", 1)])
         own = found["timestamp"] if found else None

@@ -114,6 +114,8 @@ def expected(reader: Reader, timetable: Timetable) -> APIRouter:
         # In a thread, because a day of `* * * * * *` takes a second.
         cells = await asyncio.to_thread(slots.cells, cron, since, at, beginning, stored)
         times = {"now": at, "since": since, "next": cron.next(at), "beginning": beginning}
-        return answer(timetable.names | times | slots.figures(cells) | {"slots": cells[-limit:]})
+        age = await reader.max_event_age()
+        found = {"max_event_age": age and age / SECOND, "slots": cells[-limit:]}
+        return answer(timetable.names | times | slots.figures(cells) | found)
 
     return router

@@ -90,7 +90,8 @@ class Slots(BaseModel):
     now: datetime
     since: datetime
     next: datetime = Field(description="the next slot")
-    beginning: datetime | None = Field(description="the first slot that was ever stored")
+    beginning: datetime | None = Field(description="the first slot of all, or of those that are kept")
+    max_event_age: float | None = Field(description="seconds after its slot an event goes, null if never")
     expected: int
     stored: int = Field(description="late ones included")
     late: int

@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
+from api_stub.config import ApiSettings
 from api_stub.errors import StoreUnavailableError
 from api_stub.metrics import SLOT_STATES
 from api_stub.mongo import Document
@@ -27,9 +28,10 @@ MEASURED_SLOTS = 300
 
 
 class State:
-    def __init__(self, timetable: Timetable, bus: Bus, store: Store, reader: Reader, subscriber: Subscriber) -> None:
-        self._timetable = timetable
-        self._cron = timetable.cron
+    def __init__(self, settings: ApiSettings, bus: Bus, store: Store, reader: Reader, subscriber: Subscriber) -> None:
+        self._timetable: Timetable = settings
+        self._cron = settings.cron
+        self._max_event_age = settings.max_event_age
         self._bus = bus
         self._store = store
         self._reader = reader
@@ -101,7 +103,8 @@ class State:
 
     async def _mongo(self) -> Document:
         await self._store.check()
-        return await self._reader.counts() | {"reason": "; ".join(await self._reader.lacks()) or None}
+        counts, lacks = await self._reader.counts(), await self._reader.lacks(self._max_event_age)
+        return counts | {"reason": "; ".join(lacks) or None}
 
 
 async def _answered(part: Coroutine[Any, Any, Document], *, otherwise: bool | None = False) -> Document:

@@ -12,7 +12,7 @@ const STATES = {
   late: (cell) => `stored late, ${seconds(cell.lag)} after its time${foreign(cell)}`,
   missing: () => "missing: no event of this slot is stored",
   pending: (cell) => (cell.coming ? "to come" : "due, its event is on the way"),
-  before: () => "before the first event, so none was expected",
+  before: () => "before the first event that is kept, so none is expected",
 };
 
 /** What a cell says about itself. Pure. */

@@ -37,7 +37,7 @@ class Stored(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """`pending`: may still arrive. `before`: before the first slot ever stored, so it was not expected."""
+    """`pending`: may still arrive. `before`: before the first slot that is kept, so it is not expected."""
 
     slot: datetime
     state: Literal["stored", "late", "missing", "pending", "before"]

@@ -94,7 +94,7 @@ async def mongo_answers(stack: Stack) -> str:
 
 async def mongo_is_right(stack: Stack) -> str:
     found = await mongo_answers(stack)
-    if lacks := await stack.mongo().reader.lacks():
+    if lacks := await stack.mongo().reader.lacks(stack.settings.max_event_age):
         problem, _, advice = lacks[0].rpartition(": ")
         raise FailedError("; ".join([problem, *lacks[1:]]), advice)
     return found

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from crypto_updates.bus.event import text
 from crypto_updates.bus.figures import Figures
+from crypto_updates.clock import span
 from crypto_updates.clock.slots import Row, percentile
 from stack.check.repair import Repair
 from stack.check.target import API_LOG
@@ -33,14 +34,14 @@ class Audit(NamedTuple):
     figures: Figures | None
     newest_published: datetime | None
     problem: str | None
+    max_event_age: timedelta | None = None
     repair: Repair | None = None
 
 
 def table(audit: Audit) -> Iterator[str]:
     """Line by line."""
     total = audit.total
-    first = " (its first slot)" if total.start > audit.asked else ""
-    yield f"Feed {audit.feed}, schedule {audit.schedule}: {text(total.start)}{first} to {text(audit.until)}"
+    yield f"Feed {audit.feed}, schedule {audit.schedule}: {text(total.start)}{_start(audit)} to {text(audit.until)}"
     yield _aligned(COLUMNS)
     for row in audit.rows:
         if row.expected:
@@ -65,6 +66,7 @@ def document(audit: Audit) -> str:
         "schedule": audit.schedule,
         "since": text(audit.total.start),
         "until": text(audit.until),
+        "max_event_age": audit.max_event_age and audit.max_event_age.total_seconds(),
         **_fields(audit.total),
         "gaps": [{"from": text(gap.first), "to": text(gap.last), "slots": gap.slots} for gap in audit.total.gaps],
         "rows": [{"since": text(row.start), **_fields(row)} for row in audit.rows],
@@ -105,6 +107,14 @@ def repaired(done: Repair) -> Iterator[str]:
         yield f"  {done.waiting} not in MongoDB yet: {API_LOG}"
     if done.left:
         yield f"  {done.left} not published: {done.problem}; repeat the command"
+
+
+def _start(audit: Audit) -> str:
+    """Why the audit begins later than was asked for."""
+    if audit.total.start <= audit.asked:
+        return ""
+    age = audit.max_event_age
+    return f" (the first that is kept: MAX_EVENT_AGE={span.shown(age)})" if age else " (its first slot)"
 
 
 def _aligned(cells: tuple[str, ...]) -> str:

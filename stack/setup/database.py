@@ -9,8 +9,9 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
+from api_stub import retention
 from api_stub.indexes import INDEXES
-from api_stub.mongo import direct
+from api_stub.mongo import Mongo, direct
 from api_stub.reader import NO_REPLICA_SET
 from crypto_updates.local.replica_set import await_primary, initiate
 from crypto_updates.service.config import redacted
@@ -41,6 +42,15 @@ def provision(settings: ProvisionSettings, patience: float) -> None:
     except (PyMongoError, TimeoutError) as error:
         raise SetupError(f"MongoDB at {redacted(url)}: {error}") from error
     log.info("[MONGO] Database %s is ready", database)
+
+
+async def retain(settings: ProvisionSettings) -> None:
+    """Have events go, or stay, as MAX_EVENT_AGE says. Raises SetupError."""
+    try:
+        async with Mongo(settings.mongo_url, settings.mongo_db) as client:
+            await retention.apply(client.database, settings.max_event_age)
+    except PyMongoError as error:
+        raise SetupError(f"MAX_EVENT_AGE: MongoDB at {redacted(settings.mongo_url)}: {error}") from error
 
 
 def _passwords(folder: Path) -> dict[str, str]:

@@ -60,6 +60,7 @@ def run(parser: ArgumentParser, argv: list[str]) -> int:
 async def provision(settings: ProvisionSettings, *, small: bool, consumer: bool) -> int:
     try:
         await asyncio.to_thread(database.provision, settings, SERVER_WAIT_SECONDS)
+        await database.retain(settings)
         durables = [DURABLE, OWN_DURABLE] if consumer else [DURABLE]
         await _provision_nats(settings, SMALLEST_BYTES if small else MAX_BYTES, durables)
     except (SetupError, UnreachableError) as error:

@@ -21,6 +21,7 @@ MONGO = (
     "api_stub/store.py",
     "api_stub/reader.py",
     "api_stub/indexes.py",
+    "api_stub/retention.py",
     "stack/setup/",
     "crypto_updates/local/",
     "crypto_updates/harness/",
@@ -34,8 +35,8 @@ PLACES = {
     "httpx": ("worker/market/", "stack/check/checks.py"),
     "http.client": ("stack/services.py", "stack/control.py", "crypto_updates/harness/"),
     "urllib.request": ("nats/watchdog.py",),
-    "requests": (),
     "opentelemetry": ("crypto_updates/bus/otel.py",),
+    "requests": (),
     "aiohttp": (),
 }
 FILES = sorted(path.relative_to(ROOT) for part in BELOW for path in (ROOT / part).rglob("*.py"))

@@ -73,6 +73,13 @@ def test_it_says_where_the_feed_begins() -> None:
     assert f"{START:%Y-%m-%dT%H:%M:%SZ} (its first slot) to" in table(AUDIT._replace(asked=START - HOUR))
 
 
+def test_it_says_where_the_kept_events_begin() -> None:
+    audit = AUDIT._replace(asked=START - HOUR, max_event_age=timedelta(days=30))
+    assert f"{START:%Y-%m-%dT%H:%M:%SZ} (the first that is kept: MAX_EVENT_AGE=30d) to" in table(audit)
+    assert json.loads(report.document(audit))["max_event_age"] == 30 * 86_400
+    assert "MAX_EVENT_AGE" not in table(audit._replace(asked=START))
+
+
 @pytest.mark.parametrize(("expected", "line"), [(6, "No slot is missing."), (0, "No slot was due.")])
 def test_it_says_that_nothing_is_missing_and_whether_anything_was_due(expected: int, line: str) -> None:
     assert line in table(AUDIT._replace(total=TOTAL._replace(expected=expected, gaps=[]))).splitlines()
@@ -95,6 +102,7 @@ def test_json_has_the_same_figures() -> None:
         "schedule": "*/15 * * * *",
         "since": "2023-11-21T12:00:00Z",
         "until": "2023-11-21T14:30:00Z",
+        "max_event_age": None,
         "expected": 6,
         "stored": 5,
         "missing": 1,

@@ -2,6 +2,7 @@
 
 import os
 import re
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 
@@ -31,6 +32,8 @@ PORT = "accepted: a port from 1 to 65535"
 TRIGGER = "accepted: a subject of its own without wildcards, for example crypto.update"
 WORDS = 'accepted: a text of 65536 bytes at most, for example {"trigger":"update"}'
 BAD_SUBJECTS = ("crypto.>", "crypto.*", "a b", "a..b", ".a", "a.", "a.\x00b", "a" * 256)
+BAD_AGES = ("30", "1y", "59s", "0d", "-1d", "1.5d", "24856d", "999999999d", "soon")
+AGE = "accepted: 90s, 90m, 24h, 7d: from 1m to 24855d, or nothing to keep all events"
 ENDPOINT = "accepted: http://host:4318 or https://host"
 BATCH = "accepted: a whole number from 1 to 5000"
 
@@ -89,6 +92,7 @@ def test_the_api_stub_defaults_are_those_of_the_design() -> None:
         "http_allowed_hosts": None,
         "batch_size": 500,
         "max_events_per_second": None,
+        "max_event_age": None,
     }
 
 
@@ -170,6 +174,7 @@ def test_the_worker_tells_what_is_wrong_with_a_schedule(schedule: str) -> None:
         ("MAX_EVENTS_PER_SECOND", "0", RATE),
         ("MAX_EVENTS_PER_SECOND", "nan", RATE),
         ("MAX_EVENTS_PER_SECOND", "inf", RATE),
+        *(("MAX_EVENT_AGE", age, AGE) for age in BAD_AGES),
         ("OTEL_TRACES_EXPORTER", "console", "accepted: otlp or none"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "accepted: http/protobuf"),
         *(("OTEL_EXPORTER_OTLP_ENDPOINT", url, ENDPOINT) for url in ("h:4318", "http://", "http://[::1", "http://h:0")),
@@ -177,6 +182,13 @@ def test_the_worker_tells_what_is_wrong_with_a_schedule(schedule: str) -> None:
 )
 def test_the_api_stub_tells_a_bad_value(variable: str, value: str, rest: str) -> None:
     assert problem(api_stub.config.ApiSettings, variable, value) == f"{variable}={value}: {rest}"
+
+
+@pytest.mark.parametrize(
+    ("age", "kept"), [("", None), ("60s", 60), ("90m", 5400), ("7d", 604_800), ("24855d", 2_147_472_000)]
+)
+def test_an_age_of_events_is_a_span(age: str, kept: int | None) -> None:
+    assert api_stub.config.ApiSettings.load({"MAX_EVENT_AGE": age}).max_event_age == (kept and timedelta(seconds=kept))
 
 
 @pytest.mark.parametrize(

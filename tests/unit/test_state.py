@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from api_stub.codec import encode
+from api_stub.config import ApiSettings
 from api_stub.errors import StoreUnavailableError
 from api_stub.http import schema
 from api_stub.http.state import State
@@ -14,7 +15,6 @@ from api_stub.subscriber import Subscriber
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.connection import Connection
 from crypto_updates.bus.errors import UnreachableError
-from crypto_updates.clock.timetable import Timetable
 
 
 class NoNats:
@@ -57,7 +57,7 @@ class SlowMongo(OldMongo):
     async def counts(self) -> dict[str, int]:
         return {"events": 1, "dead_letters": 0}
 
-    async def lacks(self) -> list[str]:
+    async def lacks(self, *_: object) -> list[str]:
         return ["MongoDB lacks the index of events on timestamp, _id"]
 
 
@@ -75,7 +75,7 @@ class WritableStore:
 
 async def told(bus: object, reader: object, subscriber: Storing | None = None) -> dict[str, Any]:
     storing = cast(Subscriber, subscriber or Storing())
-    state = State(Timetable.load({}), cast(Bus, bus), cast(Store, WritableStore()), cast(Reader, reader), storing)
+    state = State(ApiSettings.load({}), cast(Bus, bus), cast(Store, WritableStore()), cast(Reader, reader), storing)
     answer: dict[str, Any] = json.loads(encode(await state.recent()))
     assert set(answer) == set(schema.State.model_validate(answer).model_dump())
     return answer

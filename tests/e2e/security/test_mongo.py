@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import OperationFailure, PyMongoError
 
+from api_stub import retention
 from api_stub.query import LETTERS_FIRST
 from api_stub.reader import Reader
+from api_stub.store import Store
 from crypto_updates.harness.plugin import Service
 from crypto_updates.local import ports
 from crypto_updates.local.servers import NatsServer
@@ -164,6 +167,27 @@ async def test_the_reader_knows_of_a_missing_index_and_of_a_missing_right(
         assert ["changeStream" in lack for lack in await reader.lacks()] == [True]
     system.crypto.events.delete_one({"_id": "new"})
     system.crypto.dead_letters.create_index(LETTERS_FIRST)
+
+
+async def test_an_age_is_kept_by_the_provisioner_where_the_api_stub_may_not(
+    confined_mongod: Confined, vault: Path, system: MongoClient[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    age, users = timedelta(days=9), {name: password_of(vault, name) for name in ("writer", "reader")}
+    async with Store(url(confined_mongod, "writer", users["writer"]), "crypto") as store:
+        assert await retention.settle(store.database, age)
+    assert caplog.messages == []
+    async with Reader(url(confined_mongod, "reader", users["reader"]), "crypto") as reader:
+        told = "MongoDB keeps all events, and MAX_EVENT_AGE is 9d: run `crypto-updates provision`"
+        assert await reader.lacks(age) == [told]
+        address = url(confined_mongod, SYSTEM, password_of(vault, "key"))
+        await database.retain(ProvisionSettings.load({"MONGO_URL": address, "MAX_EVENT_AGE": "9d"}))
+        assert await reader.lacks(age) == []
+        assert await reader.max_event_age() == age
+        told = (
+            "MongoDB removes events 9d after their slot, and MAX_EVENT_AGE is not set: run `crypto-updates provision`"
+        )
+        assert await reader.lacks() == [told]
+    system.crypto.events.drop_index(retention.NAME)
 
 
 def test_a_user_with_broad_rights_finds_the_holes(

@@ -1,0 +1,169 @@
+"""MAX_EVENT_AGE: the index that MongoDB removes events by, and what the audit and the API make of slots that went."""
+
+import uuid
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from pymongo import MongoClient
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.collection import Collection
+from pymongo.errors import AutoReconnect
+
+from api_stub import retention
+from api_stub.mongo import Mongo
+from api_stub.reader import Reader
+from crypto_updates.bus.event import text
+from crypto_updates.local import ports
+from crypto_updates.local.servers import Mongod
+from tests.e2e.conftest import Stack
+from tests.e2e.test_audit import History
+from tests.support import eventually
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+class Prompt(Mongod):
+    """It looks for old events each second, not each minute."""
+
+    def _args(self, port: int) -> Sequence[str]:
+        return [*super()._args(port), "--setParameter", "ttlMonitorSleepSecs=1"]
+
+
+@pytest.fixture
+def events(mongod: Mongod) -> Iterator[Collection[dict[str, Any]]]:
+    with MongoClient[dict[str, Any]](mongod.url, directConnection=True, tz_aware=True) as client:
+        database = client[f"test_{uuid.uuid4().hex[:16]}"]
+        yield database.events
+        client.drop_database(database.name)
+
+
+@pytest.fixture
+async def database(mongod: Mongod, events: Collection[dict[str, Any]]) -> AsyncIterator[AsyncDatabase[dict[str, Any]]]:
+    async with Mongo(mongod.url, events.database.name) as client:
+        yield client.database
+
+
+def ages(events: Collection[dict[str, Any]]) -> dict[str, int]:
+    """The seconds of each TTL index."""
+    found = events.index_information().items()
+    return {name: index["expireAfterSeconds"] for name, index in found if "expireAfterSeconds" in index}
+
+
+async def test_the_age_is_made_changed_and_removed(
+    database: AsyncDatabase[dict[str, Any]], events: Collection[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    for wanted in (None, DAY, DAY, 90 * DAY, HOUR, None, None):
+        await retention.apply(database, wanted)
+        assert await retention.age(database) == wanted
+        assert ages(events) == ({"max_event_age": wanted // timedelta(seconds=1)} if wanted else {})
+    assert [message.removeprefix("[MONGO] ") for message in caplog.messages] == [
+        "Events go 1d after their slot (MAX_EVENT_AGE)",
+        "Events go 90d after their slot (MAX_EVENT_AGE)",
+        "Events go 1h after their slot (MAX_EVENT_AGE)",
+        "No event goes any more (MAX_EVENT_AGE is not set)",
+    ]
+
+
+async def test_an_index_of_the_owners_stays(
+    database: AsyncDatabase[dict[str, Any]], events: Collection[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    events.create_index("timestamp", name="mine", expireAfterSeconds=7)
+    assert await retention.settle(database, None)
+    assert caplog.messages == []
+    assert await retention.settle(database, DAY)
+    assert "[MONGO] MAX_EVENT_AGE has no effect: " in caplog.text
+    assert ages(events) == {"mine": 7}
+
+
+async def test_without_mongodb_another_try_may_help(
+    database: AsyncDatabase[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(_: object) -> None:
+        raise AutoReconnect("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(retention, "age", away)
+        assert not await retention.settle(database, DAY)
+    assert await retention.settle(database, DAY)
+
+
+def test_the_api_stub_keeps_it_from_its_start_on_and_provision_does_too(stack: Stack) -> None:
+    for age, seconds in (("90m", 5400), ("2h", 7200)):
+        with_age = stack.api_stub(MAX_EVENT_AGE=age)
+        assert eventually(lambda seconds=seconds: ages(stack.events) == {"max_event_age": seconds})
+        with_age.stop()
+    assert stack.run("stack", "provision", MAX_EVENT_AGE="7d").wait(30) == 0
+    assert ages(stack.events) == {"max_event_age": 604_800}
+    without = stack.api_stub()
+    assert eventually(lambda: ages(stack.events) == {})
+    without.stop()
+
+
+def test_mongodb_removes_the_events_that_are_older_and_no_others() -> None:
+    now = datetime.now(UTC)
+    with Prompt() as server, MongoClient[dict[str, Any]](server.url, directConnection=True, tz_aware=True) as client:
+        slots = [now - minutes * timedelta(minutes=1) for minutes in range(-5, 120, 5)]
+        client.crypto.events.insert_many({"_id": text(slot), "timestamp": slot} for slot in slots)
+        client.crypto.events.create_index("timestamp", name=retention.NAME, expireAfterSeconds=3600)
+        kept = {text(slot) for slot in slots if now - slot < HOUR - timedelta(minutes=3)}
+        assert eventually(lambda: client.crypto.events.count_documents({}) <= len(kept) + 1)
+        assert kept <= {event["_id"] for event in client.crypto.events.find()}
+
+
+def old(history: History, age: timedelta) -> list[datetime]:
+    """Store two days of slots. Then remove those that are older than the age, but for one that lingers."""
+    slots = history.slots(192)
+    history.store(slots)
+    expired = [slot for slot in slots if slot < datetime.now(UTC) - age]
+    history.remove(expired[1:])
+    return slots
+
+
+def test_the_audit_does_not_call_a_slot_missing_that_went_by_its_age(stack: Stack) -> None:
+    history, age = History(stack), 10 * HOUR
+    slots = old(history, age)
+    assert history.audit("--since", "7d").status == 1
+    # MongoDB itself may remove the one that lingers, in a minute or so. Nothing here depends on that.
+    stack.events.create_index("timestamp", name=retention.NAME, expireAfterSeconds=int(age.total_seconds()))
+    done = history.audit("--since", "7d")
+    assert done.status == 0
+    assert "(the first that is kept: MAX_EVENT_AGE=10h)" in done.output
+    found = history.audit("--since", "7d", "--json").document
+    assert found["max_event_age"] == 36_000
+    assert 38 <= found["expected"] == found["stored"] <= 40
+    assert datetime.fromisoformat(found["since"]) >= datetime.now(UTC) - age
+    history.remove(slots[-5:-4])
+    assert history.audit("--since", "7d").status == 1
+
+
+def test_the_api_does_not_call_a_slot_missing_that_went_by_its_age(stack: Stack) -> None:
+    history, port = History(stack), str(ports.free())
+    old(history, 10 * HOUR)
+    api = stack.api_stub(MAX_EVENT_AGE="10h", HTTP_PORT=port, SCHEDULE=history.schedule)
+    api.wait_for_line("[HTTP] Listening")
+    assert eventually(lambda: ages(stack.events) == {"max_event_age": 36_000})
+    found = httpx.get(f"http://127.0.0.1:{port}/slots?hours=24", trust_env=False).json()
+    assert (found["missing"], found["max_event_age"]) == (0, 36_000)
+    assert 38 <= found["expected"] == found["stored"] <= 41
+    assert {cell["state"] for cell in found["slots"]} >= {"before", "stored"}
+    assert datetime.fromisoformat(found["beginning"]) > datetime.now(UTC) - 10 * HOUR
+
+
+async def test_what_is_not_as_the_variable_says_is_told(
+    mongod: Mongod, database: AsyncDatabase[dict[str, Any]]
+) -> None:
+    async with Reader(mongod.url, database.name) as reader:
+        await retention.apply(database, DAY)
+        assert not [lack for lack in await reader.lacks(DAY) if "MAX_EVENT_AGE" in lack]
+        told = "MongoDB removes events 1d after their slot, and MAX_EVENT_AGE is 2h: run `crypto-updates provision`"
+        assert told in await reader.lacks(2 * HOUR)
+
+
+def test_an_age_shorter_than_the_margin_expects_no_slot() -> None:
+    now = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
+    assert retention.floor(timedelta(minutes=1), now) == now
+    assert retention.floor(DAY, now) == now - DAY + retention.MARGIN
