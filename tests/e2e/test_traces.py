@@ -176,16 +176,16 @@ async def test_the_parts_of_an_event_are_one_span_and_have_one_trace(stack: Stac
 def test_a_collector_that_is_down_costs_no_event_and_no_stop(stack: Stack, *, answers: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1] if answers else ports.free()}"
-        begin = time.monotonic()
         worker = stack.worker(*ONCE, MARKET_SOURCE="none", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
+        worker.wait_for_line("[PUBLISH] Sent crypto.update event")
+        begin = time.monotonic()
         assert worker.wait(30) == 0
-        assert worker.wait_for_line("[PUBLISH] Sent crypto.update event")
+        assert time.monotonic() - begin < 8  # OpenTelemetry itself would wait for ten seconds, or thirty
         api = stack.api_stub(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
         assert eventually(lambda: stack.sum() == 1)
-        stopping = time.monotonic()
+        begin = time.monotonic()
         assert api.stop(15) == 0
-    assert time.monotonic() - stopping < 10
-    assert time.monotonic() - begin < 60
+        assert time.monotonic() - begin < 10
 
 
 # What is imported, each module with its time: python -X importtime.

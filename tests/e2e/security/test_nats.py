@@ -9,6 +9,7 @@ from nats.aio.client import Client
 from nats.errors import Error
 from nats.js import JetStreamContext
 
+from crypto_updates.bus import trace
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.connection import Connection
@@ -295,9 +296,14 @@ async def test_a_subscriber_of_ones_own_gets_every_event_and_trigger_once(bastio
         await settled(publisher)
         assert (await triggers.next_msg(30)).data == b"update"
     await operator.jetstream().publish(PROBE, b"not for subscribers")
-    await worker.jetstream().publish("crypto.updates", b"from the worker")
+    traced = {"traceparent": trace.fresh()}
+    seq = (await worker.jetstream().publish("crypto.updates", b"from the worker", headers=traced)).seq
     await admin.jetstream().publish("crypto.updates", b"from the store's side")
-    assert [(await heard.next_msg(30)).data for _ in range(2)] == [b"from the worker", b"from the store's side"]
+    messages = [await heard.next_msg(30) for _ in range(2)]
+    assert [message.data for message in messages] == [b"from the worker", b"from the store's side"]
+    # The way from account to account leaves the trace as it is.
+    stored = (await admin.jetstream().get_msg("CRYPTO", seq)).headers or {}
+    assert (messages[0].headers or {})["traceparent"] == stored["traceparent"] == traced["traceparent"]
     with pytest.raises(Error):
         await heard.next_msg(0.3)
     assert triggers.pending_msgs == 0
