@@ -3,34 +3,26 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-
-@contextmanager
-def opened(path: Path | None) -> Iterator[BinaryIO]:
-    """Raises OSError; BrokenPipeError when the reader of stdout is gone."""
-    with _file(path) if path else _stdout() as file:
-        yield file
+BUFFER_BYTES = 2**16
 
 
-@contextmanager
-def _stdout() -> Iterator[BinaryIO]:
-    try:
-        yield sys.stdout.buffer
-        sys.stdout.flush()
-    except OSError:
-        # Python would try to write the rest once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise
+def opened(path: Path | None) -> AbstractContextManager[BinaryIO]:
+    """Raises OSError, also at the end; BrokenPipeError when the reader of stdout is gone."""
+    if path:
+        return _file(path)
+    # `sys.stdout` has no buffer with PYTHONUNBUFFERED, as in the images, and would be flushed once more at the end.
+    return os.fdopen(sys.stdout.fileno(), "wb", BUFFER_BYTES, closefd=False)
 
 
 @contextmanager
 def _file(path: Path) -> Iterator[BinaryIO]:
     part = path.with_name(f"{path.name}.part")
     try:
-        with part.open("wb") as file:
+        with part.open("wb", BUFFER_BYTES) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
