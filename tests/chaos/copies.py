@@ -73,7 +73,7 @@ async def _read(server: NatsServer) -> list[Message]:
         await _lead(nc, js, server.id)
         state = (await js.stream_info(STREAM)).state
         found: list[Message | None] = []
-        for first in range(state.first_seq, state.last_seq + 1, AT_ONCE):
+        for first in range(max(1, state.first_seq), state.last_seq + 1, AT_ONCE):
             seqs = range(first, min(first + AT_ONCE, state.last_seq + 1))
             found += await asyncio.gather(*(_message(js, seq) for seq in seqs))
         return [message for message in found if message]

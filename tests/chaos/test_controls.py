@@ -1,6 +1,7 @@
 """Negative controls: with a known defect, the same scenario fails the checker that the real code passes."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,9 @@ class Control(NamedTuple):
 
 CONTROLS = {
     "JetStream's default fsync": Control(scenario.jetstream, {"config": "jetstream { sync_interval: 2m }"}, "I1"),
+    "JetStream's default fsync, three copies": Control(
+        partial(scenario.replicated, lose=3), {"config": "jetstream { sync_interval: 2m }"}, "I1"
+    ),
     "write concern 1": Control(scenario.mongodb, {"concern": WriteConcern(w=1)}, "I1"),
     "an outbox that does not wait for the disk": Control(scenario.outbox, {"fsync": "off", "cuts": 5}, "I1"),
     "acknowledging before writing": Control(scenario.outage, {"stub": "tests.chaos.broken.stub"}, "I1"),

@@ -1,6 +1,7 @@
 """A network partition: the minority acknowledges nothing, the majority goes on, and both have the same afterwards."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -13,7 +14,7 @@ from crypto_updates.local import cluster
 from crypto_updates.local.servers import Mongod, NatsServer
 from tests.chaos import client, copies
 from tests.chaos.history import History
-from tests.chaos.load import PATIENCE, at_each
+from tests.chaos.load import PATIENCE, PUBLISHERS, at_each
 from tests.chaos.network import Network
 from tests.support import eventually
 
@@ -46,11 +47,10 @@ def mongods(network: Network) -> Iterator[Sequence[Mongod]]:
         yield members
 
 
-def acknowledged(history: History, number: int, begin: float, end: float) -> int | None:
-    """Events of the publishers at this server, of the attempts between the two; None if there was no attempt."""
+def outcomes(history: History, number: int, begin: float, end: float) -> Counter[str]:
+    """How many attempts of the publishers at this server, made between the two, had which outcome."""
     name = f"load{number or ''}@"
-    within = [op for op in history.operations if op.id.startswith(name) and begin < op.begin and op.end < end]
-    return sum(op.result == "ok" for op in within) if within else None
+    return Counter(o.result for o in history.operations if o.id.startswith(name) and begin < o.begin and o.end < end)
 
 
 @pytest.mark.parametrize("role", ["leader", "follower"])
@@ -65,15 +65,22 @@ def test_a_nats_server_that_is_cut_off_acknowledges_nothing_and_has_the_same_aft
         assert eventually(lambda: history.acked > 100, ELECTION)
         network.cut(alone)
         begin = time.time()
-        assert eventually(lambda: all(acknowledged(history, n, begin, time.time()) for n in others), ELECTION)
-        assert eventually(
-            lambda: time.time() > begin + PATIENCE + 1, ELECTION
-        )  # the minority's attempts have an outcome
+        assert eventually(lambda: all(outcomes(history, n, begin, time.time())["ok"] for n in others), ELECTION)
+        # For longer than an attempt waits for an acknowledgement, and until some have waited in vain.
+        assert eventually(lambda: time.time() > begin + PATIENCE + 1, ELECTION)
+        assert eventually(lambda: outcomes(history, alone, begin, time.time()).total() > PUBLISHERS, ELECTION)
         end = time.time()
         network.heal()
-        assert acknowledged(history, alone, begin, end) == 0
-        assert eventually(lambda: acknowledged(history, alone, end, time.time()), TOGETHER)
-    assert copies.judge(history.operations, copies.read_all(servers)) == []
+        minority = outcomes(history, alone, begin, end)
+        assert minority["ok"] == 0
+        assert eventually(lambda: outcomes(history, alone, end, time.time())["ok"], TOGETHER)
+    found = copies.read_all(servers)
+    assert copies.judge(history.operations, found) == []
+    majority = sum(outcomes(history, number, begin, end)["ok"] for number in others)
+    print(  # noqa: T201 - the figures
+        f"{role} cut off for {end - begin:.0f} s: none of its {minority.total()} attempts acknowledged, {majority} by"
+        f" the others; events in the copies: {[len(copy) for copy in found.values()]}"
+    )
 
 
 def test_a_primary_that_is_cut_off_acknowledges_nothing_and_has_the_same_afterwards(
