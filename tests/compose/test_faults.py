@@ -1,19 +1,15 @@
 """What happens to the composed stack: servers and services that stop or are killed, at a slot every 2 seconds."""
 
 import asyncio
-import contextlib
 import re
 import time
 from datetime import UTC, datetime
 from functools import partial
 
 import pytest
-from pymongo import MongoClient
 
-from crypto_updates.bus.client import Bus
-from crypto_updates.bus.config import BusSettings
-from crypto_updates.bus.event import MSG_ID
 from tests.compose.project import Project, must
+from tests.compose.traffic import flows, newest_slot, publish, stored
 from tests.support import ROOT, eventually
 
 pytestmark = pytest.mark.timeout(180)
@@ -31,36 +27,6 @@ REFUSED = (
     r"\[NATS\] CONNECTION_REFUSED nats://nats:4222:"
     r" verify that the NATS server is running \(docker ps\); retrying in 2 s \(warning\)"
 )
-
-
-def newest_slot(project: Project) -> float:
-    """The newest slot stored, as a POSIX time."""
-    slots = [datetime.fromisoformat(e["timestamp"]) for e in project.events() if e["_id"].startswith("crypto@")]
-    return max(slots, default=datetime.fromtimestamp(0, UTC)).timestamp()
-
-
-def flows(project: Project, within: float = 60) -> bool:
-    """True if a slot of after this moment gets stored."""
-    now = time.time()
-    return eventually(lambda: newest_slot(project) > now, within)
-
-
-async def publish(project: Project, feed: str, enough: asyncio.Event) -> set[str]:
-    """Publish 100 events or more, one about every 20 ms, each until it is acknowledged; return their ids."""
-    acknowledged: set[str] = set()
-    async with Bus(BusSettings.load({**project.operator, "DELIVERY": "jetstream"}), "test") as bus:
-        while not enough.is_set() or len(acknowledged) < 100:
-            identity = f"{feed}@{len(acknowledged)}"
-            await bus.publish(b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}', {MSG_ID: identity})
-            acknowledged.add(identity)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(enough.wait(), 0.02)
-    return acknowledged
-
-
-def stored(project: Project, feed: str) -> set[str]:
-    with MongoClient[dict[str, str]](project.mongo_url) as mongo:
-        return {event["_id"] for event in mongo.crypto.events.find({"_id": {"$regex": f"^{feed}@"}}, {"_id": 1})}
 
 
 def test_an_env_file_with_every_variable_of_the_example_is_used(project: Project) -> None:
