@@ -10,23 +10,26 @@ from crypto_updates.service import lifecycle
 from stack.setup import passwords, servers
 from stack.setup.config import CredentialSettings
 from stack.setup.errors import SetupError
-from stack.setup.passwords import CERTIFICATES, MONGO_USERS, NATS_USERS, PASSWORDS
+from stack.setup.passwords import CERTIFICATES, MONGO_USERS, NATS_USERS, PASSWORDS, ROUTE
 from stack.setup.vault import bcrypted, put, secret
 
 log = logging.getLogger(__name__)
 
 # The group of the user that mongod runs as in its image, and who reads its files in Compose.
 MONGOD_GID = 999
+# Who has a peer's certificate to check. The NATS servers of a cluster check each other's.
+TRUSTING = ("provision", "worker", "api_stub", "stack", "mongo", "nats")
 
 
 def run(parser: ArgumentParser, argv: list[str]) -> int:
-    parser.parse_args(argv)
-    return lifecycle.main(CredentialSettings, make, lasting=False)
+    parser.add_argument("--cluster", action="store_true", help="for the servers of compose.cluster.yaml, three of each")
+    work = partial(make, cluster=parser.parse_args(argv).cluster)
+    return lifecycle.main(CredentialSettings, work, lasting=False)
 
 
-async def make(settings: CredentialSettings) -> int:
+async def make(settings: CredentialSettings, *, cluster: bool) -> int:
     try:
-        write(settings)
+        write(settings, cluster=cluster)
     except SetupError as error:
         log.error("[CREDENTIALS] %s", error)
         return 1
@@ -34,7 +37,7 @@ async def make(settings: CredentialSettings) -> int:
     return 0
 
 
-def write(settings: CredentialSettings) -> None:
+def write(settings: CredentialSettings, *, cluster: bool = False) -> None:
     """Raises ConfigError for the user's own files that cannot be used, SetupError for ours."""
     folder, tls = settings.credentials_dir, settings.tls == "on"
     own = _own(settings.secrets_dir, tls=tls)
@@ -42,11 +45,12 @@ def write(settings: CredentialSettings) -> None:
     nats = {user: secret(home / f"nats-{user}", own.get(f"nats-{user}")) for user in NATS_USERS}
     mongo = {user: secret(home / f"mongo-{user}", own.get(f"mongo-{user}")) for user in MONGO_USERS}
     key = secret(home / "mongo-key")
-    url = partial(servers.mongo_url, tls=tls)
+    route = secret(home / ROUTE, own.get(ROUTE)) if cluster else None
+    url = partial(servers.mongo_url, tls=tls, cluster=cluster)
     hashes = {user: bcrypted(home / f"nats-{user}.bcrypt", password) for user, password in nats.items()}
     files = {
         "nats/users.conf": servers.users(
-            hashes, settings.trigger_subject, anonymous=settings.nats_anonymous == "on", tls=tls
+            hashes, settings.trigger_subject, anonymous=settings.nats_anonymous == "on", tls=tls, route=route
         ),
         "mongo/key": key,
         "mongo/mongod.conf": servers.mongod(tls=tls),
@@ -63,7 +67,9 @@ def write(settings: CredentialSettings) -> None:
     if settings.coingecko_api_key:
         files["worker/coingecko-api-key"] = settings.coingecko_api_key.get_secret_value()
     if tls:
-        files |= {f"{name}/ca.pem": own["ca.pem"] for name in ("provision", "worker", "api_stub", "stack", "mongo")}
+        files |= {
+            f"{name}/ca.pem": own["ca.pem"] for name in ("provision", "worker", "api_stub", "stack", "mongo", "nats")
+        }
         files |= {"mongo/server.pem": own["mongo.pem"], "nats/server.pem": own["nats.pem"]}
     for name, text in files.items():
         put(folder / name, text, _mongod_group() if name.startswith("mongo/") else -1)

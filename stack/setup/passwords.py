@@ -14,7 +14,9 @@ log = logging.getLogger(__name__)
 
 NATS_USERS = ("provision", "operator", "worker", "api_stub", "subscriber", "consumer")
 MONGO_USERS = tuple(ROLES)
-PASSWORDS = (*(f"nats-{user}" for user in NATS_USERS), *(f"mongo-{user}" for user in MONGO_USERS))
+# By it the NATS servers of compose.cluster.yaml know each other.
+ROUTE = "nats-route"
+PASSWORDS = (*(f"nats-{user}" for user in NATS_USERS), ROUTE, *(f"mongo-{user}" for user in MONGO_USERS))
 CERTIFICATES = ("ca.pem", "nats.pem", "mongo.pem")
 PEM = "with TLS=on, a PEM file; a server's holds its certificate and its key"
 

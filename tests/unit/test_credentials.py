@@ -39,10 +39,10 @@ def own(folder: Path) -> Path:
     return path
 
 
-def write(folder: Path, **environ: str) -> dict[str, str]:
+def write(folder: Path, *, cluster: bool = False, **environ: str) -> dict[str, str]:
     """What stands in each file afterwards, by `service/name`."""
     folders = {"CREDENTIALS_DIR": str(folder), "SECRETS_DIR": str(folder.with_name("secrets"))}
-    one_shot.write(CredentialSettings.load(folders | environ))
+    one_shot.write(CredentialSettings.load(folders | environ), cluster=cluster)
     return contents(folder)
 
 
@@ -264,7 +264,7 @@ def test_tls_gives_each_server_its_own_certificate_and_everybody_the_ca(folder: 
         (own / f"{name}.pem").write_text(name)
     made = write(folder, TLS="on")
     assert (made["nats/server.pem"], made["mongo/server.pem"]) == ("nats", "mongo")
-    assert {made[f"{name}/ca.pem"] for name in ("worker", "api_stub", "provision", "stack", "mongo")} == {"ca"}
+    assert {made[f"{name}/ca.pem"] for name in ("worker", "api_stub", "provision", "stack", "mongo", "nats")} == {"ca"}
     assert "\ntls: {" in made["nats/users.conf"]
     assert '"requireTLS"' in made["mongo/mongod.conf"]
     assert made["api_stub/mongo-url"].endswith("&tls=true&tlsCAFile=/run/secrets/ca.pem")
@@ -290,6 +290,42 @@ def test_the_files_of_mongod_go_to_its_group_where_this_user_may_give_them(
         "key": given,
         "mongod.conf": given,
     }
+
+
+def test_a_cluster_has_routes_with_a_password_that_only_the_nats_servers_have(folder: Path) -> None:
+    assert "cluster:" not in write(folder)["nats/users.conf"]
+    made = write(folder, cluster=True)
+    password = made["home/nats-route"]
+    routes = [f"nats-route://route:{password}@{server}:6222" for server in ("nats", "nats2", "nats3")]
+    found = re.search("^cluster: (.+)$", made["nats/users.conf"], re.MULTILINE)
+    assert found
+    cluster = json.loads(found[1])
+    assert (cluster["authorization"], cluster["routes"]) == ({"user": "route", "password": password}, routes)
+    assert "tls" not in cluster
+    assert {name for name, text in made.items() if password in text} == {"home/nats-route", "nats/users.conf"}
+    assert write(folder, cluster=True) == made
+
+
+def test_a_password_of_ones_own_for_the_routes_is_encoded_in_their_urls(folder: Path, own: Path) -> None:
+    (own / "nats-route").write_text("p@ss:word/of one's own")
+    assert "//route:p%40ss%3Aword%2Fof%20one%27s%20own@nats2:6222" in write(folder, cluster=True)["nats/users.conf"]
+
+
+def test_in_a_cluster_everybody_knows_all_members_and_alone_only_the_first(folder: Path) -> None:
+    alone, cluster = write(folder), write(folder, cluster=True)
+    for name in ("provision/mongo-url", "api_stub/mongo-url", "api_stub/mongo-reader-url", "stack/mongo-url"):
+        assert "@mongo:27017/?" in alone[name]
+        assert "@mongo:27017,mongo2:27017,mongo3:27017/?" in cluster[name]
+
+
+def test_with_tls_the_nats_servers_of_a_cluster_show_each_other_their_certificates(folder: Path, own: Path) -> None:
+    for name in ("ca", "nats", "mongo"):
+        (own / f"{name}.pem").write_text(name)
+    made = write(folder, TLS="on", cluster=True)
+    assert made["nats/ca.pem"] == "ca"
+    found = re.search('^cluster: .*"tls": ({.+?})', made["nats/users.conf"], re.MULTILINE)
+    assert found
+    assert json.loads(found[1])["ca_file"] == "/run/secrets/ca.pem"
 
 
 def test_a_folder_that_cannot_be_written_is_named(folder: Path) -> None:

@@ -48,7 +48,7 @@ def config(vault: Path, name: str = "users") -> str:
     """The files in nats/, but for the addresses, which a test must have free, and where it finds the users."""
     users = (vault / "nats" / f"{name}.conf").read_text(encoding="utf-8")
     own = re.sub(r"^(server_name|listen|http|include|  store_dir)\b.*\n", "", CONFIG, flags=re.MULTILINE)
-    return users + own
+    return f"STORE_BYTES: 3GB\n{users}{own}"
 
 
 def without_limits(vault: Path) -> str:
