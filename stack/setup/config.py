@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr
+from pymongo.uri_parser import parse_uri
 
 from api_stub.config import StoreSettings
 from crypto_updates.bus.config import BusSettings
@@ -21,3 +22,8 @@ class CredentialSettings(ServiceSettings):
 
 class ProvisionSettings(StoreSettings, BusSettings):
     secrets_dir: Path = Field(Path(SECRETS), description="the path of a folder with the passwords of MongoDB's users")
+
+    @property
+    def mongo_hosts(self) -> list[str]:
+        """The hosts in MONGO_URL, as name:port."""
+        return [f"{host}:{port}" for host, port in parse_uri(self.mongo_url)["nodelist"]]

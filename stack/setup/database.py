@@ -2,12 +2,12 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
-from pymongo.uri_parser import parse_uri
 
 from api_stub import retention
 from api_stub.indexes import INDEXES
@@ -15,30 +15,38 @@ from api_stub.mongo import Mongo, direct
 from api_stub.reader import NO_REPLICA_SET
 from crypto_updates.local.replica_set import await_primary, initiate
 from crypto_updates.service.config import redacted
-from stack.setup import passwords, users
+from stack.setup import members, passwords, users
 from stack.setup.config import ProvisionSettings
 from stack.setup.errors import SetupError
 
 log = logging.getLogger(__name__)
 
 
-def provision(settings: ProvisionSettings, patience: float) -> None:
-    """Wait `patience` seconds for the server at most. Raises ConfigError and SetupError."""
+def provision(settings: ProvisionSettings, patience: float, hosts: Sequence[str] = ()) -> None:
+    """Wait `patience` seconds for the server at most. `hosts`: what the members of the replica set shall be.
+
+    Raises ConfigError and SetupError.
+    """
     url, database, given = settings.mongo_url, settings.mongo_db, _passwords(settings.secrets_dir)
     deadline = time.monotonic() + patience
     try:
+        if hosts:
+            members.begin(url, settings.mongo_hosts, deadline)
         with MongoClient[dict[str, Any]](
             url, serverSelectionTimeoutMS=int(patience * 1000), directConnection=direct(url)
         ) as client:
             if direct(url):
-                host, port = parse_uri(url)["nodelist"][0]
-                initiate(client, f"{host}:{port}")
+                initiate(client, *settings.mongo_hosts[:1])
             await_primary(client, deadline - time.monotonic())
+            if hosts:
+                members.arrange(client, hosts, deadline)
             if "setName" not in (hello := client.admin.command("hello")) and "msg" not in hello:
                 log.warning("[MONGO] %s", NO_REPLICA_SET)
             for collection, keys in INDEXES:
                 client[database][collection].create_index(keys)
             users.provision(client, database, given)
+            if hosts:
+                members.await_copies(client, deadline)
     except (PyMongoError, TimeoutError) as error:
         raise SetupError(f"MongoDB at {redacted(url)}: {error}") from error
     log.info("[MONGO] Database %s is ready", database)
