@@ -57,8 +57,8 @@ async def read(connection: Connection) -> Figures | None:
     )
 
 
-async def differences(connection: Connection) -> list[str]:
-    """The settings of stream and consumer that break a promise. Raises FiguresError."""
+async def differences(connection: Connection, replicas: int) -> list[str]:
+    """The settings of stream and consumer that break a promise; `replicas` is STREAM_REPLICAS. Raises FiguresError."""
     if connection.js is None:
         return []
     stream, consumer = await _infos(connection, connection.js)
@@ -74,6 +74,8 @@ async def differences(connection: Connection) -> list[str]:
     ]
     missing = [subject for subject in (SUBJECT, PROBE) if not takes(stream.config.subjects, subject)]
     found += [f"stream {STREAM} does not take {subject}" for subject in missing]
+    if (copies := stream.config.num_replicas or 1) < replicas:
+        found.append(f"stream {STREAM} has {copies} of {replicas} copies")
     window = stream.config.duplicate_window or 0
     return found + ([f"duplicate_window is {window:.0f} s and not {DAY:.0f} s or more"] if window < DAY else [])
 

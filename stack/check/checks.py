@@ -65,7 +65,7 @@ async def stream_is_right(stack: Stack) -> str:
     connection.js = connection.jetstream()
     try:
         found = await figures.read(connection)
-        differing = await figures.differences(connection)
+        differing = await figures.differences(connection, stack.settings.stream_replicas)
     except FiguresError as error:
         # Without a right to ask, this user may have the right to publish.
         stack.absent = error.problem if isinstance(error, AbsentError) else None

@@ -74,4 +74,4 @@ async def test_what_passes_or_is_not_permitted_is_not_taken_for_absent(
 
 async def test_core_nats_has_no_figures() -> None:
     connection = Connection("nats://127.0.0.1:4222")
-    assert (await figures.read(connection), await figures.differences(connection)) == (None, [])
+    assert (await figures.read(connection), await figures.differences(connection, 3)) == (None, [])
