@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stack import snippet
-from stack.setup.servers import SECRETS, TRIGGER
+from stack.setup.servers import MONGO, NATS, SECRETS, TRIGGER
 
 FILES = ("nats-subscriber", "nats-consumer", "nats-password", "mongo-url")
 NETWORK = "crypto-updates_edge"
+# The servers, and where they are on this machine. The stack of compose.yaml has the first one.
+NATS_PORTS = list(zip(NATS, ("NATS_PORT", "NATS_PORT_2", "NATS_PORT_3"), (4222, 4223, 4224), strict=True))
 
 
 def run(parser: ArgumentParser, argv: list[str]) -> int:
@@ -37,12 +39,16 @@ def run(parser: ArgumentParser, argv: list[str]) -> int:
 
 def _from_outside(url: str, port: str) -> str:
     """The URL for clients on this machine, with the path of the CA as the user has it."""
-    return re.sub(r"tlsCAFile=[^&]*", "tlsCAFile=secrets/ca.pem", url.replace("@mongo:27017/", f"@localhost:{port}/"))
+    here = re.sub(r"@[^/]+/", f"@localhost:{port}/", url)
+    return re.sub(r"tlsCAFile=[^&]*", "tlsCAFile=secrets/ca.pem", here)
 
 
 def _variables(secrets: Mapping[str, str], environ: Mapping[str, str], *, tls: bool) -> str:
     ca = "\nNATS_CA=secrets/ca.pem" if tls else ""
-    nats_url = f"nats://localhost:{environ.get('NATS_PORT') or 4222}"
+    is_cluster = f"{MONGO[-1]}:" in secrets["mongo-url"]
+    servers = NATS_PORTS if is_cluster else NATS_PORTS[:1]
+    nats_url = ",".join(f"nats://localhost:{environ.get(variable) or port}" for _, variable, port in servers)
+    nats_url_within = ",".join(f"nats://{name}:4222" for name, _, _ in servers)
     mongo_url = _from_outside(secrets["mongo-url"], environ.get("MONGO_PORT") or "27017")
     anonymous = "So may" if environ.get("NATS_ANONYMOUS") == "on" else "With NATS_ANONYMOUS=on in .env, so may"
     return f"""\
@@ -57,7 +63,7 @@ NATS_PASSWORD={secrets["nats-subscriber"]}{ca}
 
 # The same in a container of your own: docker run --network {NETWORK} --env-file FILE ..., or in its compose.yaml
 # networks: {{ default: {{ name: {NETWORK}, external: true }} }}{"; mount secrets/ca.pem" if tls else ""}
-NATS_URL=nats://nats:4222
+NATS_URL={nats_url_within}
 NATS_USER=subscriber
 NATS_PASSWORD={secrets["nats-subscriber"]}{ca.replace("secrets/", "/run/secrets/")}
 
@@ -70,7 +76,7 @@ NATS_API_PREFIX=STORE.API{ca}
 
 # The commands of this repository on this machine (make verify, make audit), and events of your own:
 # it may publish on crypto.updates, and read and remove events. MongoDB can be reached after
-# docker compose --profile tools up --detach
+# docker compose --profile tools up --detach{f"; in the cluster, that is its member {MONGO[0]}" if is_cluster else ""}
 NATS_URL={nats_url}
 NATS_USER=operator
 NATS_PASSWORD={secrets["nats-password"]}{ca}

@@ -12,7 +12,7 @@ async function main() {
   // nats.js takes no user and password from a URL. By default it gives up after 10 attempts to reconnect, and notices
   // a dead connection after 4 minutes.
   const nc = await connect({
-    servers: process.env.NATS_URL,
+    servers: process.env.NATS_URL.split(","),
     user: process.env.NATS_USER,
     pass: process.env.NATS_PASSWORD,
     tls: { caFile: process.env.NATS_CA },
@@ -62,7 +62,7 @@ async function main() {
   const app = await NestFactory.createMicroservice<MicroserviceOptions>(AppModule, {
     transport: Transport.NATS,
     options: {
-      servers: [process.env.NATS_URL!],
+      servers: process.env.NATS_URL!.split(","),
       user: process.env.NATS_USER,
       pass: process.env.NATS_PASSWORD,
       tls: { caFile: process.env.NATS_CA },
@@ -138,7 +138,7 @@ import nats
 
 async def main() -> None:
     nc = await nats.connect(
-        os.environ["NATS_URL"],
+        os.environ["NATS_URL"].split(","),
         user=os.environ.get("NATS_USER"),
         password=os.environ.get("NATS_PASSWORD"),
         tls=ssl.create_default_context(cafile=os.environ["NATS_CA"]),
