@@ -21,6 +21,7 @@ NAME = "crypto-updates-test"
 PARTS = (
     "compose.yaml",
     "compose.api-server.yaml",
+    "compose.cluster.yaml",
     "examples",
     ".dockerignore",
     "nats",
@@ -30,6 +31,7 @@ PARTS = (
 )
 PARTS += ("secrets", "stack")
 PORTS = {"NATS_PORT": 4222, "MONGO_PORT": 27017, "HTTP_PORT": 8080}
+PORTS |= {"NATS_PORT_2": 4223, "NATS_PORT_3": 4224, "HTTP_PORT_2": 8082}
 
 
 def docker(*args: str, timeout: float = 60, **options: Any) -> subprocess.CompletedProcess[str]:  # noqa: ANN401 - run's
@@ -53,11 +55,16 @@ class Project:
             else:
                 shutil.copy(ROOT / part, folder / part)
         if dotenv is not None:
-            (folder / ".env").write_text(dotenv, encoding="utf-8")
+            self.dotenv(dotenv)
         self._ports = {name: ports.free(port) for name, port in PORTS.items()}
         moved = {name: str(port) for name, port in self._ports.items() if port != PORTS[name]}
         kept = {name: value for name, value in os.environ.items() if not name.startswith("COMPOSE_")}
         self._environ = {name: value for name, value in kept.items() if name not in PORTS} | moved
+
+    def dotenv(self, text: str) -> None:
+        """What the file `.env` says from now on. The variables of the clients are asked for anew."""
+        (self.folder / ".env").write_text(text, encoding="utf-8")
+        self.__dict__.pop("clients", None)
 
     @property
     def nats_url(self) -> str:
@@ -92,7 +99,8 @@ class Project:
     def mongo_url(self) -> str:
         """The operator's, through the port that the profile opens."""
         must(self.compose("--profile", "tools", "up", "--detach", "--no-deps", "--wait", "mongo_port"))
-        return f"{self.operator['MONGO_URL']}&directConnection=true"
+        url = self.operator["MONGO_URL"].replace("=secrets/", f"={self.folder}/secrets/")
+        return f"{url}&directConnection=true"
 
     def compose(self, *args: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         command = ("compose", "--project-name", NAME, *args)
@@ -127,7 +135,20 @@ class Project:
         return self._ports["HTTP_PORT"]
 
     def down(self) -> None:
-        must(self.compose("--profile", "*", "down", "--volumes", "--remove-orphans", "--rmi", "local", timeout=120))
+        must(
+            self.compose(
+                "--profile",
+                "*",
+                "down",
+                "--timeout",
+                "5",
+                "--volumes",
+                "--remove-orphans",
+                "--rmi",
+                "local",
+                timeout=120,
+            )
+        )
 
     def container(self, service: str) -> str:
         return must(self.compose("ps", "--all", "--quiet", service)).strip()

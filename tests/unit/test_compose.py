@@ -25,6 +25,29 @@ IMAGES = ("worker/Dockerfile", "api_stub/Dockerfile", "stack/Dockerfile", "stack
 ELSEWHERE = {"nats_token", "nats_creds", "health_host", "health_port", *Network._fields}
 
 
+# What is new in the cluster extends a service of compose.yaml, or changes a few of its settings.
+EXTENDING = {"extends", "environment", "command", "ports", "volumes", "mem_limit", "depends_on"}
+OVERLAY = (ROOT / "compose.cluster.yaml").read_text(encoding="utf-8").replace(" !override ", " ")
+CLUSTER: dict[str, dict[str, Any]] = yaml.safe_load(OVERLAY)["services"]
+
+
+@pytest.mark.parametrize("service", CLUSTER)
+def test_every_member_of_the_cluster_is_confined_as_in_the_single_stack(service: str) -> None:
+    part = CLUSTER[service]
+    assert part.keys() <= EXTENDING
+    extended = part.get("extends", {"file": "compose.yaml", "service": service})
+    assert extended == {"file": "compose.yaml", "service": service.rstrip("23")}
+    assert extended["service"] in SERVICES
+    assert all(port.startswith("127.0.0.1:") for port in part.get("ports", []))
+
+
+def test_every_server_of_the_cluster_has_a_volume_of_its_own() -> None:
+    servers = [name for name in CLUSTER if name.startswith(("nats", "mongo"))]
+    volumes = [volume for name in servers for volume in CLUSTER[name]["volumes"]]
+    assert (len(servers), len({*volumes, "mongo-data", "nats-data"})) == (5, 7)
+    assert "mongo" not in CLUSTER  # it goes on as it is
+
+
 @pytest.mark.parametrize("service", CONFINED)
 def test_every_service_is_confined(service: str) -> None:
     part = CONFINED[service]

@@ -1,0 +1,104 @@
+"""The members of the composed cluster: who leads, who is cut off, and what each of them holds."""
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator
+
+from pymongo import MongoClient
+
+from stack.setup.servers import MONGO, NATS
+from tests.compose.project import Project, docker, must
+
+# Both run within the network of a member, so that one that is cut off from all others can be asked, too.
+OFFER_TO_NATS = """
+import asyncio, json, sys, nats
+async def offer(password, identity):
+    login = {"user": "operator", "password": password, "inbox_prefix": "_INBOX_operator"}
+    client = await nats.connect("nats://127.0.0.1", allow_reconnect=False, **login)
+    event = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}'
+    try:
+        await client.jetstream(timeout=5).publish("crypto.updates", event, headers={"Nats-Msg-Id": identity})
+        print("acknowledged")
+    except Exception as error:
+        print("not acknowledged:", repr(error))
+asyncio.run(offer(**json.load(sys.stdin)))
+"""
+OFFER_TO_MONGO = """
+import json, sys
+from pymongo import MongoClient, WriteConcern
+given = json.load(sys.stdin)
+with MongoClient(given["url"], directConnection=True, serverSelectionTimeoutMS=5000) as client:
+    events = client.crypto.get_collection("events", write_concern=WriteConcern("majority", 5000, True))
+    try:
+        events.insert_one({"_id": given["identity"], "event": "CRYPTO_UPDATE"})
+        print("acknowledged")
+    except Exception as error:
+        print("not acknowledged:", repr(error))
+"""
+READ_MONGO = """
+import json, sys
+from pymongo import MongoClient
+with MongoClient(json.load(sys.stdin)["url"], directConnection=True, serverSelectionTimeoutMS=5000) as client:
+    print(json.dumps(sorted(event["_id"] for event in client.crypto.events.find({}, {"_id": 1}))))
+"""
+STATES = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8222/jsz?streams=1').read().decode())"
+
+
+def beside(project: Project, member: str, script: str, **given: str) -> str:
+    """What the script prints that runs in the member's network."""
+    run = ("run", "--rm", "--interactive", "--network", f"container:{project.container(member)}")
+    command = (*run, "--entrypoint", "python", "crypto-updates-stack", "-c", script)
+    return must(docker(*command, input=json.dumps(given))).strip()
+
+
+def mongo_url(project: Project) -> str:
+    """The operator's, for somebody beside a member."""
+    return re.sub(r"@[^/]+/", "@127.0.0.1:27017/", project.operator["MONGO_URL"])
+
+
+async def nats_leader(project: Project) -> str:
+    """The server that leads the stream."""
+    client = await project.connect()
+    info = await client.jetstream().stream_info("CRYPTO")
+    await client.close()
+    assert info.cluster
+    return str(info.cluster.leader)
+
+
+def mongo_primary(project: Project) -> str:
+    with MongoClient[dict[str, str]](project.mongo_url) as client:
+        return str(client.admin.command("hello").get("primary", "")).partition(":")[0]
+
+
+@contextlib.contextmanager
+def cut_off(project: Project, *members: str) -> Iterator[None]:
+    """Without a network, until the end of the `with`."""
+    networks = {member: [*project.inspect(member)["NetworkSettings"]["Networks"]] for member in members}
+    for member, names in networks.items():
+        for name in names:
+            must(docker("network", "disconnect", name, project.container(member)))
+    try:
+        yield
+    finally:
+        for member, names in networks.items():
+            for name in names:
+                must(docker("network", "connect", "--alias", member, name, project.container(member)))
+
+
+def stream_states(project: Project) -> set[tuple[int, ...]]:
+    """What each NATS server has of the stream: one state when they agree."""
+    return {_state(must(project.compose("exec", "-T", server, "python", "-c", STATES))) for server in NATS}
+
+
+def _state(told: str) -> tuple[int, ...]:
+    for account in json.loads(told).get("account_details", ()):
+        for stream in account.get("stream_detail", ()):
+            if stream["name"] == "CRYPTO":
+                return tuple(stream["state"][figure] for figure in ("messages", "first_seq", "last_seq"))
+    return ()
+
+
+def documents(project: Project) -> set[str]:
+    """The ids of all events, as JSON, in each member of MongoDB's replica set: one text when they agree."""
+    return {beside(project, member, READ_MONGO, url=mongo_url(project)) for member in MONGO}
