@@ -45,12 +45,16 @@ def write(settings: CredentialSettings, *, cluster: bool = False) -> None:
     nats = {user: secret(home / f"nats-{user}", own.get(f"nats-{user}")) for user in NATS_USERS}
     mongo = {user: secret(home / f"mongo-{user}", own.get(f"mongo-{user}")) for user in MONGO_USERS}
     key = secret(home / "mongo-key")
-    route = secret(home / ROUTE, own.get(ROUTE)) if cluster else None
+    route = secret(home / ROUTE, own.get(ROUTE))
     url = partial(servers.mongo_url, tls=tls, cluster=cluster)
     hashes = {user: bcrypted(home / f"nats-{user}.bcrypt", password) for user, password in nats.items()}
     files = {
         "nats/users.conf": servers.users(
-            hashes, settings.trigger_subject, anonymous=settings.nats_anonymous == "on", tls=tls, route=route
+            hashes,
+            settings.trigger_subject,
+            anonymous=settings.nats_anonymous == "on",
+            tls=tls,
+            route=route if cluster else None,
         ),
         "mongo/key": key,
         "mongo/mongod.conf": servers.mongod(tls=tls),

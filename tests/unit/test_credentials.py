@@ -53,7 +53,7 @@ def contents(folder: Path) -> dict[str, str]:
 def test_every_secret_is_random_and_none_is_made_twice(folder: Path) -> None:
     made = write(folder)
     secrets = [text for name, text in made.items() if name.startswith("home/") and not name.endswith(".bcrypt")]
-    assert len(set(secrets)) == len(secrets) == 10
+    assert len(set(secrets)) == len(secrets) == 11
     assert all(re.fullmatch("[0-9a-f]{64}", secret) for secret in secrets)
     assert write(folder) == made
 

@@ -207,7 +207,21 @@ def test_the_services_of_nats_find_their_accounts_and_passwords(
         f"/etc/{path.removeprefix('../')}" for path in includes
     ]
     included = re.findall(r"^include (\S+)$", config["accounts.conf"], re.MULTILINE)
-    assert [f"{mounts['users']}/{key}" for key in users] == [f"/{path.removeprefix('../../')}" for path in included]
+    assert [f"/{path.removeprefix('../../')}" for path in included] == [f"{mounts['users']}/users.conf"]
+    assert "users.conf" in users
+
+
+def test_the_servers_of_nats_know_each_other_by_a_password_of_the_secret(secrets: list[Resource]) -> None:
+    values = kubernetes.values("nats.values.yaml")
+    cluster, env = values["config"]["cluster"], values["container"]["env"]
+    source = env["ROUTE"]["valueFrom"]["secretKeyRef"]
+    assert source["key"] in of_kind(secrets, "Secret")[source["name"]]["data"]
+    # A variable of nats-server has its value without the quotes that are needed around it.
+    given = {f"<< ${name} >>": value.strip('"') for name, value in env.items() if name.startswith("ROUTE_")}
+    login = cluster["merge"]["authorization"]
+    assert (login["user"], given[login["password"]]) == ("route", "$(ROUTE)")
+    servers = [f"nats://route:$(ROUTE)@nats-{number}.nats-headless:6222" for number in range(cluster["replicas"])]
+    assert [(one["path"], [given[url] for url in one["value"]]) for one in cluster["patch"]] == [("/routes", servers)]
 
 
 def test_there_are_as_many_copies_of_the_stream_as_servers(resources: list[Resource]) -> None:
