@@ -1,15 +1,13 @@
 """deploy/kubernetes as `kubectl apply` would send it."""
 
-import os
-import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from tests import machine
 from tests.support import ROOT
 
 FOLDER = ROOT / "deploy" / "kubernetes"
@@ -23,16 +21,11 @@ TEMPLATES = {
 Resource = dict[str, Any]
 
 
-def kubectl() -> str:
-    """The wheel's, which stands beside Python, or another one on the PATH."""
-    found = shutil.which("kubectl", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
-    assert found, "kubectl was not found: `make test` installs it on Linux; elsewhere put one on the PATH"
-    return found
-
-
 def built(folder: Path = FOLDER) -> list[Resource]:
     """What kustomize makes of a folder."""
-    done = subprocess.run([kubectl(), "kustomize", folder], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [machine.kubectl(), "kustomize", folder], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
     return list(yaml.safe_load_all(done.stdout))
 

@@ -6,7 +6,9 @@ A test that lacks something is skipped (tests/conftest.py). With CI=true it fail
 import os
 import shutil
 import subprocess
+import sys
 from enum import Enum
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +23,7 @@ class Need(Enum):
     DISKS = "disks to fill and to break: as root, with loop devices, apt-get install e2fsprogs mount"
     PROMETHEUS = "Prometheus with promtool: apt-get install prometheus"
     NAMESPACES = "networks to part: as root, with network namespaces, apt-get install iproute2 util-linux"
+    KUBECTL = "kubectl, a wheel on Linux: https://kubernetes.io/docs/tasks/tools/"
     NODE = "Node.js 18 or newer with npm: https://nodejs.org/en/download"
     PACKAGES = "packages from npm: a connection to its registry"
 
@@ -57,6 +60,14 @@ def chromium() -> str:
     if found := next(filter(None, map(shutil.which, names)), None):
         return found
     raise LackError(Need.CHROMIUM, f"none of {', '.join(names)} is on the PATH")
+
+
+def kubectl() -> str:
+    """The path of the binary, which is beside Python or on the PATH. Raises LackError."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    if found := shutil.which("kubectl", path=path):
+        return found
+    raise LackError(Need.KUBECTL, "not on the PATH")
 
 
 def disks() -> None:
