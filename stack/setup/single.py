@@ -23,7 +23,7 @@ from crypto_updates.local.servers import NatsServer
 
 log = logging.getLogger(__name__)
 
-# As in nats/nats-server.conf.
+# As in nats/accounts.conf.
 ACCOUNT = "STORE"
 USER = "provision"
 
