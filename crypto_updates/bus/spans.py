@@ -59,6 +59,14 @@ class SpanSettings(ServiceSettings):
         wanted = (self.otel_traces_exporter, self.otel_exporter_otlp_endpoint, self.otel_exporter_otlp_traces_endpoint)
         return any(wanted)
 
+    def variables(self) -> dict[str, str]:
+        """What OpenTelemetry should find in the environment: it reads neither `.env` nor a NAME_FILE."""
+        found = {name: text for name, text in environment.read().values.items() if name.startswith("OTEL_")}
+        for name in SpanSettings.model_fields.keys() - ServiceSettings.model_fields.keys():
+            if value := getattr(self, name):
+                found[name.upper()] = value.get_secret_value() if isinstance(value, SecretStr) else value
+        return found
+
 
 @contextmanager
 def exported(service: str, settings: SpanSettings) -> Iterator[None]:
@@ -79,10 +87,7 @@ def _open(service: str, settings: SpanSettings) -> "Tracer | None":
     except ModuleNotFoundError as error:
         log.warning("[OTEL] No spans: %s; install crypto-updates[otel], or unset the OTEL_ variables", error)
         return None
-    # OpenTelemetry reads the environment alone, and has some variables that are not in the settings.
-    os.environ.update({name: text for name, text in environment.read().values.items() if name.startswith("OTEL_")})
-    if headers := settings.otel_exporter_otlp_headers:
-        os.environ["OTEL_EXPORTER_OTLP_HEADERS"] = headers.get_secret_value()
+    os.environ.update(settings.variables())
     try:
         tracer: Tracer = otel.Tracer(service)
     except ValueError as error:

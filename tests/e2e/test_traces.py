@@ -120,8 +120,13 @@ def named(collector: Collector, name: str) -> list[Seen]:
     return [span for span in collector.spans if span.name == name]
 
 
-async def test_both_services_make_spans_of_one_trace(stack: Stack, collector: Collector, publisher: Client) -> None:
-    spans = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint, "OTEL_EXPORTER_OTLP_HEADERS": "key=word"}
+async def test_both_services_make_spans_of_one_trace(
+    stack: Stack, collector: Collector, publisher: Client, tmp_path: Path
+) -> None:
+    (tmp_path / "endpoint").write_text(collector.endpoint)
+    (tmp_path / "headers").write_text("key=word")
+    (tmp_path / ".env").write_text("OTEL_RESOURCE_ATTRIBUTES=of=dotenv")
+    spans = {"OTEL_EXPORTER_OTLP_ENDPOINT_FILE": "endpoint", "OTEL_EXPORTER_OTLP_HEADERS_FILE": "headers"}
     api = stack.api_stub(**spans, **ONLY_AT_THE_STOP)
     assert stack.worker(*ONCE, **spans, **ONLY_AT_THE_STOP, MARKET_SOURCE="none").wait(20) == 0
     await publisher.publish("crypto.updates", b"{}", headers={"traceparent": trace.fresh()})
@@ -144,6 +149,7 @@ async def test_both_services_make_spans_of_one_trace(stack: Stack, collector: Co
     assert processed.attributes == common | own | {"messaging.consumer.group.name": "api_stub"}
     assert [span.resource["service.name"] for span in (published, processed)] == ["worker", "api_stub"]
     assert {span.resource["service.namespace"] for span in (published, processed)} == {"crypto-updates"}
+    assert {span.resource["of"] for span in (published, processed)} == {"dotenv"}
     assert "event: None is not CRYPTO_UPDATE" in refused.error
     stored = stack.events.find_one()
     assert stored
