@@ -22,7 +22,7 @@ from tests.support import asking, soon
 
 NAMES = {rule["alert"] for rule in rules()}
 # A minute of the rules, in seconds. While a server does not answer, neither does a scrape, for two seconds.
-MINUTE, SCRAPE, PATIENT_SCRAPE = 0.3, 0.5, 3.0
+MINUTE, SCRAPE, PATIENT_SCRAPE = 0.3, 1.0, 3.0
 
 
 class Watched:
