@@ -52,7 +52,7 @@ def jetstream(folder: Path, *, cuts: int = 2, config: str = "") -> list[Violatio
         return machine.settle("JetStream, power cuts")
 
 
-def replicated(folder: Path, lose: int, *, cuts: int = 2, config: str = "", padding: int = 0) -> list[Violation]:
+def replicated(folder: Path, lose: int, *, cuts: int = 1, config: str = "", padding: int = 0) -> list[Violation]:
     """The power of so many of three nats-servers goes while events are published; what each has is judged."""
     history, begin = History(), time.monotonic()
     with ExitStack() as closing:
