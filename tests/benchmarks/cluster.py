@@ -49,7 +49,8 @@ def stack(
     stub = programs.start("api_stub", environ=environ | urls, cwd=data)
     closing.callback(stub.stop)
     found = asyncio.run(latency.compare(servers[0].url, urls["MONGO_URL"], events, len(servers)))
-    return {"latency": found, "nats-server": idle(servers, seconds), "mongod": idle(mongods, seconds)}
+    load = os.getloadavg()[0]
+    return {"latency": found, "load": load, "nats-server": idle(servers, seconds), "mongod": idle(mongods, seconds)}
 
 
 def measure(events: int, seconds: float) -> dict[str, dict[str, Any]]:

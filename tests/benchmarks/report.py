@@ -147,12 +147,14 @@ def _cluster(figures: Figures) -> list[str]:
         (text, *(milliseconds(of["latency"][f"{key}_{q}"]) for of in figures.values() for q in ("p50", "p99")))
         for key, text in PARTS.items()
     ]
+    loads = " and ".join(f"{of['load']:.1f}" for of in figures.values())
     idle = [(server, *(_cost(of[server]) for of in figures.values())) for server in ("nats-server", "mongod")]
     return [
         (
             "Three nats-servers with a stream of three replicas and a replica set of three, against one of each, all on"
             " this one machine. The latency is measured as above. Idle is what all servers of a kind take together,"
-            " after these events, with an API stub connected and nothing to do."
+            " after these events, with an API stub connected and nothing to do. The machine's load meanwhile, by"
+            f" everything that ran on it: {loads}."
         ),
         table(("", "single p50", "p99", "cluster p50", "p99"), latencies),
         table(("idle", *figures), idle),
