@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from pymongo import MongoClient
@@ -10,7 +11,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 log = logging.getLogger(__name__)
 
 # https://www.mongodb.com/docs/manual/reference/error-codes/
-NOT_YET_INITIALIZED, NO_REPLICATION_ENABLED = 94, 76
+NOT_YET_INITIALIZED, NO_REPLICATION_ENABLED, ALREADY_INITIALIZED = 94, 76, 23
 _REPLY_MS = 1000
 
 
@@ -24,13 +25,22 @@ def initiate(client: MongoClient[dict[str, Any]], *hosts: str) -> None:
         client.admin.command("replSetGetConfig")
     except OperationFailure as error:
         if error.code == NOT_YET_INITIALIZED:
-            replication = client.admin.command("getCmdLineOpts")["parsed"]["replication"]
-            name = replication.get("replSetName") or replication["replSet"]  # from its file, or its command line
-            members = [{"_id": number, "host": host} for number, host in enumerate(hosts)]
-            client.admin.command("replSetInitiate", {"_id": name, "members": members})
-            log.info("[MONGO] Replica set %s initiated with %s", name, ", ".join(hosts))
+            _initiate(client, hosts)
         elif error.code != NO_REPLICATION_ENABLED:
             raise
+
+
+def _initiate(client: MongoClient[dict[str, Any]], hosts: Sequence[str]) -> None:
+    replication = client.admin.command("getCmdLineOpts")["parsed"]["replication"]
+    name = replication.get("replSetName") or replication["replSet"]  # from its file, or its command line
+    members = [{"_id": number, "host": host} for number, host in enumerate(hosts)]
+    try:
+        client.admin.command("replSetInitiate", {"_id": name, "members": members})
+    except OperationFailure as error:
+        if error.code != ALREADY_INITIALIZED:  # a server that has just started may say at first that it has none
+            raise
+    else:
+        log.info("[MONGO] Replica set %s initiated with %s", name, ", ".join(hosts))
 
 
 def await_primary(client: MongoClient[dict[str, Any]], patience: float) -> None:
