@@ -78,11 +78,12 @@ async def holds(connection: Connection, feed: str, slot: datetime) -> bool:
     return any(published.slot == slot for published in found)
 
 
-async def message(connection: Connection, seq: int) -> tuple[str, bytes] | None:
-    """The id and the body of a message in the stream, None if it is deleted. Raises nats.errors.Error."""
+async def message(connection: Connection, seq: int) -> tuple[dict[str, str], bytes] | None:
+    """The headers and the body of a message in the stream, None if it is deleted. Raises nats.errors.Error."""
     if (found := await _get(connection.jetstream(), seq)) is None:
         return None
-    return str((found.headers or {}).get(MSG_ID, "")), found.data or b""
+    # A header that is not UTF-8 is not a str.
+    return {name: str(value) for name, value in (found.headers or {}).items()}, found.data or b""
 
 
 async def has(connection: Connection, seq: int, publication: str) -> bool:

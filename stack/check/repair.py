@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 from api_stub.errors import StoreUnavailableError
 from api_stub.mongo import Document
 from api_stub.reader import Reader
-from crypto_updates.bus import event, history
+from api_stub.subscriber import stored
+from crypto_updates.bus import event, history, trace
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.connection import LINK_ERRORS, Connection
 from crypto_updates.bus.errors import BusError, InvalidEventError, UnreachableError
@@ -156,7 +157,9 @@ async def _copy(connection: Connection, seq: int) -> Document | None:
     found = await history.message(connection, seq)
     with suppress(InvalidEventError):
         if found:
-            return {"_id": found[0], **event.parse(found[1]), "received_at": datetime.now(UTC), "stream_seq": seq}
+            headers, body = found
+            identity, traceparent = headers.get(event.MSG_ID, ""), trace.given(headers)
+            return stored(identity, event.parse(body), seq, datetime.now(UTC), traceparent)
     return None
 
 
