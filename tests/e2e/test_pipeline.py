@@ -38,7 +38,7 @@ def test_each_slot_is_stored_with_data_at_its_own_time(stack: Stack) -> None:
     event = stack.events.find_one(sort=[("timestamp", -1)])
     assert event is not None
     assert set(event) == {
-        *("_id", "event", "timestamp", "source", "data", "fetched_at", "received_at", "stream_seq"),
+        *("_id", "event", "timestamp", "source", "data", "fetched_at", "traceparent", "received_at", "stream_seq"),
     }
     assert event["_id"] == f"crypto@{event['timestamp']:%Y-%m-%dT%H:%M:%SZ}"
     assert event["source"] == "simulated"
