@@ -162,9 +162,8 @@ class Server(ABC):
             if (status := self.process.poll()) is not None:
                 raise binaries.failure(binary, status, self.log.read_bytes()[begin:].decode(errors="replace"))
             if time.monotonic() > deadline:
-                raise StackError(
-                    f"{self.name} did not answer on {self.place.host}:{port} within {_READY_SECONDS:.0f} s"
-                )
+                where = f"{self.place.host}:{port}"
+                raise StackError(f"{self.name} did not answer on {where} within {_READY_SECONDS:.0f} s")
             time.sleep(0.02)
 
     @abstractmethod
