@@ -46,7 +46,10 @@ def mongods(places: Sequence[Place] = (HERE,) * SIZE) -> list[Mongod]:
 
 
 def unite(members: Sequence[Mongod]) -> None:
-    """Make a replica set of members that run, and return when it takes writes. Raises PyMongoError and TimeoutError."""
+    """Make a replica set of members that run, and return when it takes writes and each has the data.
+
+    Raises PyMongoError and TimeoutError.
+    """
     from pymongo import MongoClient  # noqa: PLC0415 - as in Mongod
 
     from crypto_updates.local import replica_set  # noqa: PLC0415 - as in Mongod
@@ -55,6 +58,7 @@ def unite(members: Sequence[Mongod]) -> None:
         replica_set.initiate(client, *(member.address for member in members))
     with MongoClient[dict[str, Any]](url(members)) as client:
         replica_set.await_primary(client, _ELECTION_SECONDS)
+        replica_set.await_copies(client, _ELECTION_SECONDS)
 
 
 def url(servers: Sequence[Server]) -> str:

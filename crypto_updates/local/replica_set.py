@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pymongo import MongoClient
@@ -45,15 +45,29 @@ def _initiate(client: MongoClient[dict[str, Any]], hosts: Sequence[str]) -> None
 
 def await_primary(client: MongoClient[dict[str, Any]], patience: float) -> None:
     """Return when writes are accepted. Raises TimeoutError after `patience` seconds."""
+    _await(client, patience, _is_primary, "no primary")
+
+
+def await_copies(client: MongoClient[dict[str, Any]], patience: float) -> None:
+    """Return when each member has the data: one that still copies it cannot replace the primary.
+
+    Raises TimeoutError after `patience` seconds.
+    """
+    _await(client, patience, _have_copies, "not every member had the data")
+
+
+def _await(
+    client: MongoClient[dict[str, Any]], patience: float, holds: Callable[[MongoClient[dict[str, Any]]], bool], no: str
+) -> None:
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         try:
-            if _is_primary(client):
+            if holds(client):
                 return
         except PyMongoError as error:
             log.debug("[MONGO] %s", error)
         time.sleep(0.1)
-    raise TimeoutError(f"no primary within {patience:.0f} s")
+    raise TimeoutError(f"{no} within {patience:.0f} s")
 
 
 def is_ready(host: str, pid: int) -> bool:
@@ -88,6 +102,11 @@ def _serves(client: MongoClient[dict[str, Any]], pid: int) -> bool:
 
 def _is_primary(client: MongoClient[dict[str, Any]]) -> bool:
     return bool(client.admin.command("hello")["isWritablePrimary"])
+
+
+def _have_copies(client: MongoClient[dict[str, Any]]) -> bool:
+    members = client.admin.command("replSetGetStatus")["members"]
+    return all(member["stateStr"] in ("PRIMARY", "SECONDARY") for member in members)
 
 
 def _move(client: MongoClient[dict[str, Any]], host: str) -> None:
