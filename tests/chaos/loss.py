@@ -35,7 +35,7 @@ def cut_off(stage: Stage, member: Member, seconds: float) -> None:
     """The others do not hear it, and it does not hear them. The services hear both sides."""
     stage.servers.cut(member)
     time.sleep(seconds)
-    stage.servers.heal([member.kind])
+    stage.servers.join(member)
 
 
 def of_role(stage: Stage, rng: random.Random, seconds: float, *, kind: str, role: str, how: Loss) -> None:

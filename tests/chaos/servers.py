@@ -19,7 +19,7 @@ class Servers:
         self._folder, self._count = folder, members
         self.nats: Sequence[NatsServer] = [NatsServer()]
         self.mongods: Sequence[Mongod] = [Mongod()]
-        self._networks: dict[str, Network] = {}
+        self._network = Network(2 * members)
         self._closing = ExitStack()
 
     @property
@@ -34,9 +34,9 @@ class Servers:
     def __enter__(self) -> Self:
         with ExitStack() as closing:
             if self._count > 1:
-                self._networks = {kind: closing.enter_context(Network(self._count)) for kind in ("nats", "mongod")}
-                self.nats = cluster.nats_servers(self._networks["nats"].places)
-                self.mongods = cluster.mongods(self._networks["mongod"].places)
+                places = closing.enter_context(self._network).places
+                self.nats = cluster.nats_servers(places[: self._count])
+                self.mongods = cluster.mongods(places[self._count :])
             for number, server in enumerate((*self.nats, *self.mongods)):
                 closing.enter_context(server)
                 closing.callback(self._keep_log, number, server)
@@ -58,15 +58,19 @@ class Servers:
         ]
 
     def cut(self, member: Member) -> None:
-        """Part it from the others of its kind. The services still reach all of them."""
-        servers = [*self.nats] if member.kind == "nats" else [*self.mongods]
-        self._networks[member.kind].cut([*map(id, servers)].index(id(member.process)))
+        """Part it from the other servers. The services still reach all of them."""
+        self._network.cut(self._host(member))
 
-    def heal(self, kinds: Sequence[str] = ("nats", "mongod")) -> None:
-        """Bring together what was parted."""
-        for kind, network in self._networks.items():
-            if kind in kinds:
-                network.heal()
+    def join(self, member: Member) -> None:
+        """Bring it together with the others again."""
+        self._network.heal(self._host(member))
+
+    def heal(self) -> None:
+        """Bring together all that was parted."""
+        self._network.heal()
+
+    def _host(self, member: Member) -> int:
+        return [*map(id, (*self.nats, *self.mongods))].index(id(member.process))
 
     def _keep_log(self, number: int, server: Server) -> None:
         shutil.copy(server.log, self._folder / (f"{server.name}{number}.log" if self._count > 1 else server.log.name))

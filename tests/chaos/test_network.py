@@ -1,8 +1,9 @@
-"""A host that is cut off hears nobody and is not heard, while this process reaches every host."""
+"""A host that is cut off hears nobody and is not heard, while this thread reaches every host."""
 
 import socket
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
 import pytest
@@ -54,5 +55,22 @@ def test_a_host_that_is_cut_off_is_parted_from_the_others_and_from_nobody_else(n
     assert reached_from_here(network) == {0, 1, 2}
     network.cut(2)
     assert reached(network) == set()
+    network.heal(1)
+    assert reached(network) == {(0, 1), (1, 0)}
     network.heal()
     assert reached(network) == everybody
+
+
+def links() -> set[str]:
+    """The names of the hosts' links that this thread sees."""
+    return {name for _, name in socket.if_nameindex() if name.startswith("host")}
+
+
+def test_the_machine_sees_no_link_of_the_network() -> None:
+    """A browser breaks off its requests when a link comes or goes."""
+    with ThreadPoolExecutor(1) as machine:
+        assert machine.submit(links).result() == set()
+        with Network(2):
+            assert links() == {"host0", "host1"}
+            assert machine.submit(links).result() == set()
+        assert links() == set()
