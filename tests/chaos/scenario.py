@@ -52,8 +52,8 @@ def jetstream(folder: Path, *, cuts: int = 2, config: str = "") -> list[Violatio
         return machine.settle("JetStream, power cuts")
 
 
-def replicated(folder: Path, lose: int, *, cuts: int = 1, config: str = "", padding: int = 0) -> list[Violation]:
-    """The power of so many of three nats-servers goes while events are published; what each has is judged."""
+def replicated(folder: Path, cuts: Sequence[int], *, config: str = "", padding: int = 0) -> list[Violation]:
+    """At each cut, the power of so many of three nats-servers goes, under load; what each has is judged."""
     history, begin = History(), time.monotonic()
     with ExitStack() as closing:
         disks = [closing.enter_context(Disk(folder, f"nats{number}")) for number in range(cluster.SIZE)]
@@ -64,14 +64,15 @@ def replicated(folder: Path, lose: int, *, cuts: int = 1, config: str = "", padd
         for disk in disks:
             disk.sync()  # the stream itself is older than the fault
         with at_each(servers, history, seed="power", rate=5000, padding=padding):
-            for cut in range(cuts):
+            for number, lose in enumerate(cuts):
                 assert _acknowledges(history, 300)
                 # The leader is the first to lose its power, and the last.
                 leader = client.ask([server.url for server in servers], client.leader)
-                pairs = sorted(zip(servers, disks, strict=True), key=lambda pair: (pair[0].id == leader) == cut % 2)
+                pairs = sorted(zip(servers, disks, strict=True), key=lambda pair: (pair[0].id == leader) == number % 2)
                 _cut(*zip(*pairs[:lose], strict=True))
         found = copies.judge(history.operations, copies.read_all(servers))
-    tell(f"{lose} of {cluster.SIZE} nats-servers, power cuts: {cuts} cuts", history, 0, found, begin)
+    told = ", ".join(map(str, cuts))
+    tell(f"of {cluster.SIZE} nats-servers {told} lost their power, {len(cuts)} cuts", history, 0, found, begin)
     return found
 
 

@@ -23,7 +23,7 @@ class Control(NamedTuple):
 CONTROLS = {
     "JetStream's default fsync": Control(scenario.jetstream, {"config": "jetstream { sync_interval: 2m }"}, "I1"),
     "JetStream's default fsync, three copies": Control(
-        partial(scenario.replicated, lose=3), {"config": "jetstream { sync_interval: 2m }"}, "I1"
+        partial(scenario.replicated, cuts=[3]), {"config": "jetstream { sync_interval: 2m }"}, "I1"
     ),
     "write concern 1": Control(scenario.mongodb, {"concern": WriteConcern(w=1)}, "I1"),
     "an outbox that does not wait for the disk": Control(scenario.outbox, {"fsync": "off", "cuts": 5}, "I1"),
