@@ -6,6 +6,7 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -93,5 +94,7 @@ def test_with_tls_nor_does_anybody_without_a_certificate_of_the_same_authority(
 ) -> None:
     trustme.CA().issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "foreign.pem")
     for certificate in (None, tmp_path / "foreign.pem"):
-        with pytest.raises(OSError, match=r"certificate|reset|unknown"):
-            assert cluster.said_to(cluster.password, certificate) == "refused"
+        # The server ends the connection, with or without a reason that this side reads before its end.
+        with suppress(ssl.SSLError, ConnectionError):
+            assert cluster.said_to(cluster.password, certificate) == ""
+    assert "PONG" in cluster.said_to(cluster.password, cluster.folder / "own" / "nats.pem")
