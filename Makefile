@@ -60,11 +60,11 @@ check: $(VENV)/.installed ## lint, format, types
 e2e: $(VENV)/.installed ## the tests on real servers
 	@$(RUN) pytest tests/e2e -n 3 --dist worksteal
 
-chaos: $(VENV)/.installed ## faults drawn from a seed; SEED, SECONDS, WORKERS, STUBS, MEMBERS, RATE, KILLS, REPORT
+chaos: $(VENV)/.installed ## faults drawn from a seed; SEED, SECONDS, WORKERS, STUBS, MEMBERS, RATE, KILLS, FAULT, REPORT
 	@$(RUN) tests.chaos $(call option,--seconds,SECONDS,600) $(call option,--workers,WORKERS,3) \
 		$(call option,--stubs,STUBS,2) $(call option,--rate,RATE,250) \
 		$(call option,--seed,SEED) $(call option,--members,MEMBERS) $(call option,--kills,KILLS) \
-		$(call option,--report,REPORT)
+		$(call option,--fault,FAULT) $(call option,--report,REPORT)
 
 bench: $(VENV)/.bench ## limits and peers in the same run, into docs/benchmarks.md; SCALE=0.1 for a quick look, printed only
 	@$(RUN) tests.benchmarks $(call option,--scale,SCALE)

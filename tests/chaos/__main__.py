@@ -18,6 +18,8 @@ from tests.chaos.loss import CLUSTER
 from tests.chaos.run import CLOCKS, Options, run
 from tests.machine import LackError
 
+EACH = "each"
+
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
@@ -32,18 +34,27 @@ def arguments() -> argparse.Namespace:
         type=int,
         default=1,
         choices=(1, cluster.SIZE),
-        help="nats-servers in a cluster, and mongods in a replica set (1); with 3, as root, one of each kind is lost"
-        " every 20 s",
+        help="nats-servers in a cluster, and mongods in a replica set (1); with 3, as root, with 2 workers and 2 API"
+        " stubs or more, one of each kind is lost every 20 s",
     )
     parser.add_argument("--rate", type=float, default=250, help="events a second beside the workers' (250)")
     parser.add_argument("--kills", type=int, default=0, help="instead of a plan: so many SIGKILLs of each component")
     parser.add_argument(
-        "--fault", action="append", default=[], choices=FAULTS | LONGER | CLUSTER, metavar="NAME", help="only these"
+        "--fault",
+        action="append",
+        default=[],
+        choices=[*FAULTS, *LONGER, *CLUSTER, EACH],
+        metavar="NAME",
+        help="only these; with --members 3 one after the other, and 'each' is all of them",
     )
     parser.add_argument("--report", type=Path, metavar="FILE.json")
     given = parser.parse_args()
-    if missing := [name for name in given.fault if name not in (FAULTS | LONGER if given.members == 1 else CLUSTER)]:
-        parser.error(f"--fault '{missing[0]}': not with --members {given.members}")
+    known = [*FAULTS, *LONGER] if given.members == 1 else CLUSTER
+    given.fault = known if given.fault == [EACH] and given.members > 1 else given.fault
+    if missing := [name for name in given.fault if name not in known]:
+        parser.error(f"--fault '{missing[0]}': not with --members {given.members}; accepted: {', '.join(known)}")
+    if given.members > 1 and min(given.workers, given.stubs) < 2:
+        parser.error(f"--members {given.members}: it loses one of each, so it needs --workers 2 and --stubs 2 at least")
     return given
 
 

@@ -1,18 +1,20 @@
-"""The faults of a cluster: a member is lost for some seconds, while the others go on, or all are restarted in turn."""
+"""The faults of a cluster: a member is lost for a while, and the others go on, or all are restarted in turn."""
 
+import contextlib
 import random
 import signal
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 
 from crypto_updates.local.errors import StackError
-from tests.chaos.faults import Fault
 from tests.chaos.member import Member
 from tests.chaos.stage import START, Stage
 from tests.support import eventually
 
-Loss = Callable[[Stage, Member, float], None]
+# Lost while the `with` lasts.
+Lost = AbstractContextManager[None]
+Loss = Callable[[Stage, random.Random], Lost]
 # What a cluster calls its first member and the others.
 ROLES = {"nats": ("leader", "follower"), "mongod": ("primary", "secondary")}
 # Seconds in which a cluster has somebody who leads.
@@ -20,37 +22,45 @@ ELECTION = 60.0
 ROLLING = "rolling restart"
 
 
-def killed(_: Stage, member: Member, seconds: float) -> None:
-    with member.down():
-        time.sleep(seconds)
+def killed(_: Stage, member: Member) -> Lost:
+    return member.down()
 
 
-def frozen(_: Stage, member: Member, seconds: float) -> None:
+@contextlib.contextmanager
+def frozen(_: Stage, member: Member) -> Iterator[None]:
     member.signal(signal.SIGSTOP)
-    time.sleep(seconds)
-    member.signal(signal.SIGCONT)
+    try:
+        yield
+    finally:
+        member.signal(signal.SIGCONT)
 
 
-def cut_off(stage: Stage, member: Member, seconds: float) -> None:
+@contextlib.contextmanager
+def cut_off(stage: Stage, member: Member) -> Iterator[None]:
     """The others do not hear it, and it does not hear them. The services hear both sides."""
     stage.servers.cut(member)
-    time.sleep(seconds)
-    stage.servers.join(member)
+    try:
+        yield
+    finally:
+        stage.servers.join(member)
 
 
-def of_role(stage: Stage, rng: random.Random, seconds: float, *, kind: str, role: str, how: Loss) -> None:
+How = Callable[[Stage, Member], Lost]
+
+
+def of_role(stage: Stage, rng: random.Random, *, kind: str, role: str, how: How) -> Lost:
     leading = eventually(partial(stage.leading, kind), ELECTION)
     if leading is None:
         raise StackError(f"no {ROLES[kind][0]} of {kind} within {ELECTION:.0f} s")
     others = [member for member in stage.of(kind) if member is not leading]
-    how(stage, leading if role == ROLES[kind][0] else rng.choice(others), seconds)
+    return how(stage, leading if role == ROLES[kind][0] else rng.choice(others))
 
 
-def any_of(stage: Stage, rng: random.Random, seconds: float, *, kind: str, how: Loss) -> None:
-    how(stage, rng.choice(stage.of(kind)), seconds)
+def any_of(stage: Stage, rng: random.Random, *, kind: str, how: How) -> Lost:
+    return how(stage, rng.choice(stage.of(kind)))
 
 
-def restarted(stage: Stage, _: random.Random, __: float) -> None:
+def restart(stage: Stage) -> None:
     """SIGTERM to everybody, one after the other, each when the one before is back and has caught up."""
     for member in stage.members:
         member.terminate()
@@ -58,8 +68,7 @@ def restarted(stage: Stage, _: random.Random, __: float) -> None:
             raise StackError(f"{member.name} was not back within {3 * START:.0f} s of SIGTERM")
 
 
-# One of each kind at once is what a run loses every 20 s.
-LOSSES: dict[str, Fault] = {
+LOSSES: dict[str, Loss] = {
     **{
         f"{kind} {role} {name}": partial(of_role, kind=kind, role=role, how=how)
         for kind, roles in ROLES.items()
@@ -72,4 +81,4 @@ LOSSES: dict[str, Fault] = {
         for name, how in (("killed", killed), ("frozen", frozen))
     },
 }
-CLUSTER: dict[str, Fault] = {**LOSSES, ROLLING: restarted}
+CLUSTER = (*LOSSES, ROLLING)

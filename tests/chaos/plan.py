@@ -8,8 +8,8 @@ from tests.chaos.faults import LONG, SHORT
 
 # Seconds: between a recovery and the next fault, of a fault that has no length of its own, and of a recovery.
 PAUSE, LASTING, RECOVERY = (0.5, 3.0), (2.0, 10.0), 4.0
-# Seconds from one loss of a cluster's members to the next, and of such a loss.
-EVERY, LOST = 20.0, (3.0, 14.0)
+# Seconds from one loss of a cluster's members to the next, and the shortest loss; the longest, as a part of the former.
+EVERY, LOST, MOST = 20.0, 3.0, 0.7
 # One step in so many is two faults at once.
 PAIR_EVERY = 3
 
@@ -47,16 +47,17 @@ def draw(seed: str, names: Sequence[str], seconds: float) -> list[Step]:
     return steps
 
 
-def losses(seed: str, names: Sequence[str], seconds: float) -> list[Step]:
-    """A step each EVERY seconds, with one fault of each kind, which is a name's first word.
+def losses(seed: str, names: Sequence[str], seconds: float, *, apart: bool = False) -> list[Step]:
+    """A step each EVERY seconds, with one loss of each kind, which is a name's first word; with `apart`, with one loss.
 
-    Of a kind, each fault comes once before any comes twice.
+    Each loss comes once, also when that makes the steps shorter, and of a kind all come before any comes twice.
     """
     rng = random.Random(f"losses {seed}")
-    kinds = dict.fromkeys(name.split()[0] for name in names)
-    decks = [_shuffled(rng, [name for name in names if name.split()[0] == kind]) for kind in kinds]
-    count = max(1, int(seconds / EVERY))
-    return [Step(0.0, tuple(map(next, decks)), round(rng.uniform(*LOST), 1)) for _ in range(count)]
+    kinds = {name.split()[0]: [other for other in names if other.split()[0] == name.split()[0]] for name in names}
+    hands = [list(names)] if apart else list(kinds.values())
+    count = max(int(seconds / EVERY), *map(len, hands))
+    decks, most = [_shuffled(rng, hand) for hand in hands], max(LOST, MOST * min(EVERY, seconds / count))
+    return [Step(0.0, tuple(map(next, decks)), round(rng.uniform(LOST, most), 1)) for _ in range(count)]
 
 
 def _shuffled(rng: random.Random, names: Sequence[str]) -> Iterator[str]:

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from tests.chaos.checker import Recovery, Violation, check
 from tests.chaos.faults import FAULTS, KINDS, LIVES, LONGER, kill_once
 from tests.chaos.history import History
 from tests.chaos.load import at_each
-from tests.chaos.loss import CLUSTER, LOSSES, ROLLING
+from tests.chaos.loss import CLUSTER, LOSSES, ROLLING, restart
 from tests.chaos.plan import Step
 from tests.chaos.report import WITHOUT, Report
 from tests.chaos.stage import Stage
@@ -23,8 +24,9 @@ log = logging.getLogger(__name__)
 
 # Seconds that a recovery may take, and how long it is waited for.
 WITHIN, PATIENCE = 15.0, 60.0
-# Seconds from the loss of members until events are stored by the others. A replica set elects a primary after 10 s.
-FAILOVER = 60.0
+# Seconds from the loss of members until events are stored by the others. A replica set elects a primary after 10 s, so
+# a shorter loss may be over before.
+FAILOVER, ELECTION = 60.0, 10.0
 # Seconds of killing between two recoveries.
 ROUND = 15.0
 CLOCKS = (0, 20, 5, 15, 10)
@@ -34,8 +36,8 @@ class Options(NamedTuple):
     """`faults`: those that are drawn from, all where none is named.
 
     `kills`: so many of each kind of process, and then that is all that is done, for `seconds` at most.
-    `members`: servers of each kind. With several, and no fault named, one of each kind is lost every 20 s, with a
-    worker and an API stub, and in the end everybody is restarted in turn.
+    `members`: servers of each kind. With several, one of each kind is lost every 20 s, with a worker and an API stub,
+    and in the end everybody is restarted in turn; the faults that are named come one after the other.
     """
 
     seed: str
@@ -97,7 +99,7 @@ def run(options: Options, folder: Path) -> Report:
 def _work(options: Options) -> Callable[[Stage, Options], tuple[list[str], list[Recovery]]]:
     if options.kills:
         return _kill
-    return _lose if options.members > 1 and not options.faults else _break
+    return _lose if options.members > 1 else _break
 
 
 def _counts(stage: Stage) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
@@ -122,28 +124,40 @@ def _break(stage: Stage, options: Options) -> tuple[list[str], list[Recovery]]:
 
 def _fault(stage: Stage, seed: str, number: int, step: Step, name: str) -> Callable[[], None]:
     rng = random.Random(f"{seed} {number} {name}")
-    return lambda: (FAULTS | LONGER | CLUSTER)[name](stage, rng, step.seconds)
+    return lambda: (FAULTS | LONGER)[name](stage, rng, step.seconds)
 
 
 def _lose(stage: Stage, options: Options) -> tuple[list[str], list[Recovery]]:
-    """Every 20 s one of each kind is lost, for a while: events go on without them, and everybody does afterwards.
-
-    In the end, everybody is restarted in turn.
-    """
-    steps = [*plan.losses(options.seed, list(LOSSES), options.seconds), Step(0.0, (ROLLING,), 0.0)]
+    """Members are lost for a while: events go on without them, and everybody does afterwards."""
+    names = options.faults or CLUSTER
+    lost = [name for name in names if name != ROLLING]
+    steps = plan.losses(options.seed, lost, options.seconds, apart=bool(options.faults)) if lost else []
+    log.info("%s", "\n".join(["The plan:", *map(str, steps), *[ROLLING] * (ROLLING in names)]))
     recoveries, begin = list[Recovery](), time.monotonic()
-    log.info("%s", "\n".join(["The plan:", *map(str, steps)]))
     for number, step in enumerate(steps):
-        time.sleep(max(0.0, begin + number * plan.EVERY - time.monotonic()))
-        names = " and ".join(step.faults)
-        with ThreadPoolExecutor(1) as pool:
-            going = pool.submit(stage.flows, PATIENCE, everybody=False)
-            _at_once(_fault(stage, options.seed, number, step, name) for name in step.faults)
-            back = stage.flows(PATIENCE)
-        recoveries += [Recovery(f"{WITHOUT}{names}", going.result()), Recovery(f"back: {names}", back)]
-        told = [recovery.seconds or math.nan for recovery in recoveries[-2:]]
-        log.info("%s, %.1f s: events went on after %.1f s, everybody was back %.1f s later", names, step.seconds, *told)
-    return [name for step in steps for name in step.faults], recoveries
+        time.sleep(max(0.0, begin + number * min(plan.EVERY, options.seconds / len(steps)) - time.monotonic()))
+        recoveries += _without(stage, options.seed, number, step)
+    if ROLLING in names:
+        restart(stage)
+        recoveries.append(Recovery(f"back: {ROLLING}", stage.flows(PATIENCE)))
+    done = [name for step in steps for name in step.faults]
+    return [*done, *[ROLLING] * (ROLLING in names)], recoveries
+
+
+def _without(stage: Stage, seed: str, number: int, step: Step) -> list[Recovery]:
+    """Lose members until events go on without them, or only for so long that the others may not have elected yet."""
+    names, patience = " and ".join(step.faults), step.seconds if step.seconds < ELECTION else FAILOVER
+    with ExitStack() as losing:
+        for name in step.faults:
+            losing.enter_context(LOSSES[name](stage, random.Random(f"{seed} {number} {name}")))
+        end = time.monotonic() + step.seconds
+        without = stage.flows(patience, everybody=False)
+        time.sleep(max(0.0, end - time.monotonic()))
+    back = stage.flows(PATIENCE)
+    told = "did not yet go on" if without is None else f"went on after {without:.1f} s"
+    log.info("%s, %.1f s: events %s; all were back %.1f s later", names, step.seconds, told, back or math.nan)
+    seen = [Recovery(f"{WITHOUT}{names}", without)] if without is not None or patience == FAILOVER else []
+    return [*seen, Recovery(f"back: {names}", back)]
 
 
 def _kill(stage: Stage, options: Options) -> tuple[list[str], list[Recovery]]:
