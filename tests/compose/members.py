@@ -40,7 +40,10 @@ READ_MONGO = """
 import json, sys
 from pymongo import MongoClient
 with MongoClient(json.load(sys.stdin)["url"], directConnection=True, serverSelectionTimeoutMS=5000) as client:
-    print(json.dumps(sorted(event["_id"] for event in client.crypto.events.find({}, {"_id": 1}))))
+    try:
+        print(json.dumps(sorted(event["_id"] for event in client.crypto.events.find({}, {"_id": 1}))))
+    except Exception as error:  # it is taking back what it alone had, or is being started
+        print(repr(error))
 """
 STATES = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8222/jsz?streams=1').read().decode())"
 
@@ -74,31 +77,46 @@ def mongo_primary(project: Project) -> str:
 @contextlib.contextmanager
 def cut_off(project: Project, *members: str) -> Iterator[None]:
     """Without a network, until the end of the `with`."""
-    networks = {member: [*project.inspect(member)["NetworkSettings"]["Networks"]] for member in members}
-    for member, names in networks.items():
-        for name in names:
-            must(docker("network", "disconnect", name, project.container(member)))
+    with contextlib.ExitStack() as healing:
+        for member in members:
+            container = project.container(member)
+            for name in project.inspect(member)["NetworkSettings"]["Networks"]:
+                must(docker("network", "disconnect", name, container))
+                healing.callback(_connect, name, member, container)
+        yield
+
+
+def _connect(network: str, member: str, container: str) -> None:
+    must(docker("network", "connect", "--alias", member, network, container))
+
+
+@contextlib.contextmanager
+def frozen(project: Project, *members: str) -> Iterator[None]:
+    """Until the end of the `with`."""
+    must(project.compose("pause", *members))
     try:
         yield
     finally:
-        for member, names in networks.items():
-            for name in names:
-                must(docker("network", "connect", "--alias", member, name, project.container(member)))
+        must(project.compose("unpause", *members))
 
 
 def stream_states(project: Project) -> set[tuple[int, ...]]:
     """What each NATS server has of the stream: one state when they agree."""
-    return {_state(must(project.compose("exec", "-T", server, "python", "-c", STATES))) for server in NATS}
+    return {_state(project.compose("exec", "-T", server, "python", "-c", STATES).stdout) for server in NATS}
 
 
 def _state(told: str) -> tuple[int, ...]:
-    for account in json.loads(told).get("account_details", ()):
+    """Nothing of a server that is being started."""
+    for account in json.loads(told or "{}").get("account_details", ()):
         for stream in account.get("stream_detail", ()):
             if stream["name"] == "CRYPTO":
                 return tuple(stream["state"][figure] for figure in ("messages", "first_seq", "last_seq"))
     return ()
 
 
-def documents(project: Project) -> set[str]:
-    """The ids of all events, as JSON, in each member of MongoDB's replica set: one text when they agree."""
-    return {beside(project, member, READ_MONGO, url=mongo_url(project)) for member in MONGO}
+def agreed(project: Project) -> str:
+    """The ids of all events, as JSON, when each member of MongoDB's replica set has the same ones, and each NATS server
+    the same of the stream; nothing before.
+    """
+    found = {beside(project, member, READ_MONGO, url=mongo_url(project)) for member in MONGO}
+    return found.pop() if len(found) == len(stream_states(project)) == 1 else ""

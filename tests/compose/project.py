@@ -108,7 +108,7 @@ class Project:
 
     def up(self, *services: str) -> str:
         """Start all of it, or these services and what they depend on."""
-        return must(self.compose("up", "--build", "--wait", *services, timeout=240))
+        return must(self.compose("up", "--build", "--wait", *services, timeout=400))
 
     def up_and_kill(self, service: str, after: float) -> bool:
         """Start all, and kill the service so many seconds after it has begun to run; False if it had ended."""
