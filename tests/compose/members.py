@@ -1,14 +1,18 @@
 """The members of the composed cluster: who leads, who is cut off, and what each of them holds."""
 
+import asyncio
 import contextlib
 import json
 import re
 from collections.abc import Iterator
 
+import nats.errors
 from pymongo import MongoClient
+from pymongo.errors import PyMongoError
 
 from stack.setup.servers import MONGO, NATS
 from tests.compose.project import Project, docker, must
+from tests.support import soon
 
 # Both run within the network of a member, so that one that is cut off from all others can be asked, too.
 OFFER_TO_NATS = """
@@ -60,18 +64,36 @@ def mongo_url(project: Project) -> str:
     return re.sub(r"@[^/]+/", "@127.0.0.1:27017/", project.operator["MONGO_URL"])
 
 
-async def nats_leader(project: Project) -> str:
-    """The server that leads the stream."""
-    client = await project.connect()
-    info = await client.jetstream().stream_info("CRYPTO")
-    await client.close()
-    assert info.cluster
-    return str(info.cluster.leader)
+async def leading(project: Project) -> tuple[str, str]:
+    """The server that leads the stream, and the primary of MongoDB's replica set, once there are both."""
+    found = await soon(lambda: _leading(project))
+    assert found, "no leader, or no primary"
+    return found
 
 
-def mongo_primary(project: Project) -> str:
+def _leading(project: Project) -> tuple[str, str] | None:
+    leader, primary = asyncio.run(_nats_leader(project)), _mongo_primary(project)
+    return (leader, primary) if leader and primary else None
+
+
+async def _nats_leader(project: Project) -> str | None:
+    try:
+        client = await project.connect()
+        try:
+            info = await client.jetstream().stream_info("CRYPTO")
+        finally:
+            await client.close()
+    except (nats.errors.Error, OSError, TimeoutError):
+        return None
+    return info.cluster.leader if info.cluster else None
+
+
+def _mongo_primary(project: Project) -> str:
     with MongoClient[dict[str, str]](project.mongo_url) as client:
-        return str(client.admin.command("hello").get("primary", "")).partition(":")[0]
+        try:
+            return str(client.admin.command("hello").get("primary", "")).partition(":")[0]
+        except PyMongoError:
+            return ""
 
 
 @contextlib.contextmanager

@@ -157,10 +157,15 @@ class Project:
         inspected: list[dict[str, Any]] = json.loads(must(docker("inspect", self.container(service))))
         return inspected[0]
 
-    def is_well(self, service: str) -> bool:
-        """True if it runs, and is healthy where it has a health check."""
-        state = self.inspect(service)["State"]
-        return bool(state["Running"]) and state.get("Health", {"Status": "healthy"})["Status"] == "healthy"
+    def containers(self) -> dict[str, dict[str, Any]]:
+        """What Docker tells of each, by its service."""
+        told = must(docker("inspect", *must(self.compose("ps", "--all", "--quiet")).split()))
+        return {one["Config"]["Labels"]["com.docker.compose.service"]: one for one in json.loads(told)}
+
+    def is_well(self, *services: str) -> bool:
+        """True if each runs, and is healthy where it has a health check."""
+        containers = self.containers()
+        return all(_is_well(containers[service]["State"]) for service in services)
 
     def kill(self, service: str) -> None:
         """End the service's process as a crash does. After `docker kill`, a stop by hand, no restart policy applies."""
@@ -191,3 +196,7 @@ class Project:
     def has(self, identity: str, within: float = 60) -> bool:
         """True if the API shows the event."""
         return eventually(lambda: any(event["_id"] == identity for event in self.events()), within)
+
+
+def _is_well(state: dict[str, Any]) -> bool:
+    return bool(state["Running"]) and state.get("Health", {"Status": "healthy"})["Status"] == "healthy"

@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime
 
 from pymongo import MongoClient
+from pymongo.errors import PyMongoError
 
 from crypto_updates.bus.client import Bus
 from crypto_updates.bus.config import BusSettings
@@ -31,8 +32,12 @@ async def publish(project: Project, feed: str, enough: asyncio.Event) -> set[str
 
 
 def stored(project: Project, feed: str) -> set[str]:
+    """Nothing while MongoDB does not answer."""
     with MongoClient[dict[str, str]](project.mongo_url) as mongo:
-        return {event["_id"] for event in mongo.crypto.events.find({"_id": {"$regex": f"^{feed}@"}}, {"_id": 1})}
+        try:
+            return {event["_id"] for event in mongo.crypto.events.find({"_id": {"$regex": f"^{feed}@"}}, {"_id": 1})}
+        except PyMongoError:
+            return set()
 
 
 def newest_slot(project: Project) -> float:

@@ -60,6 +60,7 @@ def called(*arguments: str) -> str:
         ("chaos", "SEED", ("tests.chaos", *CHAOS)),
         ("chaos", "MEMBERS", ("tests.chaos", *CHAOS)),
         ("chaos", "KILLS", ("tests.chaos", *CHAOS)),
+        ("chaos", "FAULT", ("tests.chaos", *CHAOS)),
         ("chaos", "REPORT", ("tests.chaos", *CHAOS)),
         ("chaos", "RATE", ("tests.chaos", *CHAOS[:-1])),
     ],
