@@ -4,115 +4,126 @@ Sequences, headers and times stay the same, and so does what each consumer has a
 """
 
 import asyncio
+import contextlib
 import json
+import os
+import time
+from collections.abc import Mapping
 from typing import Any
 
-from nats.aio.msg import Msg
-from nats.js.api import StreamInfo
+import nats.errors
 from nats.js.errors import APIError, NotFoundError
 
-from crypto_updates.bus.connection import REPLY_SECONDS, Connection
-from crypto_updates.bus.errors import JetStreamUnavailableError, RefusedError
-from crypto_updates.bus.event import SUBJECT
+from crypto_updates.bus.connection import LINK_ERRORS, REPLY_SECONDS, Connection
+from crypto_updates.bus.errors import BusError, JetStreamUnavailableError, RefusedError
 
-# The server gives up a backup or a restore that stands still for 5 seconds.
+# The server gives up a backup that stands still for 5 seconds.
 CHUNK_SECONDS = 5.0
 # After the last chunk the server reads the whole stream.
 RESTORE_SECONDS = 120.0
+COPIES_SECONDS = 240.0
+# A cluster makes the consumers after the stream.
+AGREE_SECONDS = 5.0
 LOOK_AGAIN_SECONDS = 0.2
-# A stream with this limit refuses every event, so none is acknowledged that the copy lacks.
-CLOSED_BYTES, OPEN_BYTES = 1, -1
+# A server of a cluster gives up a restore that stands still for 5 seconds, and takes the next stream of that name for
+# its own then: it removes that one too. (nats-server 2.15.1)
+STALLED_SECONDS = 6.0
+# A stream with these limits refuses every event, so none is acknowledged that the copy lacks; and none leaves by its
+# age, so that the two can be compared.
+CLOSED = {"max_msg_size": 1, "max_age": 0}
+# A copy bears this mark, with the time at which its original was made, until `update_stream` opens it. So it holds
+# nothing that the original lacks.
+MARK = "crypto-updates.copy-of"
+FIGURES = ("messages", "first_seq", "first_ts", "last_seq", "num_deleted", "consumer_count")
+
+Answer = dict[str, Any]
 
 
 async def move(source: Connection, target: Connection, stream: str, replicas: int) -> int | None:
     """Return how many messages the stream has; None if the source has no such stream. It is then only at the target.
 
-    With several copies it is closed: `update_stream` opens it. A move that was stopped anywhere can be made again.
-    Raises RefusedError when the target has another stream of that name, or does not get all of it; BusError, or one of
-    LINK_ERRORS.
+    There it takes no event until `update_stream` opens it. A move that was stopped anywhere can be made again, or the
+    other way. Raises RefusedError when the target has another stream of that name, or does not get all of it; BusError,
+    or one of LINK_ERRORS.
     """
-    kept = await _info(source, stream)
-    if kept is None:
-        return None
-    closed = kept.config.evolve(max_msg_size=CLOSED_BYTES)
-    await source.ask(source.jetstream().update_stream(closed), [f"STREAM.UPDATE.{stream}"])
-    if await _info(target, stream) is None:
-        await _copy(source, target, stream)
-    elif not await _has_last(source, target, stream):
-        raise RefusedError(f"{target.url} has another stream {stream}: remove one of the two")
+    kept, there = await info(source, stream), await info(target, stream)
+    if kept and not (there and _is_copy(kept, there)):
+        await _make(source, target, kept, there, replicas)
+    if kept:
+        await _ask(source, f"STREAM.DELETE.{stream}")
+    found = kept and await info(target, stream)
+    return int(found["state"]["messages"]) if found else None
+
+
+async def _make(source: Connection, target: Connection, kept: Answer, there: Answer | None, replicas: int) -> None:
+    stream = kept["config"]["name"]
+    if there and there["state"]["last_seq"] and not _is_copy(there, kept):
+        raise RefusedError(
+            f"{target.url} has another stream {stream} than {source.url}; nothing was removed: have what one of the two"
+            " holds stored by an API stub, and remove that one"
+        )
+    await _ask(source, f"STREAM.UPDATE.{stream}", kept["config"] | CLOSED)
+    await _copy_whole(source, target, kept)
     if replicas > 1:
         await _spread(target, stream, replicas)
-    await source.ask(source.jetstream().delete_stream(stream), [f"STREAM.DELETE.{stream}"])
-    return kept.state.messages
+    await _compare(source, target, stream)
+    await asyncio.to_thread(os.sync)  # the server does not sync what it restores
 
 
-async def _info(connection: Connection, stream: str) -> StreamInfo | None:
-    async def asking() -> StreamInfo | None:
-        try:
-            return await connection.jetstream().stream_info(stream)
-        except NotFoundError:
-            return None
-
-    return await connection.ask(asking(), [f"STREAM.INFO.{stream}"])
+def _is_copy(found: Answer, original: Answer) -> bool:
+    return bool((found["config"].get("metadata") or {}).get(MARK) == original["created"])
 
 
-async def _has_last(source: Connection, target: Connection, stream: str) -> bool:
-    """True if the target has the source's newest event, which an earlier move has then brought."""
-
-    async def comparing() -> bool:
-        try:
-            last = await source.jetstream().get_last_msg(stream, SUBJECT)
-        except NotFoundError:
-            return True
-        try:
-            same = await target.jetstream().get_msg(stream, last.seq)
-        except NotFoundError:
-            return False
-        return (same.data, same.headers, same.time) == (last.data, last.headers, last.time)
-
-    return await target.ask(comparing(), [f"STREAM.MSG.GET.{stream}"])
+async def info(connection: Connection, stream: str) -> Answer | None:
+    """What the server tells of the stream; None if there is no such stream. Raises BusError, or one of LINK_ERRORS."""
+    return await _ask_for(connection, f"STREAM.INFO.{stream}")
 
 
-async def _spread(target: Connection, stream: str, replicas: int) -> None:
-    """Have the copies made, and let a server lead that has made one.
-
-    The server of the restore does not know the ids of the messages, by which a second copy is dropped. (nats-server
-    2.15.1; it learns them when it restarts.)
-    """
-    kept = await _until_complete(target, stream, 1)
-    spread = kept.config.evolve(num_replicas=replicas, max_msg_size=CLOSED_BYTES)
-    await target.ask(target.jetstream().update_stream(spread), [f"STREAM.UPDATE.{stream}"])
-    complete = await _until_complete(target, stream, replicas)
-    await _ask(target, f"STREAM.LEADER.STEPDOWN.{stream}", {})
-    await _until_complete(target, stream, replicas, other_than=_leader(complete))
-
-
-async def _until_complete(target: Connection, stream: str, replicas: int, other_than: str | None = None) -> StreamInfo:
-    """The stream, when so many copies at least are complete, under another leader than this one."""
-    while True:
-        try:
-            found = await _info(target, stream)
-        except JetStreamUnavailableError:  # there is no leader at the moment
-            found = None
-        if found and _leader(found) not in (None, other_than) and _copies(found) >= replicas:
-            return found
+async def _compare(source: Connection, target: Connection, stream: str) -> None:
+    """Raises RefusedError when one has what the other lacks."""
+    deadline = time.monotonic() + AGREE_SECONDS
+    while different := await _difference(source, target, stream):
+        if time.monotonic() > deadline:
+            raise RefusedError(
+                f"stream {stream} at {target.url} is not what {source.url} has, which keeps it: {', '.join(different)}"
+            )
         await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
 
-def _leader(found: StreamInfo) -> str | None:
-    return found.cluster.leader if found.cluster else None
+async def _difference(source: Connection, target: Connection, stream: str) -> list[str]:
+    ours, theirs = await _figures(source, stream), await _figures(target, stream)
+    return [f"{name} is {theirs[name]} and not {ours[name]}" for name in ours if ours[name] != theirs[name]]
 
 
-def _copies(found: StreamInfo) -> int:
-    others = (found.cluster and found.cluster.replicas) or ()
-    return 1 + sum(bool(peer.current) for peer in others)
+async def _figures(connection: Connection, stream: str) -> Answer:
+    found = await info(connection, stream)
+    state = found["state"] if found else {}
+    # The state's own time of the last message is another one after a restore when that message has been removed.
+    newest = await _ask_for(connection, f"STREAM.MSG.GET.{stream}", {"last_by_subj": ">"})
+    return {name: state.get(name, 0) for name in FIGURES} | {"the newest": newest and newest["message"]["time"]}
 
 
-async def _copy(source: Connection, target: Connection, stream: str) -> None:
+async def _copy_whole(source: Connection, target: Connection, kept: Answer) -> None:
+    """Copy the stream, or leave both servers as they were."""
+    stream = kept["config"]["name"]
+    try:
+        await _remove(target, stream)  # in a cluster, a restore that was stopped keeps the name
+        await _copy(source, target, kept)
+        await _compare(source, target, stream)
+    except BaseException:
+        with contextlib.suppress(*LINK_ERRORS, BusError):
+            await _remove(target, stream)
+            await _ask(source, f"STREAM.UPDATE.{stream}", kept["config"])
+        raise
+
+
+async def _copy(source: Connection, target: Connection, kept: Answer) -> None:
+    stream = kept["config"]["name"]
     inbox = source.nc.new_inbox()
     chunks = await source.nc.subscribe(inbox)
     taken = await _ask(source, f"STREAM.SNAPSHOT.{stream}", {"deliver_subject": inbox})
-    config = taken["config"] | {"num_replicas": 1, "max_msg_size": OPEN_BYTES}
+    mark = {"metadata": {MARK: kept["created"]}, "num_replicas": 1}
+    config = taken["config"] | mark | _full(taken["state"]["messages"])
     opened = await _ask(target, f"STREAM.RESTORE.{stream}", {"config": config, "state": taken["state"]})
     while (chunk := await source.unless_lost(chunks.next_msg(CHUNK_SECONDS))).data:
         await target.unless_lost(target.nc.request(opened["deliver_subject"], chunk.data, timeout=CHUNK_SECONDS))
@@ -121,31 +132,91 @@ async def _copy(source: Connection, target: Connection, stream: str) -> None:
     status = chunk.header or {}
     if status.get("Status", "204") != "204":
         raise RefusedError(f"the backup of stream {stream} ended early: {status['Status']} {status['Description']}")
-    given = await _finish(target, opened["deliver_subject"])
-    for figure in ("messages", "first_seq", "last_seq"):
-        if given["state"][figure] != taken["state"][figure]:
-            was, now = taken["state"][figure], given["state"][figure]
-            raise RefusedError(f"stream {stream}: {figure} is {now} after the move and was {was}")
+    await _finish(target, opened["deliver_subject"])
 
 
-async def _ask(connection: Connection, request: str, body: dict[str, Any]) -> dict[str, Any]:
-    async def asking() -> dict[str, Any]:
-        payload = json.dumps(body).encode()
-        return _answer(await connection.nc.request(connection.api(request), payload, timeout=REPLY_SECONDS))
+def _full(messages: int) -> Mapping[str, int]:
+    """Limits that close the stream. The server restores no message that is larger than the stream's limit."""
+    return {"max_msgs": messages, "max_msg_size": -1} if messages else {}
+
+
+async def _finish(target: Connection, subject: str) -> None:
+    async def asking() -> None:
+        try:
+            await _request(target, subject, seconds=RESTORE_SECONDS)
+        except nats.errors.TimeoutError as error:
+            raise JetStreamUnavailableError(f"the restore was not ready after {RESTORE_SECONDS:.0f} s") from error
+
+    await target.ask(asking(), [])
+
+
+async def _spread(target: Connection, stream: str, replicas: int) -> None:
+    """Have the copies made, and let a server lead that has made one.
+
+    The server of the restore does not know the ids of the messages until it restarts. When it leads, the stream takes a
+    second copy of an event, which MongoDB drops then. (nats-server 2.15.1)
+    """
+    try:
+        async with asyncio.timeout(COPIES_SECONDS):
+            restored = await _complete(target, stream, 1)
+            await _ask(target, f"STREAM.UPDATE.{stream}", restored["config"] | {"num_replicas": replicas})
+            while _leader(await _complete(target, stream, replicas)) == _leader(restored):
+                with contextlib.suppress(JetStreamUnavailableError):
+                    await _ask(target, f"STREAM.LEADER.STEPDOWN.{stream}")
+                await asyncio.sleep(LOOK_AGAIN_SECONDS)
+    except TimeoutError as error:
+        raise JetStreamUnavailableError(
+            f"stream {stream} has no {replicas} complete copies, under another leader, after {COPIES_SECONDS:.0f} s:"
+            " verify that all servers of the cluster run"
+        ) from error
+
+
+async def _complete(target: Connection, stream: str, replicas: int) -> Answer:
+    """The stream, when it has a leader and so many complete copies."""
+    while True:
+        with contextlib.suppress(JetStreamUnavailableError):  # there is no leader at the moment
+            found = await info(target, stream)
+            if found and _leader(found) and _copies(found) >= replicas:
+                return found
+        await asyncio.sleep(LOOK_AGAIN_SECONDS)
+
+
+def _leader(found: Answer) -> str | None:
+    leader: str | None = found.get("cluster", {}).get("leader")
+    return leader
+
+
+def _copies(found: Answer) -> int:
+    return 1 + sum(bool(peer["current"]) for peer in found.get("cluster", {}).get("replicas") or ())
+
+
+async def _remove(connection: Connection, stream: str) -> None:
+    if await _ask_for(connection, f"STREAM.DELETE.{stream}"):
+        await asyncio.sleep(STALLED_SECONDS)
+
+
+async def _ask_for(connection: Connection, request: str, body: Mapping[str, Any] | None = None) -> Answer | None:
+    """None if there is no such stream, or no message in it."""
+
+    async def asking() -> Answer | None:
+        try:
+            return await _request(connection, connection.api(request), body)
+        except NotFoundError:
+            return None
 
     return await connection.ask(asking(), [request])
 
 
-async def _finish(target: Connection, subject: str) -> dict[str, Any]:
-    async def asking() -> dict[str, Any]:
-        return _answer(await target.nc.request(subject, b"", timeout=RESTORE_SECONDS))
-
-    return await target.ask(asking(), [])
+async def _ask(connection: Connection, request: str, body: Mapping[str, Any] | None = None) -> Answer:
+    return await connection.ask(_request(connection, connection.api(request), body), [request])
 
 
-def _answer(message: Msg) -> dict[str, Any]:
+async def _request(
+    connection: Connection, subject: str, body: Mapping[str, Any] | None = None, seconds: float = REPLY_SECONDS
+) -> Answer:
     """Raises APIError."""
-    answer: dict[str, Any] = json.loads(message.data)
+    payload = json.dumps(body).encode() if body else b""
+    answer: Answer = json.loads((await connection.nc.request(subject, payload, timeout=seconds)).data)
     if "error" in answer:
         raise APIError.from_error(answer["error"])
     return answer

@@ -93,16 +93,19 @@ async def leave(settings: ProvisionSettings, *, folder: Path) -> int:
     """Make the first host in MONGO_URL the only member, and move the stream to the single NATS server's folder."""
 
     async def prepare(connection: Connection) -> None:
-        await single.out_of_cluster(connection, folder, settings)
+        await single.out_of_cluster(connection, folder)
 
     try:
-        await asyncio.to_thread(database.provision, settings, SERVER_WAIT_SECONDS, settings.mongo_hosts[:1])
         async with Bus(settings, "provision", prepare) as bus:
             await bus.connection(MOVE_WAIT_SECONDS)
+        # Last, so that after a failure the cluster still has all of its members.
+        await asyncio.to_thread(database.provision, settings, SERVER_WAIT_SECONDS, settings.mongo_hosts[:1])
     except (SetupError, UnreachableError) as error:
-        log.error("[PROVISION] %s", error)
+        log.error("[PROVISION] %s; run this again, or start the cluster again, which then takes events", error)
         return 1
-    log.info("[PROVISION] Now start the stack of compose.yaml: docker compose up --build --wait --remove-orphans")
+    log.info(
+        "[PROVISION] Now start the single stack: docker compose -f compose.yaml up --build --wait --remove-orphans"
+    )
     return 0
 
 

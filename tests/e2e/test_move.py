@@ -1,13 +1,21 @@
 """The stream of a single NATS server, moved into a cluster of three real ones, and back."""
 
 import asyncio
+import contextlib
+import re
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from unittest.mock import ANY, Mock
 
+import httpx
 import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js.errors import Error as JetStreamError
 
+from crypto_updates.bus import move
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.connection import Connection
 from crypto_updates.bus.errors import RefusedError
@@ -16,11 +24,15 @@ from crypto_updates.bus.stream import DURABLE, OWN_DURABLE, STREAM, stream_confi
 from crypto_updates.local import cluster as local
 from crypto_updates.local.servers import NatsServer
 from stack.setup import single
-from tests.support import HANG_SECONDS
+from tests.support import HANG_SECONDS, soon
 
 ACCOUNTS = "accounts { STORE { jetstream: enabled, users: [{ user: provision, password: right }] } }\n"
 SETTINGS = BusSettings.load({"NATS_USER": "provision", "NATS_PASSWORD": "right", "STREAM_REPLICAS": "3"})
 EVENTS, ACKNOWLEDGED, REMOVED = 1000, 10, 500
+WHOLE = EVENTS - 1, 1, EVENTS
+PLACES = [(ACKNOWLEDGED, EVENTS - 1 - ACKNOWLEDGED), (0, EVENTS - 1)]
+# In the order of the requests: ever more of the move was made before it was stopped.
+STOPS = (r"STREAM\.UPDATE", r"SNAPSHOT\.RESTORE", r"SNAPSHOT\.RESTORE.* 0$", r"STREAM\.LEADER\.STEPDOWN")
 # More than the server sends before it waits to be answered.
 BODY = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z","filler":"' + b"x" * 12_000 + b'"}'
 
@@ -37,12 +49,10 @@ async def connected(server: NatsServer) -> Connection:
     await connection.open(SETTINGS, "test")
     async with asyncio.timeout(HANG_SECONDS):
         while True:
-            try:
+            with contextlib.suppress(JetStreamError, TimeoutError):
                 await connection.jetstream(1).account_info()
-            except (JetStreamError, TimeoutError):
-                await asyncio.sleep(0.05)
-            else:
                 return connection
+            await asyncio.sleep(0.05)
 
 
 @pytest.fixture
@@ -54,23 +64,45 @@ async def cluster(servers: list[NatsServer]) -> AsyncIterator[Connection]:
     await connection.close()
 
 
-@pytest.fixture
-async def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the single server has kept: events, of which an API stub has some and an operator has removed one."""
-    with NatsServer(tmp_path, config=ACCOUNTS) as server:
-        connection = await connected(server)
-        js = connection.jetstream()
-        await update_stream(js, stream_config(1))
-        for durable in (DURABLE, OWN_DURABLE):
-            await update_consumer(js, durable)
-        acks = [await js.publish_async("crypto.updates", BODY, headers={MSG_ID: str(n)}) for n in range(EVENTS)]
-        await asyncio.gather(*acks)
-        subscription = await js.pull_subscribe_bind(DURABLE, STREAM)
-        for message in await subscription.fetch(ACKNOWLEDGED):
-            await message.ack_sync()
-        await js.delete_msg(STREAM, REMOVED)
-        await connection.close()
+    with NatsServer(folder := tmp_path_factory.mktemp("kept"), config=ACCOUNTS) as server:
+        asyncio.run(fill(server))
+    return folder
+
+
+async def fill(server: NatsServer) -> None:
+    connection = await connected(server)
+    js = connection.jetstream()
+    await update_stream(js, stream_config(1))
+    for durable in (DURABLE, OWN_DURABLE):
+        await update_consumer(js, durable)
+    acks = [await js.publish_async("crypto.updates", BODY, headers={MSG_ID: str(n)}) for n in range(EVENTS)]
+    await asyncio.gather(*acks)
+    subscription = await js.pull_subscribe_bind(DURABLE, STREAM)
+    for message in await subscription.fetch(ACKNOWLEDGED):
+        await message.ack_sync()
+    await js.delete_msg(STREAM, REMOVED)
+    await connection.close()
+
+
+@pytest.fixture
+def folder(kept: Path, tmp_path: Path) -> Path:
+    shutil.copytree(kept / "jetstream", tmp_path / "jetstream")
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def synced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether the folder had the stream, each time that the disks were synced. It takes long on a busy machine."""
+    found: list[bool] = []
+    monkeypatch.setattr("os.sync", lambda: found.append(has_stream(folder)))
+    return found
+
+
+def has_stream(folder: Path) -> bool:
+    return (folder / "jetstream" / "STORE" / "streams" / STREAM).exists()
 
 
 async def state(connection: Connection) -> tuple[object, ...]:
@@ -83,27 +115,33 @@ async def state(connection: Connection) -> tuple[object, ...]:
     return figures, floors, last.data, last.headers, last.time
 
 
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+async def of_single(folder: Path) -> tuple[object, ...]:
+    """The state in the folder, and the largest event that the stream takes, -1 for any."""
+    with NatsServer(folder, config=ACCOUNTS) as server:
+        connection = await connected(server)
+        found, info = await state(connection), await connection.jetstream().stream_info(STREAM)
+        await connection.close()
+    return *found[:2], info.config.max_msg_size
 
 
 async def test_a_stream_keeps_everything_on_its_way_into_the_cluster_and_back(
-    cluster: Connection, folder: Path
+    cluster: Connection, folder: Path, servers: list[NatsServer], synced: list[bool]
 ) -> None:
     await single.into_cluster(cluster, folder, SETTINGS)
-    moved = await state(cluster)
-    assert moved[:2] == ((EVENTS - 1, 1, EVENTS), [(ACKNOWLEDGED, EVENTS - 1 - ACKNOWLEDGED), (0, EVENTS - 1)])
-    assert moved[2:4] == (BODY, {MSG_ID: str(EVENTS - 1)})
-    with pytest.raises(JetStreamError, match="message size exceeds maximum allowed"):
+    assert (synced, has_stream(folder)) == ([True], False)
+    assert await state(cluster) == (WHOLE, PLACES, BODY, {MSG_ID: str(EVENTS - 1)}, ANY)
+    with pytest.raises(JetStreamError, match="maximum messages exceeded"):
         await cluster.jetstream().publish("crypto.updates", BODY)
     await update_stream(cluster.jetstream(), stream_config(3))  # as provision does; it opens the stream
+    assert move.MARK not in str((await cluster.jetstream().stream_info(STREAM)).config.metadata)
     assert (await cluster.jetstream().publish("crypto.updates", BODY, headers={MSG_ID: "7"})).duplicate
     await cluster.jetstream().publish("crypto.updates", BODY, headers={MSG_ID: "in the cluster"})
     kept = await state(cluster)
 
-    await single.out_of_cluster(cluster, folder, SETTINGS)
+    await gets_back_what_it_lost(servers[2])
+    await single.out_of_cluster(cluster, folder)
     assert await cluster.jetstream().streams_info() == []
-    assert names(folder) == ["jetstream"]
+    assert [*folder.iterdir()] == [folder / "jetstream"]
     with NatsServer(folder, config=ACCOUNTS) as server:
         connection = await connected(server)
         assert await state(connection) == kept
@@ -113,33 +151,97 @@ async def test_a_stream_keeps_everything_on_its_way_into_the_cluster_and_back(
         await connection.close()
 
 
-async def test_a_move_that_was_stopped_before_its_end_is_completed_by_the_next(
+async def gets_back_what_it_lost(server: NatsServer) -> None:
+    """The others give it all events, when it starts without what it had."""
+    server.stop()
+    shutil.rmtree(server.data / "jetstream")
+    server.start()
+    assert await soon(lambda: httpx.get(f"{server.monitor_url}/jsz").json()["messages"] == EVENTS)
+
+
+async def test_a_move_that_was_stopped_anywhere_is_completed_by_the_next(
     cluster: Connection, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def stopped(*_: object) -> None:
-        raise RefusedError("stopped")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("nats.js.JetStreamContext.delete_stream", stopped)
-        with pytest.raises(RefusedError, match="stopped"):
-            await single.into_cluster(cluster, folder, SETTINGS)
-    before = await state(cluster)
+    """Stopped as by a kill: what is stopped asks for nothing more, not even to tidy up."""
+    for point in STOPS:
+        with monkeypatch.context() as patch:
+            stop_at(patch, point)
+            with pytest.raises(RefusedError, match="stopped"):
+                await single.into_cluster(cluster, folder, SETTINGS)
+        assert has_stream(folder), point
+    monkeypatch.setattr(move, "STALLED_SECONDS", 0.0)  # the restore has ended this time
     await single.into_cluster(cluster, folder, SETTINGS)
-    assert await state(cluster) == before
-    assert not (folder / "jetstream" / "STORE" / "streams" / STREAM).exists()
+    assert (await state(cluster))[:2] == (WHOLE, PLACES)
+    assert not has_stream(folder)
+
+
+async def test_a_move_that_was_stopped_may_be_given_up(
+    cluster: Connection, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sync", Mock(side_effect=RefusedError("stopped")))
+    with pytest.raises(RefusedError, match="stopped"):
+        await single.into_cluster(cluster, folder, SETTINGS)
+    await single.out_of_cluster(cluster, folder)
+    assert await cluster.jetstream().streams_info() == []
+    assert (await of_single(folder))[:2] == (WHOLE, PLACES)
+
+
+def stop_at(patch: pytest.MonkeyPatch, point: str) -> None:
+    """Let no request pass from this one on. A request is its subject, and the bytes of its body."""
+    request, is_stopped = Client.request, False
+
+    async def passing(client: Client, subject: str, payload: bytes = b"", timeout: float = 1) -> Msg:  # noqa: ASYNC109 - nats-py's
+        nonlocal is_stopped
+        is_stopped = is_stopped or re.search(point, f"{subject} {len(payload)}") is not None
+        if is_stopped:
+            raise RefusedError("stopped")
+        return await request(client, subject, payload, timeout)
+
+    patch.setattr(Client, "request", passing)
+
+
+async def test_a_copy_that_lacks_an_event_is_removed_again_and_the_stream_stays_where_it_was(
+    cluster: Connection, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = move._finish
+
+    async def finish_and_lose(target: Connection, subject: str) -> None:
+        await finish(target, subject)
+        await target.jetstream().delete_msg(STREAM, REMOVED + 1)
+
+    monkeypatch.setattr(move, "_finish", finish_and_lose)
+    monkeypatch.setattr(move, "STALLED_SECONDS", 0.0)  # the restore has ended
+    monkeypatch.setattr(move, "AGREE_SECONDS", 0.0)
+    for _ in range(2):
+        with pytest.raises(RefusedError, match=f"messages is {EVENTS - 2} and not {EVENTS - 1}"):
+            await single.into_cluster(cluster, folder, SETTINGS)
+        assert await cluster.jetstream().streams_info() == []
+    assert await of_single(folder) == (WHOLE, PLACES, -1)
 
 
 async def test_another_stream_of_that_name_is_left_alone_and_so_is_the_one_in_the_folder(
     cluster: Connection, folder: Path
 ) -> None:
     await update_stream(cluster.jetstream(), stream_config(3))
-    with pytest.raises(RefusedError, match=f"has another stream {STREAM}: remove one of the two"):
+    await cluster.jetstream().publish("crypto.updates", BODY)
+    with pytest.raises(RefusedError, match=f"has another stream {STREAM} than"):
         await single.into_cluster(cluster, folder, SETTINGS)
-    assert (await cluster.jetstream().stream_info(STREAM)).state.messages == 0
-    assert (folder / "jetstream" / "STORE" / "streams" / STREAM).exists()
+    assert (await cluster.jetstream().stream_info(STREAM)).state.messages == 1
+    assert await of_single(folder) == (WHOLE, PLACES, -1)
+
+
+async def test_a_stream_in_the_folder_that_cannot_be_read_is_told_and_not_taken_for_none(
+    cluster: Connection, folder: Path
+) -> None:
+    (folder / "jetstream" / "STORE" / "streams" / STREAM / "meta.sum").write_text("other", encoding="utf-8")
+    with pytest.raises(RefusedError, match=f"{STREAM}: the server does not take this .*checksums do not match"):
+        await single.into_cluster(cluster, folder, SETTINGS)
+    with pytest.raises(RefusedError, match="checksums do not match"):
+        await single.out_of_cluster(cluster, folder)
+    assert {*folder.iterdir()} == {folder / "jetstream", folder / "nats-server.log"}
+    assert await cluster.jetstream().streams_info() == []
 
 
 async def test_nothing_moves_from_a_folder_without_a_stream(cluster: Connection, tmp_path: Path) -> None:
-    await single.into_cluster(cluster, tmp_path, SETTINGS)
-    assert names(tmp_path) == []
+    await single.into_cluster(cluster, tmp_path / "none", SETTINGS)
     assert await cluster.jetstream().streams_info() == []
