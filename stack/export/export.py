@@ -24,7 +24,7 @@ from api_stub.errors import StoreRefusedError, StoreUnavailableError
 from api_stub.mongo import Document
 from api_stub.reader import Reader
 from crypto_updates.clock import span
-from crypto_updates.service import lifecycle
+from crypto_updates.service import errors, lifecycle
 from stack.export import target
 from stack.export.forms import FORMS
 
@@ -40,7 +40,7 @@ def run(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     parser.add_argument("--until", metavar="SPAN", type=past, help="slots before this time, in the same forms")
     parser.add_argument("--feed", metavar="NAME", type=_feed, help="only this feed's events (default: all events)")
     parser.add_argument("--format", choices=FORMS, default="ndjson", help="(default: ndjson)")
-    parser.add_argument("--output", metavar="FILE", type=Path, help="written whole or not at all (default: stdout)")
+    parser.add_argument("--output", metavar="FILE", type=_output, help="written whole or not at all (default: stdout)")
     options = parser.parse_args(argv)
     if options.since and options.until and options.since >= options.until:
         parser.error("--since is not before --until, so there is nothing between them")
@@ -58,6 +58,12 @@ def _feed(name: str) -> str:
     if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
         return name
     raise argparse.ArgumentTypeError(f"{name!r}: accepted: letters, digits, _ and -, 64 at most")
+
+
+def _output(name: str) -> Path:
+    if Path(name).name and not Path(name).is_dir():
+        return Path(name)
+    raise argparse.ArgumentTypeError(f"{name!r}: accepted: the path of a file")
 
 
 async def export(options: argparse.Namespace, settings: StoreSettings) -> int:
@@ -78,7 +84,7 @@ async def export(options: argparse.Namespace, settings: StoreSettings) -> int:
     except BrokenPipeError:
         return 1  # the reader of a pipe wants no more, and no message
     except OSError as error:
-        print(f"{options.output or 'stdout'}: {error.strerror}", file=sys.stderr)
+        print(f"{options.output or 'stdout'}: {error.strerror or errors.text(error)}", file=sys.stderr)
         return 1
     print(f"{count} event{'' if count == 1 else 's'} exported", file=sys.stderr)
     return 0

@@ -36,7 +36,8 @@ class Csv:
 
     def __init__(self) -> None:
         self._text = io.StringIO()
-        self._writer = csv.writer(self._text, lineterminator="\n")
+        # As in RFC 4180. With "\n", Python would not quote a text that has a "\r", and readers would end its row there.
+        self._writer = csv.writer(self._text, lineterminator="\r\n")
 
     def head(self) -> bytes:
         return self._encoded([[*OF_EVENT, *OF_QUOTE]])

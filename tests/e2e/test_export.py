@@ -99,13 +99,13 @@ def test_a_decimal_has_all_its_digits_in_both_forms(export: Export) -> None:
 
 
 def test_csv_has_a_row_for_each_quote_and_one_for_an_event_without(export: Export) -> None:
-    odd = QUOTE | {"coin": 'a "coin", or\ntwo', "price": None, "market_cap": 1, "source": "defillama"}
+    odd = QUOTE | {"coin": 'a "coin", or\ntwo', "price": None, "market_cap": 1, "source": "defillama", "symbol": "a\rb"}
     both = stored(
         SLOT, source="coingecko+defillama", data=[QUOTE | {"source": "coingecko"}, odd], fetched_at=text(SLOT)
     )
     theirs = stored(SLOT + 2 * QUARTER, data={"of": "somebody"}, source=["else"], traceparent="00-1-2-01")
     export.events.insert_many([both, stored(SLOT + QUARTER), theirs])
-    head, first, rest = (found := export("--format", "csv").decode()).split("\n", 2)
+    head, first, rest = (found := export("--format", "csv").decode()).split("\r\n", 2)
     assert head == (
         "_id,timestamp,source,fetched_at,received_at,stream_seq,traceparent,coin,symbol,price,market_cap,change_24h,"
         "currency,updated_at"
@@ -114,8 +114,9 @@ def test_csv_has_a_row_for_each_quote_and_one_for_an_event_without(export: Expor
         "crypto@2023-11-21T14:30:00Z,2023-11-21T14:30:00Z,coingecko,2023-11-21T14:30:00Z,2023-11-21T14:30:01.500000Z,7,"
         ",bitcoin,btc,0.30000000000000004,9223372036854775807,-0.25,usd,2023-11-21T14:30:00Z"
     )
-    assert rest.endswith("\n")
-    rows = [*csv.DictReader(io.StringIO(found))]
+    assert rest.endswith("\r\n")
+    rows = [*csv.DictReader(io.StringIO(found, newline=""))]
+    assert rows[1]["symbol"] == "a\rb"
     assert [row["source"] for row in rows] == ["coingecko", "defillama", "", '["else"]']
     assert (rows[1]["coin"], rows[1]["price"], rows[1]["market_cap"]) == (odd["coin"], "", "1")
     assert [row["timestamp"] for row in rows[2:]] == [text(SLOT + QUARTER), text(SLOT + 2 * QUARTER)]
@@ -161,6 +162,8 @@ def test_without_events_ndjson_is_empty_and_csv_has_its_head(export: Export) -> 
         (["--since", "1d", "--until", "2d"], "--since is not before --until"),
         (["--feed", "a b"], "--feed: 'a b': accepted: letters, digits, _ and -, 64 at most"),
         (["--format", "xml"], "invalid choice: 'xml'"),
+        (["--output", "."], "--output: '.': accepted: the path of a file"),
+        (["--output", ""], "--output: '': accepted: the path of a file"),
     ],
 )
 def test_bad_use_is_told_with_its_value_and_what_is_accepted(
@@ -176,7 +179,21 @@ def test_a_file_is_written_whole(export: Export) -> None:
     export.events.insert_many(stored(SLOT + number * QUARTER) for number in range(1000))
     assert export("--output", "events.ndjson") == b""
     assert (export.folder / "events.ndjson").read_bytes() == export()
-    assert [path.name for path in export.folder.iterdir()] == ["events.ndjson"]
+    (export.folder / "link").symlink_to("events.ndjson")
+    export("--output", "link", "--until", text(SLOT))
+    assert (export.folder / "events.ndjson").read_bytes() == b""
+    assert sorted(path.name for path in export.folder.iterdir()) == ["events.ndjson", "link"]
+
+
+def test_a_device_is_written_to_and_not_replaced(export: Export) -> None:
+    export.events.insert_one(stored(SLOT))
+    os.mkfifo(export.folder / "pipe")
+    with guard.spawn(["cat", "pipe"], cwd=export.folder, stdout=subprocess.PIPE) as reader:
+        export("--output", "pipe")
+        read, _ = reader.communicate(timeout=30)
+    guard.forget(reader)
+    assert ids(read) == [identity("crypto", SLOT)]
+    assert [path.is_fifo() for path in export.folder.iterdir()] == [True]
 
 
 def test_a_file_that_cannot_be_written_is_told(export: Export) -> None:
