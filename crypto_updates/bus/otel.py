@@ -20,9 +20,13 @@ from crypto_updates.bus import trace
 from crypto_updates.bus.delivery import Delivery
 from crypto_updates.bus.event import MSG_ID, SUBJECT
 from crypto_updates.bus.stream import DURABLE
-from crypto_updates.service import lifecycle
+from crypto_updates.service import errors, lifecycle
 
 FLUSH_SECONDS = 1.0
+# Of a text that somebody else gave.
+MAX_CHARS = 200
+# Of the spans whose message is no event.
+DEAD_LETTER = "dead_letter"
 Attributes = dict[str, str | int]
 
 
@@ -49,29 +53,27 @@ class Tracer:
         if len(messages) > 1:
             attributes["messaging.batch.message_count"] = len(messages)
         else:
-            attributes["messaging.message.id"] = messages[0][0]
-        name = f"publish {SUBJECT}"
-        with self._tracer.start_as_current_span(name, kind=SpanKind.PRODUCER, attributes=attributes) as span:
+            attributes["messaging.message.id"] = messages[0][0][:MAX_CHARS]
+        span = self._tracer.start_span(f"publish {SUBJECT}", Context(), SpanKind.PRODUCER, attributes)
+        with _ending([span]):
             yield _traceparent(span.get_span_context())
 
     @contextmanager
     def processing(self, batch: Sequence[Delivery], problems: Mapping[Delivery, str]) -> Iterator[None]:
         """A span for each message, whose parent is the one that published it. Those with a problem have failed."""
         spans = [self._begin(delivery) for delivery in batch]
-        try:
+        with _ending(spans):
             yield
-        finally:
             for delivery, span in zip(batch, spans, strict=True):
                 if problem := problems.get(delivery):
-                    span.set_status(StatusCode.ERROR, problem)
-                span.end()
+                    _fail(span, DEAD_LETTER, problem)
 
     def _begin(self, delivery: Delivery) -> Span:
         subject = delivery.message.subject
         attributes = _attributes(subject, "process", "process", len(delivery.body))
         attributes["messaging.consumer.group.name"] = DURABLE
         if identity := delivery.headers.get(MSG_ID):
-            attributes["messaging.message.id"] = identity
+            attributes["messaging.message.id"] = identity[:MAX_CHARS]
         parent = self._parent(delivery.headers)
         return self._tracer.start_span(f"process {subject}", parent, SpanKind.CONSUMER, attributes)
 
@@ -79,6 +81,25 @@ class Tracer:
         """What the headers name, or nothing: then the span begins a trace."""
         carrier = {trace.TRACEPARENT: trace.given(headers) or "", "tracestate": headers.get("tracestate", "")}
         return self._propagator.extract(carrier, Context())
+
+
+@contextmanager
+def _ending(spans: Sequence[Span]) -> Iterator[None]:
+    """End the spans. They have failed if the work between was not done, also because it was cancelled."""
+    try:
+        yield
+    except BaseException as error:
+        for span in spans:
+            _fail(span, type(error).__qualname__, errors.text(error))
+        raise
+    finally:
+        for span in spans:
+            span.end()
+
+
+def _fail(span: Span, kind: str, problem: str) -> None:
+    span.set_attribute("error.type", kind)
+    span.set_status(StatusCode.ERROR, problem[:MAX_CHARS])
 
 
 def _attributes(subject: str, name: str, kind: str, size: int) -> Attributes:
