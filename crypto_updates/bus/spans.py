@@ -8,10 +8,10 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from crypto_updates.bus import trace
 from crypto_updates.bus.delivery import Delivery
@@ -39,6 +39,8 @@ def _endpoint(url: str) -> str:
 
 Endpoint = Annotated[str, AfterValidator(_endpoint)] | None
 ENDPOINT = "http://host:4318 or https://host"
+# Each asks for spans.
+WANTED = ("otel_traces_exporter", "otel_exporter_otlp_endpoint", "otel_exporter_otlp_traces_endpoint")
 Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 
 
@@ -52,12 +54,18 @@ class SpanSettings(ServiceSettings):
     otel_traces_exporter: Literal["otlp", "none"] | None = Field(None, description="otlp or none")
     otel_sdk_disabled: Annotated[Literal["true", "false"], Lower] | None = Field(None, description="true or false")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _only_if_wanted(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Without spans none of the variables matters: a machine may have them for other programs, in other forms."""
+        off = str(values.get("otel_sdk_disabled")).lower() == "true" or values.get("otel_traces_exporter") == "none"
+        if off or not any(map(values.get, WANTED)):
+            return {name: value for name, value in values.items() if not name.startswith("otel_")}
+        return values
+
     @property
     def has_spans(self) -> bool:
-        if self.otel_sdk_disabled == "true" or self.otel_traces_exporter == "none":
-            return False
-        wanted = (self.otel_traces_exporter, self.otel_exporter_otlp_endpoint, self.otel_exporter_otlp_traces_endpoint)
-        return any(wanted)
+        return any(getattr(self, name) for name in WANTED)
 
     def variables(self) -> dict[str, str]:
         """What OpenTelemetry should find in the environment: it reads neither `.env` nor a NAME_FILE."""

@@ -176,7 +176,6 @@ def test_the_worker_tells_what_is_wrong_with_a_schedule(schedule: str) -> None:
         ("MAX_EVENTS_PER_SECOND", "inf", RATE),
         *(("MAX_EVENT_AGE", age, AGE) for age in BAD_AGES),
         ("OTEL_TRACES_EXPORTER", "console", "accepted: otlp or none"),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "accepted: http/protobuf"),
         *(("OTEL_EXPORTER_OTLP_ENDPOINT", url, ENDPOINT) for url in ("h:4318", "http://", "http://[::1", "http://h:0")),
     ],
 )
@@ -202,10 +201,23 @@ def test_an_age_of_events_is_a_span(age: str, kept: int | None) -> None:
         ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "https://h/v1/traces"}, True),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://h", "OTEL_TRACES_EXPORTER": "none"}, False),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://h", "OTEL_SDK_DISABLED": "TRUE"}, False),
+        # For other programs of this machine.
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_SDK_DISABLED": "no"}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "h:4317", "OTEL_SDK_DISABLED": "true"}, False),
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_TRACES_EXPORTER": "none"}, False),
     ],
 )
 def test_there_are_spans_when_a_variable_says_where_to(environ: dict[str, str], *, has_spans: bool) -> None:
     assert worker.config.WorkerSettings.load(environ).has_spans == has_spans
+
+
+def test_where_spans_are_asked_for_every_bad_variable_of_them_is_told() -> None:
+    bad = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_TRACES_EXPORTER": "console", "OTEL_SDK_DISABLED": "no"}
+    assert problems(bad).splitlines() == [
+        "OTEL_EXPORTER_OTLP_PROTOCOL=grpc: accepted: http/protobuf",
+        "OTEL_TRACES_EXPORTER=console: accepted: otlp or none",
+        "OTEL_SDK_DISABLED=no: accepted: true or false",
+    ]
 
 
 def test_a_password_is_in_no_error_line() -> None:
