@@ -112,14 +112,15 @@ class Subscriber:
                 bad.append((delivery, str(error)))
             except Exception as error:
                 # Otherwise the message would come back for ever, and end the service each time.
-                log.exception("[EVENT] Not understood (%s)", _where(delivery))
+                log.exception("[EVENT] Not understood (%s)", _where(delivery), extra=_traced(delivery))
                 bad.append((delivery, f"body: {type(error).__name__}"))
         events = [doc for _, doc in good]
         written = await self._retried(self._store.add_events, events)
         bad += [(good[index][0], reason) for index, reason in written.rejected.items()]
         buried = await self._retried(self._store.add_dead_letters, [dead_letter(*letter) for letter in bad])
         for index, reason in buried.rejected.items():
-            log.error("[EVENT] Not acknowledged: dead_letters cannot take it: %s (%s)", reason, _where(bad[index][0]))
+            letter, line = bad[index][0], "[EVENT] Not acknowledged: dead_letters cannot take it: %s (%s)"
+            log.error(line, reason, _where(letter), extra=_traced(letter))
         left = {id(bad[index][0]) for index in buried.rejected}
         for delivery in batch:
             if id(delivery) not in left:

@@ -1,7 +1,9 @@
 """What of a message goes into `events` and `dead_letters`."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import NoReturn, cast
 
 import pytest
 from nats.aio.client import Client
@@ -9,7 +11,11 @@ from nats.aio.msg import Msg
 
 from api_stub import subscriber
 from api_stub.document import MAX_BYTES, encode
-from api_stub.subscriber import MAX_RAW_BYTES, dead_letter, document
+from api_stub.metrics import Metrics
+from api_stub.mongo import Document
+from api_stub.store import Store, Written
+from api_stub.subscriber import MAX_RAW_BYTES, Subscriber, dead_letter, document
+from crypto_updates.bus.consumer import Consumer
 from crypto_updates.bus.delivery import Delivery
 from crypto_updates.bus.errors import InvalidEventError
 
@@ -107,3 +113,29 @@ def test_a_trace_in_the_body_is_kept_as_every_key_of_the_body(own: bytes) -> Non
     body = BODY[:-1] + b',"traceparent":' + own + b"}"
     kept = document(delivery(body, {"traceparent": TRACE}), RECEIVED)
     assert kept["traceparent"] == json.loads(own)
+
+
+class Full:
+    """A store that can take no dead letter."""
+
+    async def add_events(self, _: Sequence[Document]) -> Written:
+        return Written(set(), {})
+
+    async def add_dead_letters(self, letters: Sequence[Document]) -> Written:
+        return Written(set(), dict.fromkeys(range(len(letters)), "too large"))
+
+
+async def test_each_line_about_one_message_has_its_trace(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> NoReturn:
+        raise KeyError("x")
+
+    monkeypatch.setattr(subscriber, "document", broken)
+    storing = Subscriber(cast(Consumer, None), cast(Store, Full()), Metrics())
+    await storing.handle([delivery(BODY, {"traceparent": TRACE})])
+    lines = {record.getMessage(): record.__dict__["traceparent"] for record in caplog.records}
+    assert lines == {
+        "[EVENT] Not understood (seq 41)": TRACE,
+        "[EVENT] Not acknowledged: dead_letters cannot take it: too large (seq 41)": TRACE,
+    }
