@@ -153,7 +153,8 @@ _ABOUT = {
     "ce-id": f"The same as {MSG_ID}",
     "ce-source": "`/crypto-updates/<feed>`",
     "ce-time": "The slot",
-    trace.TRACEPARENT: "The trace of the event (W3C Trace Context), the same for all parts of one",
+    trace.TRACEPARENT: "The trace that the publication begins (W3C Trace Context): the same in all parts of an event"
+    " and in each retry of one worker. Another worker's copy, which the stream drops, has another.",
 }
 # Readers need none of these.
 _FOR_THE_BUS = {
@@ -163,5 +164,5 @@ _FOR_THE_BUS = {
 _ANY_HEADERS = (
     f"None is needed. The id is {MSG_ID}. Without it, it is ce-source and ce-id together; without these, the place in"
     f" the stream. It has at most {message.MAX_ID_BYTES} bytes. With `Content-Type: {message.JSON}`, the body is a"
-    " CloudEvent in structured mode, and its data is the event."
+    f" CloudEvent in structured mode, and its data is the event. A valid {trace.TRACEPARENT} is kept with the event."
 )
