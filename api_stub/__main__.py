@@ -4,6 +4,7 @@ import argparse
 import gc
 import logging
 import sys
+from datetime import UTC, datetime
 
 from api_stub import indexes
 from api_stub.config import ApiSettings
@@ -54,7 +55,10 @@ async def serve_and_store(settings: ApiSettings) -> None:
         gc.set_threshold(100_000)
         hosts = (settings.http_host, *(settings.http_allowed_hosts or ()))
         served = serve(gate(app, hosts), settings.http_host, settings.http_port)
-        async with served, live, indexes.kept(store.database, settings.max_event_age):
+        kept = indexes.kept(
+            store.database, settings.feed, lambda: reader.first(settings, datetime.now(UTC)), settings.max_event_age
+        )
+        async with served, live, kept:
             log.info("[HTTP] Listening on http://%s:%d", settings.http_host, settings.http_port)
             await subscriber.run()
 

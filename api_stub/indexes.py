@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping
-from datetime import timedelta
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import pymongo
@@ -19,6 +19,8 @@ from crypto_updates.service import lifecycle
 log = logging.getLogger(__name__)
 
 Keys = list[tuple[str, int]]
+First = Callable[[], Awaitable[datetime | None]]
+Listed = dict[str, Sequence[Mapping[str, Any]]]
 # Anyone may have sent `data`, so `data.coin` may be anything.
 INDEXES: tuple[tuple[str, Keys], ...] = (
     ("events", NEWEST_FIRST),
@@ -31,29 +33,48 @@ MAKE_AGAIN_SECONDS = 30.0
 
 
 @contextlib.asynccontextmanager
-async def kept(database: AsyncDatabase[Document], max_event_age: timedelta | None = None) -> AsyncIterator[None]:
-    """Make the missing indexes in the background, and again when somebody drops them; once the one for the age."""
-    task = asyncio.create_task(_keep(database, max_event_age), name="indexes")
+async def kept(
+    database: AsyncDatabase[Document], feed: str, first: First, age: timedelta | None
+) -> AsyncIterator[None]:
+    """Make the missing indexes in the background, and again when somebody drops them; once the one for the age.
+
+    Before that, note the feed's first slot.
+    """
+    task = asyncio.create_task(_keep(database, feed, first, age), name="indexes")
     try:
         yield
     finally:
         await lifecycle.end(task)
 
 
-async def missing(database: AsyncDatabase[Document]) -> list[str]:
-    """Collection and fields of each missing index; none where this user may not ask. Raises PyMongoError."""
-    return [_named(*index) for index in INDEXES if not await _is_there(database, *index)]
+async def listed(database: AsyncDatabase[Document], *names: str) -> Listed:
+    """The indexes of these collections, or of all, without those where this user may not ask. Raises PyMongoError."""
+    found: Listed = {}
+    for name in names or dict(INDEXES):
+        try:
+            found[name] = await (await database[name].list_indexes()).to_list()
+        except OperationFailure as error:
+            if error.code != UNAUTHORIZED:
+                raise
+    return found
 
 
-async def _keep(database: AsyncDatabase[Document], max_event_age: timedelta | None) -> None:
-    told, is_settled = set[str](), False
+def missing(listed: Listed) -> list[str]:
+    """Collection and fields of each missing index."""
+    known = ((name, keys) for name, keys in INDEXES if name in listed)
+    return [_named(name, keys) for name, keys in known if not any(_serves(index, keys) for index in listed[name])]
+
+
+async def _keep(database: AsyncDatabase[Document], feed: str, first: First, age: timedelta | None) -> None:
+    told, is_noted, is_settled = set[str](), False, False
     while True:
+        is_noted = is_noted or await retention.note(database, feed, first)
         for name, keys in INDEXES:
             if (problem := await _make(database, name, keys)) and problem not in told:
                 log.warning("[MONGO] No index of %s: %s", _named(name, keys), problem)
                 told.add(problem)
         # Only once: services with different values would otherwise take turns for ever.
-        is_settled = is_settled or await retention.settle(database, max_event_age)
+        is_settled = is_settled or await retention.settle(database, age)
         await asyncio.sleep(MAKE_AGAIN_SECONDS)
 
 
@@ -67,16 +88,6 @@ async def _make(database: AsyncDatabase[Document], name: str, keys: Keys) -> str
     except PyMongoError as error:
         log.debug("[MONGO] Indexes: %s", brief(error))
     return None
-
-
-async def _is_there(database: AsyncDatabase[Document], name: str, keys: Keys) -> bool:
-    try:
-        indexes = await (await database[name].list_indexes()).to_list()
-    except OperationFailure as error:
-        if error.code == UNAUTHORIZED:
-            return True
-        raise
-    return any(_serves(index, keys) for index in indexes)
 
 
 def _serves(index: Mapping[str, Any], keys: Keys) -> bool:

@@ -14,6 +14,7 @@ from api_stub.codec import CODEC, MILLISECOND
 from api_stub.errors import MissingError
 from api_stub.mongo import MONGO_SECONDS, UNAUTHORIZED, Document, Mongo, available
 from api_stub.poll import Poll
+from api_stub.retention import Beginning
 from crypto_updates.bus.event import MAX_COIN_CHARACTERS
 from crypto_updates.clock import slots
 from crypto_updates.clock.cron import SECOND
@@ -101,31 +102,25 @@ class Reader(Mongo):
         self._may_watch = True
         return stream
 
-    async def lacks(self, max_event_age: timedelta | None = None) -> list[str]:
+    async def lacks(self, max_event_age: timedelta | None = None, least_age: timedelta = timedelta()) -> list[str]:
         """What works less well than it should, or is not as MAX_EVENT_AGE says, and what to do."""
         with available():
             hello = await self._client.admin.command("hello")
-            missing = await indexes.missing(self.database)
+            listed = await indexes.listed(self.database)
         # A router of a sharded cluster says `msg`.
         found = [] if "setName" in hello or "msg" in hello else [NO_REPLICA_SET]
         if not self._may_watch:
             found.append(NO_RIGHT)
-        if missing:
+        if missing := indexes.missing(listed):
             found.append(NO_INDEX % " and ".join(missing))
-        return [*found, *filter(None, [retention.lack(await self._age(max_event_age), max_event_age)])]
+        age = retention.by(listed["events"]) if "events" in listed else max_event_age
+        return [*found, *filter(None, [retention.lack(age, max_event_age, least_age)])]
 
-    async def max_event_age(self) -> timedelta | None:
+    async def _age(self) -> timedelta | None:
         """After which age events go. None if they stay, or this user may not ask."""
-        return await self._age(None)
-
-    async def _age(self, unknown: timedelta | None) -> timedelta | None:
         with available():
-            try:
-                return await retention.age(self.database)
-            except OperationFailure as error:
-                if error.code == UNAUTHORIZED:
-                    return unknown
-                raise
+            listed = await indexes.listed(self.database, "events")
+        return retention.by(listed.get("events", ()))
 
     async def coins(self) -> list[str]:
         """Every coin that was ever quoted, in order."""
@@ -192,21 +187,27 @@ class Reader(Mongo):
         own = found["timestamp"] if found else None
         return await self._search(timetable, own + SECOND if own else query.EPOCH, now, -1) or own
 
-    async def beginning(self, timetable: Timetable, now: datetime) -> datetime | None:
-        """The first slot, also if only a foreign event has it. Slots before it were never expected.
+    async def beginning(self, timetable: Timetable, now: datetime) -> Beginning:
+        """Slots before the first one were never expected. Where events go by their age, older slots do not count.
 
-        A slot long past that somebody published by hand is no beginning, unless there is nothing else. Where events
-        go by their age, the beginning is the time from which on none has gone.
+        A slot long past that somebody published by hand is no beginning, unless there is nothing else.
         """
-        first, age = await self._first(timetable, now), await self.max_event_age()
-        return max(first, retention.floor(age, now)) if first and age else first
+        first, age = await self.first(timetable, now), await self._age()
+        if age is None:
+            return Beginning(first or await self.newest(timetable, now))
+        with available():
+            noted = await retention.noted(self.database, timetable.feed)
+            # A command does not go by the client's options, which are for times with an offset.
+            hello = await self._client.admin.command("hello", codec_options=CODEC)
+        first = min(filter(None, (first, noted)), default=None) or await self.newest(timetable, now)
+        return retention.beginning(first, age, hello.get("localTime", now))
 
-    async def _first(self, timetable: Timetable, now: datetime) -> datetime | None:
+    async def first(self, timetable: Timetable, now: datetime) -> datetime | None:
+        """The first slot whose event is kept and came in time, also if only a foreign event has it."""
         with available():
             found = await self._events.find_one(query.in_time(timetable.feed, now), {"timestamp": 1}, sort=[("_id", 1)])
         own = found["timestamp"] if found else None
-        first = await self._search(timetable, query.EPOCH, own - MILLISECOND if own else now, 1)
-        return first or own or await self.newest(timetable, now)
+        return await self._search(timetable, query.EPOCH, own - MILLISECOND if own else now, 1) or own
 
     async def _search(self, timetable: Timetable, start: datetime, end: datetime, order: int) -> datetime | None:
         """The first slot of a foreign event from `start` to `end`, or with -1 the last one."""

@@ -1,15 +1,19 @@
-"""The age after which `events` go: MongoDB removes them by a TTL index of this name."""
+"""The age after which `events` go, by a TTL index of MongoDB, and what is still known of a feed afterwards."""
 
 import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 import pymongo
+from pymongo import WriteConcern
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 
+from api_stub.errors import StoreUnavailableError
 from api_stub.mongo import UNAUTHORIZED, Document, brief
-from crypto_updates.clock import span
-from crypto_updates.clock.cron import SECOND
+from crypto_updates.clock import slots, span
+from crypto_updates.clock.cron import SECOND, Cron
 
 log = logging.getLogger(__name__)
 
@@ -19,13 +23,32 @@ NAME = "max_event_age"
 INDEX_NOT_FOUND = 27
 # Events go on expiring while they are read, and clocks differ. Younger ones are there for certain.
 MARGIN = timedelta(minutes=2)
+MINUTE = timedelta(minutes=1)
+# The first slot of each feed that an API stub is for, because that slot's event may go.
+FEEDS = "feeds"
+
+
+class Beginning(NamedTuple):
+    """No slot before `at` counts. With `is_aged`, that is because its event may have gone by its `age`.
+
+    Otherwise `at` is the feed's first slot, or None if there is none yet.
+    """
+
+    at: datetime | None
+    age: timedelta | None = None
+    is_aged: bool = False
 
 
 async def age(database: AsyncDatabase[Document]) -> timedelta | None:
     """After which age events go, None if they stay. Raises PyMongoError."""
-    indexes = await (await database["events"].list_indexes()).to_list()
-    found = next((index for index in indexes if index["name"] == NAME), None)
-    return found["expireAfterSeconds"] * SECOND if found else None
+    return by(await (await database["events"].list_indexes()).to_list())
+
+
+def by(indexes: Iterable[Mapping[str, Any]]) -> timedelta | None:
+    """The age that is among the indexes of `events`."""
+    found = next((index for index in indexes if index["name"] == NAME), {})
+    seconds = found.get("expireAfterSeconds")  # somebody may have made an index of this name that removes nothing
+    return None if seconds is None else seconds * SECOND
 
 
 async def apply(database: AsyncDatabase[Document], wanted: timedelta | None) -> None:
@@ -60,15 +83,55 @@ async def settle(database: AsyncDatabase[Document], wanted: timedelta | None) ->
     return True
 
 
-def floor(age: timedelta, now: datetime) -> datetime:
-    """The time before which events may have gone, in whole seconds."""
-    return min(now - age + MARGIN, now).replace(microsecond=0)
+async def note(database: AsyncDatabase[Document], feed: str, first: Callable[[], Awaitable[datetime | None]]) -> bool:
+    """Note the feed's first slot. Return False if there is none yet, or MongoDB cannot be asked."""
+    feeds = database.get_collection(FEEDS, write_concern=WriteConcern(w="majority", j=True))
+    try:
+        if (slot := await first()) is None:
+            return False
+        await feeds.insert_one({"_id": feed, "first": slot})
+    except DuplicateKeyError:
+        return True
+    except (PyMongoError, StoreUnavailableError) as error:
+        log.debug("[MONGO] The first slot is not noted: %s", brief(error))
+        # Where this user may not, a feed begins at its first event that is kept.
+        return isinstance(error, OperationFailure) and error.code == UNAUTHORIZED
+    return True
 
 
-def lack(found: timedelta | None, wanted: timedelta | None) -> str | None:
-    """Say what MongoDB does against MAX_EVENT_AGE, and what to do."""
+async def noted(database: AsyncDatabase[Document], feed: str) -> datetime | None:
+    """The feed's first slot if it was noted, and this user may ask. Raises PyMongoError."""
+    try:
+        found = await database[FEEDS].find_one({"_id": feed})
+    except OperationFailure as error:
+        if error.code == UNAUTHORIZED:
+            return None
+        raise
+    return found["first"] if found else None
+
+
+def beginning(first: datetime | None, age: timedelta, now: datetime) -> Beginning:
+    """Where a feed begins whose events go at this age. `now` is by MongoDB's clock, by which it removes them."""
+    # In whole seconds, as slots are.
+    floor = min(now - age + MARGIN, now).replace(microsecond=0)
+    return Beginning(first and max(first, floor), age, is_aged=bool(first and first < floor))
+
+
+def least(cron: Cron, now: datetime) -> timedelta:
+    """The age with which there is, at each time, a slot that is kept and whose event should be there."""
+    due = slots.due(cron, now)
+    # After a pause, as of a weekend, the slots before it have all been judged.
+    interval = min(due - cron.previous(due - SECOND), cron.next(due) - due)
+    return -(-(MARGIN + slots.grace(cron, now) + interval) // MINUTE) * MINUTE
+
+
+def lack(found: timedelta | None, wanted: timedelta | None, least: timedelta) -> str | None:
+    """Say what MongoDB does against MAX_EVENT_AGE, or that its age is too short, and what to do."""
     if found == wanted:
-        return None
+        if found is None or found >= least:
+            return None
+        short = f"events go {span.shown(found)} after their slot, before it is seen whether one is missing"
+        return f"{short}: with this SCHEDULE, set MAX_EVENT_AGE to {span.shown(least)} or more"
     does = f"removes events {span.shown(found)} after their slot" if found else "keeps all events"
     asked = f"is {span.shown(wanted)}" if wanted else "is not set"
     return f"MongoDB {does}, and MAX_EVENT_AGE {asked}: run `crypto-updates provision`"

@@ -109,12 +109,11 @@ def expected(reader: Reader, timetable: Timetable) -> APIRouter:
         if (count := slots.about(cron, since, at)) > MAX_SLOTS:
             problem = f"hours={hours:g}: about {count} slots of {timetable.schedule!r}; accepted: {MAX_SLOTS}"
             raise HTTPException(422, problem)
-        beginning = await reader.beginning(timetable, at)
+        beginning, age, _ = await reader.beginning(timetable, at)
         stored = await reader.stored(timetable, since, at)
         # In a thread, because a day of `* * * * * *` takes a second.
         cells = await asyncio.to_thread(slots.cells, cron, since, at, beginning, stored)
         times = {"now": at, "since": since, "next": cron.next(at), "beginning": beginning}
-        age = await reader.max_event_age()
         found = {"max_event_age": age and age / SECOND, "slots": cells[-limit:]}
         return answer(timetable.names | times | slots.figures(cells) | found)
 

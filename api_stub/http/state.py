@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
+from api_stub import retention
 from api_stub.config import ApiSettings
 from api_stub.errors import StoreUnavailableError
 from api_stub.metrics import SLOT_STATES
@@ -75,7 +76,7 @@ class State:
 
     async def _slots(self, now: datetime) -> Document:
         since = now - slots.window(self._cron, MEASURED_SLOTS)
-        beginning = await self._reader.beginning(self._timetable, now)
+        beginning = (await self._reader.beginning(self._timetable, now)).at
         stored = await self._reader.stored(self._timetable, since, now)
         found = Counter[str](cell.state for cell in slots.cells(self._cron, since, now, beginning, stored))
         return {state: found[state] for state in SLOT_STATES}
@@ -103,7 +104,8 @@ class State:
 
     async def _mongo(self) -> Document:
         await self._store.check()
-        counts, lacks = await self._reader.counts(), await self._reader.lacks(self._max_event_age)
+        least = retention.least(self._cron, datetime.now(UTC))
+        counts, lacks = await self._reader.counts(), await self._reader.lacks(self._max_event_age, least)
         return counts | {"reason": "; ".join(lacks) or None}
 
 

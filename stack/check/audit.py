@@ -89,11 +89,11 @@ async def _collect(stack: Stack, asked: datetime, now: datetime) -> Audit:
     reader = await stack.closing.enter_async_context(
         Reader(settings.mongo_url, settings.mongo_db, QUERY_SECONDS, settled=True)
     )
-    first = await reader.beginning(settings, now)
+    first, age, is_aged = await reader.beginning(settings, now)
     if first is None:
         problem = f"no event of feed {settings.feed} is stored in database {settings.mongo_db}"
         raise FailedError(problem, "see FEED and MONGO_DB")
-    newest, age = await reader.newest(settings, now), await reader.max_event_age()
+    newest = await reader.newest(settings, now)
     letters = await reader.count_dead_letters(asked)
     start, end = max(first, asked), now - slots.grace(cron, now)
     rows = []
@@ -102,7 +102,7 @@ async def _collect(stack: Stack, asked: datetime, now: datetime) -> Audit:
         rows.append(slots.compare(cron, begin, until, stored))
     total = slots.total(cron, rows or [slots.compare(cron, start, end, {})])
     told = await _ask_nats(stack, now)
-    return Audit(settings.feed, settings.schedule, asked, end, rows, total, newest, letters, *told, max_event_age=age)
+    return Audit(settings.feed, settings.schedule, asked, end, rows, total, newest, letters, *told, age, is_aged)
 
 
 async def _ask_nats(stack: Stack, now: datetime) -> tuple[Figures | None, datetime | None, str | None]:

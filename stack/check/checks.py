@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import httpx
 
+from api_stub import retention
 from api_stub.errors import StoreUnavailableError
 from api_stub.reader import Reader
 from api_stub.store import Store
@@ -94,7 +95,8 @@ async def mongo_answers(stack: Stack) -> str:
 
 async def mongo_is_right(stack: Stack) -> str:
     found = await mongo_answers(stack)
-    if lacks := await stack.mongo().reader.lacks(stack.settings.max_event_age):
+    least = retention.least(stack.settings.cron, datetime.now(UTC))
+    if lacks := await stack.mongo().reader.lacks(stack.settings.max_event_age, least):
         problem, _, advice = lacks[0].rpartition(": ")
         raise FailedError("; ".join([problem, *lacks[1:]]), advice)
     return found
@@ -128,7 +130,7 @@ async def schedule_is_kept(stack: Stack) -> str:
 
 async def no_slot_is_missing(stack: Stack) -> str:
     reader, name, now = stack.mongo().reader, stack.settings.feed, datetime.now(UTC)
-    first = await reader.beginning(stack.settings, now)
+    first = (await reader.beginning(stack.settings, now)).at
     if first is None:
         raise SkippedError(f"no event of feed {name} is stored")
     start, end = max(first, now - LOOK_BACK), now - slots.grace(stack.settings.cron, now)

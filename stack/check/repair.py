@@ -89,18 +89,24 @@ async def run(settings: RepairSettings, gaps: Sequence[Gap], database: Database,
 
 
 async def absent(published: Sequence[datetime], settings: RepairSettings, reader: Reader) -> int:
-    """How many slots MongoDB does not have when none has come for ARRIVAL_SECONDS, or when it does not answer."""
-    deadline = time.monotonic() + ARRIVAL_SECONDS
-    for number, slot in enumerate(published):
-        try:
-            while not await reader.stored(settings, slot, slot):
-                if time.monotonic() > deadline:
-                    return len(published) - number
-                await asyncio.sleep(POLL_SECONDS)
-        except StoreUnavailableError:
-            return len(published) - number
+    """How many slots MongoDB does not have when none has come for ARRIVAL_SECONDS, or when it does not answer.
+
+    Those are not waited for that have become older than MAX_EVENT_AGE meanwhile.
+    """
+    waiting = list(published)
+    with suppress(StoreUnavailableError):
+        kept = await reader.beginning(settings, datetime.now(UTC))
+        waiting = [slot for slot in published if not (kept.at and slot < kept.at)]
         deadline = time.monotonic() + ARRIVAL_SECONDS
-    return 0
+        while waiting:
+            if await reader.stored(settings, waiting[0], waiting[0]):
+                deadline = time.monotonic() + ARRIVAL_SECONDS
+                waiting.pop(0)
+            elif time.monotonic() > deadline:
+                break
+            else:
+                await asyncio.sleep(POLL_SECONDS)
+    return len(waiting)
 
 
 async def _fill(settings: RepairSettings, gaps: Sequence[Gap], database: Database, done: Repair, say: Say) -> None:

@@ -21,7 +21,10 @@ UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
 
 
 class Audit(NamedTuple):
-    """`letters` were received since `asked`. When `figures` is None, `problem` says why NATS did not tell them."""
+    """`letters` were received since `asked`. When `figures` is None, `problem` says why NATS did not tell them.
+
+    `is_aged`: the feed began before the events that MAX_EVENT_AGE keeps.
+    """
 
     feed: str
     schedule: str
@@ -35,6 +38,7 @@ class Audit(NamedTuple):
     newest_published: datetime | None
     problem: str | None
     max_event_age: timedelta | None = None
+    is_aged: bool = False
     repair: Repair | None = None
 
 
@@ -114,7 +118,9 @@ def _start(audit: Audit) -> str:
     if audit.total.start <= audit.asked:
         return ""
     age = audit.max_event_age
-    return f" (the first that is kept: MAX_EVENT_AGE={span.shown(age)})" if age else " (its first slot)"
+    if age and audit.is_aged:
+        return f" (the first that is kept: MAX_EVENT_AGE={span.shown(age)})"
+    return " (its first slot)"
 
 
 def _aligned(cells: tuple[str, ...]) -> str:

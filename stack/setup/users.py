@@ -11,13 +11,18 @@ log = logging.getLogger(__name__)
 # Actions on each collection: https://www.mongodb.com/docs/manual/reference/privilege-actions/
 ROLES: dict[str, dict[str, list[str]]] = {
     # An event whose id is taken is compared with the one that has it.
-    "writer": {"events": ["find", "insert"], "dead_letters": ["insert"]},
+    "writer": {"events": ["find", "insert"], "dead_letters": ["insert"], "feeds": ["insert"]},
     # Both look whether the indexes are there.
-    "reader": {"events": ["find", "changeStream", "listIndexes"], "dead_letters": ["find", "listIndexes"]},
+    "reader": {
+        "events": ["find", "changeStream", "listIndexes"],
+        "dead_letters": ["find", "listIndexes"],
+        "feeds": ["find"],
+    },
     # `verify` removes its own event again, `dead-letters` what was replayed.
     "operator": {
         "events": ["find", "insert", "remove", "listIndexes"],
         "dead_letters": ["find", "insert", "remove", "listIndexes"],
+        "feeds": ["find"],
     },
 }
 

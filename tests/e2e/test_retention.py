@@ -16,6 +16,7 @@ from api_stub import retention
 from api_stub.mongo import Mongo
 from api_stub.reader import Reader
 from crypto_updates.bus.event import text
+from crypto_updates.clock.timetable import Timetable
 from crypto_updates.local import ports
 from crypto_updates.local.servers import Mongod
 from tests.e2e.conftest import Stack
@@ -68,15 +69,20 @@ async def test_the_age_is_made_changed_and_removed(
     ]
 
 
+@pytest.mark.parametrize("index", [{"name": "mine", "expireAfterSeconds": 7}, {"name": retention.NAME}])
 async def test_an_index_of_the_owners_stays(
-    database: AsyncDatabase[dict[str, Any]], events: Collection[dict[str, Any]], caplog: pytest.LogCaptureFixture
+    database: AsyncDatabase[dict[str, Any]],
+    events: Collection[dict[str, Any]],
+    caplog: pytest.LogCaptureFixture,
+    index: dict[str, Any],
 ) -> None:
-    events.create_index("timestamp", name="mine", expireAfterSeconds=7)
+    events.create_index("timestamp", **index)
+    before = events.index_information()
     assert await retention.settle(database, None)
     assert caplog.messages == []
     assert await retention.settle(database, DAY)
     assert "[MONGO] MAX_EVENT_AGE has no effect: " in caplog.text
-    assert ages(events) == {"mine": 7}
+    assert events.index_information() == before
 
 
 async def test_without_mongodb_another_try_may_help(
@@ -140,17 +146,43 @@ def test_the_audit_does_not_call_a_slot_missing_that_went_by_its_age(stack: Stac
     assert history.audit("--since", "7d").status == 1
 
 
-def test_the_api_does_not_call_a_slot_missing_that_went_by_its_age(stack: Stack) -> None:
+def test_the_api_calls_no_slot_missing_that_went_by_its_age_but_a_gap_after_those(stack: Stack) -> None:
     history, port = History(stack), str(ports.free())
-    old(history, 10 * HOUR)
+    slots = old(history, 10 * HOUR)
     api = stack.api_stub(MAX_EVENT_AGE="10h", HTTP_PORT=port, SCHEDULE=history.schedule)
     api.wait_for_line("[HTTP] Listening")
     assert eventually(lambda: ages(stack.events) == {"max_event_age": 36_000})
-    found = httpx.get(f"http://127.0.0.1:{port}/slots?hours=24", trust_env=False).json()
+    found = httpx.get(url := f"http://127.0.0.1:{port}/slots?hours=24", trust_env=False).json()
     assert (found["missing"], found["max_event_age"]) == (0, 36_000)
     assert 38 <= found["expected"] == found["stored"] <= 41
     assert {cell["state"] for cell in found["slots"]} >= {"before", "stored"}
     assert datetime.fromisoformat(found["beginning"]) > datetime.now(UTC) - 10 * HOUR
+    # All events before the gap are gone.
+    history.remove(slots[:-30])
+    missing = httpx.get(url, trust_env=False).json()["missing"]
+    assert 8 <= missing <= 11
+    done = history.audit("--since", "7d")
+    assert done.status == 1
+    assert f" to {text(slots[-31])} (" in done.output
+
+
+@pytest.mark.parametrize("off", [-HOUR, HOUR])
+async def test_the_age_counts_by_mongodbs_clock_also_when_no_event_is_left(
+    mongod: Mongod, database: AsyncDatabase[dict[str, Any]], off: timedelta
+) -> None:
+    """An audit that repairs knows the time of its start, and clocks differ."""
+
+    async def first() -> datetime:
+        return datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
+
+    assert await retention.note(database, "crypto", first)
+    assert await retention.note(database, "crypto", first)
+    await retention.apply(database, DAY)
+    async with Reader(mongod.url, database.name) as reader:
+        found = await reader.beginning(Timetable(), datetime.now(UTC) + off)
+    assert (found.age, found.is_aged) == (DAY, True)
+    assert found.at
+    assert abs(found.at - (datetime.now(UTC) - DAY)) < 5 * timedelta(minutes=1)
 
 
 async def test_what_is_not_as_the_variable_says_is_told(
@@ -161,9 +193,3 @@ async def test_what_is_not_as_the_variable_says_is_told(
         assert not [lack for lack in await reader.lacks(DAY) if "MAX_EVENT_AGE" in lack]
         told = "MongoDB removes events 1d after their slot, and MAX_EVENT_AGE is 2h: run `crypto-updates provision`"
         assert told in await reader.lacks(2 * HOUR)
-
-
-def test_an_age_shorter_than_the_margin_expects_no_slot() -> None:
-    now = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
-    assert retention.floor(timedelta(minutes=1), now) == now
-    assert retention.floor(DAY, now) == now - DAY + retention.MARGIN

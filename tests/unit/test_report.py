@@ -74,10 +74,11 @@ def test_it_says_where_the_feed_begins() -> None:
 
 
 def test_it_says_where_the_kept_events_begin() -> None:
-    audit = AUDIT._replace(asked=START - HOUR, max_event_age=timedelta(days=30))
+    audit = AUDIT._replace(asked=START - HOUR, max_event_age=timedelta(days=30), is_aged=True)
     assert f"{START:%Y-%m-%dT%H:%M:%SZ} (the first that is kept: MAX_EVENT_AGE=30d) to" in table(audit)
     assert json.loads(report.document(audit))["max_event_age"] == 30 * 86_400
     assert "MAX_EVENT_AGE" not in table(audit._replace(asked=START))
+    assert "(its first slot)" in table(audit._replace(is_aged=False))
 
 
 @pytest.mark.parametrize(("expected", "line"), [(6, "No slot is missing."), (0, "No slot was due.")])

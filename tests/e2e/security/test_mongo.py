@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from api_stub import retention
 from api_stub.query import LETTERS_FIRST
 from api_stub.reader import Reader
 from api_stub.store import Store
+from crypto_updates.clock.timetable import Timetable
 from crypto_updates.harness.plugin import Service
 from crypto_updates.local import ports
 from crypto_updates.local.servers import NatsServer
@@ -51,12 +52,18 @@ INSERT: dict[str, Attempt] = {
     "insert": lambda crypto: crypto.events.insert_one({"_id": f"forged{time.time_ns()}"}),
     "insert dead letter": lambda crypto: crypto.dead_letters.insert_one({"_id": f"forged{time.time_ns()}"}),
 }
+NOTE: dict[str, Attempt] = {
+    "note a first slot": lambda crypto: crypto.feeds.insert_one({"_id": f"forged{time.time_ns()}"}),
+}
+NOTED: dict[str, Attempt] = {"read a first slot": lambda crypto: crypto.feeds.find_one()}
 REMOVE: dict[str, Attempt] = {
     "delete": lambda crypto: crypto.events.delete_one({"_id": "nothing"}),
     "delete all": lambda crypto: crypto.dead_letters.delete_many({"_id": "nothing"}),
 }
 NOBODYS: dict[str, Attempt] = {
     "update": lambda crypto: crypto.events.update_one({"_id": "kept"}, {"$set": {"source": "forged"}}),
+    "change a first slot": lambda crypto: crypto.feeds.update_one({"_id": "crypto"}, {"$set": {"first": 0}}),
+    "remove a first slot": lambda crypto: crypto.feeds.delete_one({"_id": "nothing"}),
     "replace": lambda crypto: crypto.events.replace_one({"_id": "kept"}, {"source": "forged"}),
     "upsert": lambda crypto: crypto.events.update_one({"_id": "x"}, {"$set": {"a": 1}}, upsert=True),
     "find and modify": lambda crypto: crypto.events.find_one_and_update({"_id": "kept"}, {"$set": {"a": 1}}),
@@ -89,8 +96,12 @@ NOBODYS: dict[str, Attempt] = {
 }
 # These would break what the other tests rely on.
 HARMFUL = {"change a password", "grant itself a role", "drop the database", "lock"}
-ALL = READ | INDEXES | WATCH | INSERT | REMOVE | NOBODYS | JAVASCRIPT
-ALLOWED = {"writer": FIND | INSERT, "reader": READ | INDEXES | WATCH, "operator": READ | INDEXES | INSERT | REMOVE}
+ALL = READ | INDEXES | WATCH | INSERT | NOTE | NOTED | REMOVE | NOBODYS | JAVASCRIPT
+ALLOWED = {
+    "writer": FIND | INSERT | NOTE,
+    "reader": READ | INDEXES | WATCH | NOTED,
+    "operator": READ | INDEXES | INSERT | REMOVE | NOTED,
+}
 
 
 def url(server: Confined, user: str, password: str) -> str:
@@ -172,9 +183,13 @@ async def test_the_reader_knows_of_a_missing_index_and_of_a_missing_right(
 async def test_an_age_is_kept_by_the_provisioner_where_the_api_stub_may_not(
     confined_mongod: Confined, vault: Path, system: MongoClient[dict[str, Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
+    async def first() -> datetime:
+        return datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
+
     age, users = timedelta(days=9), {name: password_of(vault, name) for name in ("writer", "reader")}
     async with Store(url(confined_mongod, "writer", users["writer"]), "crypto") as store:
         assert await retention.settle(store.database, age)
+        assert await retention.note(store.database, "theirs", first)
     assert caplog.messages == []
     async with Reader(url(confined_mongod, "reader", users["reader"]), "crypto") as reader:
         told = "MongoDB keeps all events, and MAX_EVENT_AGE is 9d: run `crypto-updates provision`"
@@ -182,7 +197,8 @@ async def test_an_age_is_kept_by_the_provisioner_where_the_api_stub_may_not(
         address = url(confined_mongod, SYSTEM, password_of(vault, "key"))
         await database.retain(ProvisionSettings.load({"MONGO_URL": address, "MAX_EVENT_AGE": "9d"}))
         assert await reader.lacks(age) == []
-        assert await reader.max_event_age() == age
+        found = await reader.beginning(Timetable(feed="theirs"), datetime.now(UTC))
+        assert (found.age, found.is_aged) == (age, True)
         told = (
             "MongoDB removes events 9d after their slot, and MAX_EVENT_AGE is not set: run `crypto-updates provision`"
         )
