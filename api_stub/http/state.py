@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,11 +24,30 @@ from crypto_updates.clock.timetable import Timetable
 # However many clients ask for the state, the servers are asked for it this often.
 FRESH_SECONDS = 2.0
 REPLY_SECONDS = 2.0
-# The metrics count so many of the newest slots, because each scrape reads their events.
+# The metrics count so many of the newest slots, because their events are read for it.
 MEASURED_SLOTS = 300
 
 
+class _Recent:
+    """What the servers told, FRESH_SECONDS ago at most."""
+
+    def __init__(self, ask: Callable[[], Awaitable[Document]]) -> None:
+        self._ask = ask
+        self._lock = asyncio.Lock()
+        self._told: Document = {}
+        self._asked = -FRESH_SECONDS
+
+    async def __call__(self) -> Document:
+        async with self._lock:
+            if time.monotonic() - self._asked >= FRESH_SECONDS:
+                self._told = await self._ask()
+                self._asked = time.monotonic()
+        return self._told
+
+
 class State:
+    """`recent()` is the state, two seconds old at most."""
+
     def __init__(self, settings: ApiSettings, bus: Bus, store: Store, reader: Reader, subscriber: Subscriber) -> None:
         self._timetable: Timetable = settings
         self._cron = settings.cron
@@ -37,17 +56,8 @@ class State:
         self._store = store
         self._reader = reader
         self._subscriber = subscriber
-        self._lock = asyncio.Lock()
-        self._recent: Document = {}
-        self._asked = -FRESH_SECONDS
-
-    async def recent(self) -> Document:
-        """The state, two seconds old at most."""
-        async with self._lock:
-            if time.monotonic() - self._asked >= FRESH_SECONDS:
-                self._recent = await self.read()
-                self._asked = time.monotonic()
-        return self._recent
+        self.recent = _Recent(self.read)
+        self._counted = _Recent(self._count)
 
     async def read(self) -> Document:
         """The state now. What a server does not tell within REPLY_SECONDS is None."""
@@ -70,9 +80,12 @@ class State:
         }
 
     async def measured(self) -> Document:
-        """The state now, with `slots`: how many of the newest slots are in each state."""
-        state, counts = await asyncio.gather(self.read(), _answered(self._slots(datetime.now(UTC)), otherwise=None))
+        """The state now, with `slots`: how many of the newest slots are in each state, two seconds ago at most."""
+        state, counts = await asyncio.gather(self.read(), self._counted())
         return state | {"slots": counts}
+
+    async def _count(self) -> Document:
+        return await _answered(self._slots(datetime.now(UTC)), otherwise=None)
 
     async def _slots(self, now: datetime) -> Document:
         since = now - slots.window(self._cron, MEASURED_SLOTS)

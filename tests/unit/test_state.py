@@ -10,6 +10,7 @@ from api_stub.errors import StoreUnavailableError
 from api_stub.http import schema
 from api_stub.http.state import State
 from api_stub.reader import Reader
+from api_stub.retention import Beginning
 from api_stub.store import Store
 from api_stub.subscriber import Subscriber
 from crypto_updates.bus.client import Bus
@@ -71,6 +72,27 @@ class Storing:
 class WritableStore:
     async def check(self) -> None:
         pass
+
+
+class WholeMongo(SlowMongo):
+    """It counts how often it is asked for the slots."""
+
+    asked = 0
+
+    async def beginning(self, *_: object) -> Beginning:
+        self.asked += 1
+        return Beginning(None)
+
+
+async def test_however_often_it_is_scraped_mongodb_is_asked_for_the_slots_once_in_a_while() -> None:
+    reader, storing = WholeMongo(), cast(Subscriber, Storing())
+    state = State(
+        ApiSettings.load({}), cast(Bus, CoreNats()), cast(Store, WritableStore()), cast(Reader, reader), storing
+    )
+    first, second = await state.measured(), await state.measured()
+    assert first["slots"]["ok"]
+    assert second["slots"] == first["slots"]
+    assert reader.asked == 1
 
 
 async def told(bus: object, reader: object, subscriber: Storing | None = None) -> dict[str, Any]:
