@@ -119,3 +119,10 @@ def test_what_observes_the_stack_reaches_no_database_and_reads_files_that_are_th
     files = [(ROOT / source, *mode) for source, _, *mode in mounts if source.startswith("./")]
     assert len(files) == 5
     assert all(path.is_file() and mode == "ro" for path, mode in files)
+
+
+def test_the_exporter_of_nats_does_not_run_as_root_and_names_its_figures_as_in_kubernetes() -> None:
+    exporter = OBSERVERS["nats_exporter"]
+    assert not exporter["user"].startswith(("0", "root"))
+    # https://github.com/nats-io/k8s has it in files/stateful-set/prom-exporter-container.yaml.
+    assert " -prefix nats " in exporter["command"][0]
