@@ -32,4 +32,8 @@ QUOTE_AGE_LIMIT = Gauge(
     "crypto_market_quote_age_limit_seconds",
     "The age above which a quote is stale: a day, or four intervals of the schedule where these are longer",
 )
-PRICE = Gauge("crypto_price", "The newest price that this worker fetched", ["coin", "currency"])
+PRICE = Gauge(
+    "crypto_price",
+    "The price in this worker's newest event; none while it makes no events or gets no price",
+    ["coin", "currency"],
+)

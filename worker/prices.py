@@ -9,15 +9,20 @@ class Prices:
 
     def __init__(self, *, is_shown: bool) -> None:
         self._is_shown = is_shown
+        self._shown = set[tuple[str, str]]()
 
     def look(self, made: Event) -> None:
-        """Note the prices of the event's quotes. A coin that gets no price keeps its last one."""
+        """Show the prices of the event's quotes, and no longer that of a coin that got none: it would look new."""
         if not self._is_shown:
             return
-        for quote in made.data or ():
-            if quote.price is not None:
-                PRICE.labels(quote.coin, quote.currency).set(quote.price)
+        prices = {(quote.coin, quote.currency): quote.price for quote in made.data or () if quote.price is not None}
+        for labels, price in prices.items():
+            PRICE.labels(*labels).set(price)
+        for labels in self._shown - prices.keys():
+            PRICE.remove(*labels)
+        self._shown = set(prices)
 
     def forget(self) -> None:
         """Drop the prices: another worker makes the events."""
         PRICE.clear()
+        self._shown.clear()

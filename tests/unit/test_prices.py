@@ -23,14 +23,22 @@ def price(coin: str, currency: str = "usd") -> float | None:
     return REGISTRY.get_sample_value("crypto_price", {"coin": coin, "currency": currency})
 
 
-def test_a_coin_has_its_newest_price_also_while_it_gets_none() -> None:
+def test_a_coin_has_the_price_of_the_newest_event_and_none_if_that_has_none() -> None:
     prices = Prices(is_shown=True)
     prices.look(made(bitcoin=1.5, ethereum=2.5))
     prices.look(made(bitcoin=3.5, ethereum=None))
-    prices.look(Event(timestamp=SLOT))
-    assert (price("bitcoin"), price("ethereum")) == (3.5, 2.5)
+    assert (price("bitcoin"), price("ethereum")) == (3.5, None)
     prices.look(made("eur", bitcoin=3.0))
-    assert price("bitcoin", "eur") == 3.0
+    assert (price("bitcoin"), price("bitcoin", "eur")) == (None, 3.0)
+
+
+def test_a_market_that_fails_leaves_no_price_that_looks_new() -> None:
+    prices = Prices(is_shown=True)
+    prices.look(made(bitcoin=1.5))
+    prices.look(Event(timestamp=SLOT))
+    assert price("bitcoin") is None
+    prices.look(made(bitcoin=2.5))
+    assert price("bitcoin") == 2.5
 
 
 def test_there_is_no_price_while_another_worker_makes_the_events() -> None:
@@ -38,6 +46,7 @@ def test_there_is_no_price_while_another_worker_makes_the_events() -> None:
     prices.look(made(mine=1.5))
     prices.forget()
     assert price("mine") is None
+    prices.look(Event(timestamp=SLOT))  # it is its turn again, and the market fails
 
 
 def test_a_price_is_not_shown_unless_it_is_wanted() -> None:
