@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -32,10 +32,16 @@ def rules() -> list[dict[str, Any]]:
     return [rule for group in groups for rule in group["rules"]]
 
 
-def panels() -> dict[str, list[str]]:
-    """The expressions of the dashboard, by the titles of its panels."""
+def expressions() -> list[str]:
+    """Those of the dashboard, also of the panels within a row that is closed."""
     dashboard = json.loads((FOLDER / "grafana" / "crypto-updates.json").read_text(encoding="utf-8"))
-    return {panel["title"]: [target["expr"] for target in panel.get("targets", ())] for panel in dashboard["panels"]}
+    return [target["expr"] for panel in _all(dashboard["panels"]) for target in panel.get("targets", ())]
+
+
+def _all(panels: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for panel in panels:
+        yield panel
+        yield from _all(panel.get("panels", ()))
 
 
 class Prometheus(Server):
@@ -78,8 +84,9 @@ class Prometheus(Server):
         return [value for value in found if value == value]  # noqa: PLR0124 - NaN is not equal to itself
 
     def alerts(self, state: str = "firing") -> set[str]:
-        """The names of the alerts that are in this state."""
-        return {sample["metric"]["alertname"] for sample in self.query(f'ALERTS{{alertstate="{state}"}}')}
+        """The alerts that are in this state, each with its station if it has one, as in `ApiStubDeaf nats`."""
+        found = [sample["metric"] for sample in self.query(f'ALERTS{{alertstate="{state}"}}')]
+        return {" ".join(labels[name] for name in ("alertname", "station") if name in labels) for labels in found}
 
     def _config(self) -> dict[str, Any]:
         config: dict[str, Any] = yaml.safe_load((FOLDER / "prometheus.yaml").read_text(encoding="utf-8"))

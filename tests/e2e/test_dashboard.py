@@ -13,7 +13,7 @@ import httpx
 from crypto_updates.harness.market import Market
 from crypto_updates.local import ports
 from tests.e2e.conftest import Stack, publish_raw
-from tests.prometheus import Prometheus, panels, rules
+from tests.prometheus import Prometheus, expressions, rules
 from tests.support import asking, soon
 
 # What the exporter said of a NATS server with the stack's stream and consumer (see docs/observability.md).
@@ -39,16 +39,15 @@ def exporter() -> Iterator[str]:
 
 
 async def test_every_expression_returns_data(stack: Stack) -> None:
-    expressions = [expression for shown in panels().values() for expression in shown]
-    expressions += [selector for rule in rules() for selector in SELECTOR.findall(rule["expr"])]
-    assert len(expressions) > 50
+    wanted = [*expressions(), *(selector for rule in rules() for selector in SELECTOR.findall(rule["expr"]))]
+    assert len(wanted) > 50
     http, health = ports.free(), ports.free()
     with Market() as market, exporter() as nats:
         worker = stack.worker(HEALTH_PORT=str(health), **asking(market))
         stack.api_stub(HTTP_PORT=str(http)).wait_for_line("[HTTP] Listening")
         targets = {"worker": [f"127.0.0.1:{health}"], "api_stub": [f"127.0.0.1:{http}"], "nats": [nats]}
         with Prometheus(targets, minute=8) as prometheus:
-            lacking = ["crypto_nobody", *expressions]
+            lacking = ["crypto_nobody", *wanted]
 
             def look() -> bool:
                 """Forget those that return data, one after the other: on a busy machine a scrape may fail."""
