@@ -1,5 +1,7 @@
 """deploy/kubernetes as `kubectl apply` would send it."""
 
+import json
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,8 +32,16 @@ def built(folder: Path = FOLDER) -> list[Resource]:
     return list(yaml.safe_load_all(done.stdout))
 
 
+def scaled(folder: Path) -> list[Resource]:
+    """With the autoscaler, in this empty folder of one's own that has ours as its base."""
+    base = os.path.relpath(FOLDER, folder.resolve())
+    text = json.dumps({"resources": [base], "components": [f"{base}/autoscaler"]})
+    (folder / "kustomization.yaml").write_text(text, encoding="utf-8")
+    return built(folder)
+
+
 def values(name: str) -> Resource:
-    """A file of values for a Helm chart."""
+    """A file that is not kustomize's: values for a Helm chart, or what a Prometheus is given."""
     text = (FOLDER / name).read_text(encoding="utf-8")
     found: Resource = yaml.safe_load(text)
     return found

@@ -1,7 +1,6 @@
 """deploy/kubernetes: the resources are valid, and agree with the code, the images and each other."""
 
 import json
-import os
 import re
 import shutil
 from pathlib import Path
@@ -13,7 +12,6 @@ import pytest
 
 import stack.setup.credentials as one_shot
 from api_stub.config import ApiSettings
-from api_stub.metrics import ASKED
 from crypto_updates.bus.config import BusSettings
 from stack.check.target import CheckSettings
 from stack.setup.config import CredentialSettings, ProvisionSettings
@@ -48,12 +46,7 @@ def resources() -> list[Resource]:
 
 @pytest.fixture(scope="module")
 def scaled(tmp_path_factory: pytest.TempPathFactory) -> list[Resource]:
-    """With the autoscaler, in a folder of one's own that has ours as its base."""
-    folder = tmp_path_factory.mktemp("own")
-    base = os.path.relpath(FOLDER, folder.resolve())
-    text = json.dumps({"resources": [base], "components": [f"{base}/autoscaler"]})
-    (folder / "kustomization.yaml").write_text(text, encoding="utf-8")
-    return kubernetes.built(folder)
+    return kubernetes.scaled(tmp_path_factory.mktemp("own"))
 
 
 @pytest.fixture(scope="module")
@@ -237,13 +230,3 @@ def test_every_pod_has_its_image_and_the_user_of_its_dockerfile(resources: list[
         text = (ROOT / folder / "Dockerfile").read_text(encoding="utf-8")
         user = template["spec"]["securityContext"]["runAsUser"]
         assert re.findall(r"^USER (.+)$", text, re.MULTILINE) == [f"{user}:{user}"]
-
-
-def test_the_autoscaler_follows_a_metric_of_the_api_stub_and_sets_the_number_alone(scaled: list[Resource]) -> None:
-    spec = of_kind(scaled, "HorizontalPodAutoscaler")["api-stub"]["spec"]
-    metric = spec["metrics"][0]["external"]["metric"]["name"]
-    target = of_kind(scaled, spec["scaleTargetRef"]["kind"])[spec["scaleTargetRef"]["name"]]
-    assert metric in {f"crypto_{name}" for name, _ in ASKED.values()}
-    assert "replicas" not in target["spec"]
-    rule = kubernetes.values("autoscaler/adapter.values.yaml")["rules"]["external"][0]
-    assert rule["seriesQuery"].startswith(f"{metric}{{")
