@@ -2,11 +2,14 @@
 
 import functools
 import json
+import logging
 import os
 import re
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +110,17 @@ class Project:
         return docker(*command, timeout=timeout, cwd=self.folder, env=self._environ)
 
     def up(self, *services: str) -> str:
-        """Start all of it, or these services and what they depend on."""
-        return must(self.compose("up", "--build", "--wait", *services, timeout=400))
+        """Start all of it, or these services and what they depend on.
+
+        On a busy machine a start may take longer than its health check allows, and Compose then gives up at once. So
+        it gets a second chance.
+        """
+        up = partial(self.compose, "up", "--build", "--wait", *services, timeout=400)
+        result = up()
+        if "is unhealthy" in result.stderr:
+            logging.getLogger(__name__).warning("%s; trying again", "\n".join(self._sick()))
+            result = up()
+        return must(result)
 
     def up_and_kill(self, service: str, after: float) -> bool:
         """Start all, and kill the service so many seconds after it has begun to run; False if it had ended."""
@@ -124,6 +136,13 @@ class Project:
             killed = docker("kill", self.container(service)).returncode == 0
             up.wait(120)
             return killed
+
+    def _sick(self) -> Iterator[str]:
+        """What the last health checks said of those that are not well."""
+        for service, container in self.containers().items():
+            checks = container["State"].get("Health", {}).get("Log") or ()
+            if not _is_well(container["State"]):
+                yield f"{service}: {container['State']['Status']} {[check['Output'] for check in checks]}"
 
     def begun(self, service: str) -> bool:
         container = self.compose("ps", "--all", "--quiet", service).stdout.strip()
@@ -167,10 +186,11 @@ class Project:
         containers = self.containers()
         return all(_is_well(containers[service]["State"]) for service in services)
 
-    def kill(self, service: str) -> None:
-        """End the service's process as a crash does. After `docker kill`, a stop by hand, no restart policy applies."""
-        pid = self.inspect(service)["State"]["Pid"]
-        script = f"import os; os.kill({pid}, 9)"
+    def kill(self, *services: str) -> None:
+        """End their processes as a crash does. After `docker kill`, a stop by hand, no restart policy applies."""
+        containers = self.containers()
+        pids = [containers[service]["State"]["Pid"] for service in services]
+        script = f"import os\nfor pid in {pids}: os.kill(pid, 9)"
         run = ("run", "--rm", "--pid", "host", "--user", "0", "--entrypoint", "python", "crypto-updates-stack")
         must(docker(*run, "-c", script))
 

@@ -102,8 +102,7 @@ async def test_a_killed_leader_and_primary_come_back_and_nothing_acknowledged_is
     victims = (*await members.leading(project), "worker", "api_stub2")
     before = restarts(project)
     async with nothing_lost(project, "killed"):
-        for victim in victims:
-            await asyncio.to_thread(project.kill, victim)
+        await asyncio.to_thread(project.kill, *victims)
         assert await soon(lambda: all(restarts(project)[victim] > before[victim] for victim in victims))
 
 
