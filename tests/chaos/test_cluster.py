@@ -14,6 +14,7 @@ import pytest
 
 from tests.chaos import loss, plan
 from tests.chaos import run as rig
+from tests.chaos.__main__ import arguments
 from tests.chaos.loss import LOSSES
 from tests.chaos.plan import Step
 from tests.chaos.run import Options, run
@@ -94,3 +95,29 @@ def test_that_events_go_on_is_seen_while_members_are_lost_and_only_a_short_loss_
     told = rig._without(stage, "7", 0, Step(0.0, ("worker killed",), 0.2))  # type: ignore[arg-type]
     assert [recovery.seconds for recovery in told] == [*found, 2.0]
     assert stage.looks == [(True, rig.FAILOVER if election == 0 else 0.2), (False, rig.PATIENCE)]
+
+
+def given(monkeypatch: pytest.MonkeyPatch, *args: str) -> list[str]:
+    monkeypatch.setattr("sys.argv", ["chaos", "--members", "3", *args])
+    return list(arguments().fault)
+
+
+def test_the_faults_of_a_cluster_are_named_one_by_one_or_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = ("--workers", "2", "--stubs", "2")
+    assert given(monkeypatch, *others, "--fault", "nats leader killed") == ["nats leader killed"]
+    assert given(monkeypatch, *others, "--fault", "each") == [*loss.CLUSTER]
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (("--workers", "1", "--stubs", "2"), "--members 3: it loses one of each, so it needs --workers 2 and"),
+        (("--workers", "2", "--stubs", "2", "--fault", "worker-nats cut"), "--fault 'worker-nats cut': not with"),
+    ],
+)
+def test_what_a_cluster_cannot_do_is_refused(
+    args: tuple[str, ...], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        given(monkeypatch, *args)
+    assert told in capsys.readouterr().err
