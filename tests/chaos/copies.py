@@ -16,6 +16,7 @@ from crypto_updates.local.servers import NatsServer
 from tests.chaos import client
 from tests.chaos.checker import Document, Violation, check, read
 from tests.chaos.history import Operation
+from tests.support import eventually
 
 # Seconds for a cluster to make a stream, or another server its leader; between two looks.
 LEAD, LOOK = 60.0, 0.2
@@ -39,8 +40,8 @@ def make_stream(servers: Sequence[NatsServer]) -> bool:
 
 
 def read_all(servers: Sequence[NatsServer]) -> dict[str, list[Message]]:
-    """By the server's name. Only the leader says what it has, so each is made the leader in turn."""
-    return {server.id: asyncio.run(_read(server)) for server in servers}
+    """By the server's name. Only the leader says what it has, so each becomes it in turn. Raises TimeoutError."""
+    return {server.id: _copy(server) for server in servers}
 
 
 def judge(operations: Sequence[Operation], copies: Mapping[str, Sequence[Message]]) -> list[Violation]:
@@ -66,19 +67,34 @@ def _letter(message: Message) -> Document:
     return own | {"stream_seq": message.seq}
 
 
-async def _read(server: NatsServer) -> list[Message]:
-    nc = await client.connect(server.url)
+def _copy(server: NatsServer) -> list[Message]:
+    if copy := eventually(lambda: asyncio.run(_read(server)), LEAD):
+        return copy
+    raise TimeoutError(f"{server.id} did not lead {STREAM} for long enough to be read, or has nothing")
+
+
+async def _read(server: NatsServer) -> list[Message] | None:
+    """None if it did not lead from the beginning to the end, as after an election on a busy machine."""
     try:
-        js = nc.jetstream(timeout=10)
-        await _lead(nc, js, server.id)
-        state = (await js.stream_info(STREAM)).state
-        found: list[Message | None] = []
-        for first in range(max(1, state.first_seq), state.last_seq + 1, AT_ONCE):
-            seqs = range(first, min(first + AT_ONCE, state.last_seq + 1))
-            found += await asyncio.gather(*(_message(js, seq) for seq in seqs))
-        return [message for message in found if message]
-    finally:
-        await client.close(nc)
+        nc = await client.connect(server.url)
+        try:
+            js = nc.jetstream(timeout=10)
+            await _lead(nc, js, server.id)
+            found = await _messages(js)
+            return found if await client.leader(js) == server.id else None
+        finally:
+            await client.close(nc)
+    except client.LINK_ERRORS:
+        return None
+
+
+async def _messages(js: JetStreamContext) -> list[Message]:
+    state = (await js.stream_info(STREAM)).state
+    found: list[Message | None] = []
+    for first in range(max(1, state.first_seq), state.last_seq + 1, AT_ONCE):
+        seqs = range(first, min(first + AT_ONCE, state.last_seq + 1))
+        found += await asyncio.gather(*(_message(js, seq) for seq in seqs))
+    return [message for message in found if message]
 
 
 async def _lead(nc: Client, js: JetStreamContext, name: str) -> None:
