@@ -58,7 +58,7 @@ class Bus:
         """
         try:
             async with asyncio.timeout(wait):
-                while not self._connection:
+                while not self._connection or self._connection.lost.is_set():
                     if wait is not None and self._refusing.issuperset(self._settings.nats_url):
                         raise UnreachableError(self._reason)
                     await self._tried.wait()
@@ -84,6 +84,13 @@ class Bus:
             await self._connection.ping()
         except LINK_ERRORS as error:
             raise UnreachableError(f"NATS did not answer a ping within {PING_SECONDS} s") from error
+
+    def leave(self, connection: Connection, reason: str) -> bool:
+        """Have the connection replaced by one to another server. False where NATS_URL names only one."""
+        if len(self._settings.nats_url) == 1:
+            return False
+        connection.abandon(reason)
+        return True
 
     async def publish(self, body: bytes, headers: dict[str, str], subject: str = SUBJECT) -> Receipt:
         """Publish until the server acknowledges. Raises nats.errors.MaxPayloadError.

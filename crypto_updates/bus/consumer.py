@@ -148,6 +148,9 @@ class Consumer:
         try:
             while not connection.lost.is_set():
                 if time.monotonic() - self._heard > SILENCE_SECONDS:
+                    # A server that is cut off from its cluster answers pings, and has no events.
+                    if self._asked and self._bus.leave(connection, "a pull request was not answered"):
+                        break
                     await self._restart(connection)
                 while 2 * self._batch - len(self._buffer) - self._asked >= self._batch:
                     await self._ask(connection, inbox)
@@ -156,7 +159,7 @@ class Consumer:
                     await asyncio.wait_for(self._changed.wait(), CHECK_EVERY_SECONDS)
                 self._bus.refusal = connection.refusal([connection.api(NEXT), ACKS])
         finally:
-            self._heard = 0.0
+            self._heard, self._asked = 0.0, 0
             with contextlib.suppress(*LINK_ERRORS):
                 await subscription.unsubscribe()
 

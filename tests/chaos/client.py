@@ -9,7 +9,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
-from crypto_updates.bus.stream import STREAM
+from crypto_updates.bus.stream import DURABLE, STREAM
 
 # Seconds.
 TIMEOUT = 3
@@ -32,6 +32,11 @@ async def leader(js: JetStreamContext) -> str | None:
     """The name of the server that leads the stream."""
     cluster = (await js.stream_info(STREAM)).cluster
     return cluster.leader if cluster else None
+
+
+async def waiting(js: JetStreamContext) -> bool:
+    """True while pull requests of an API stub wait for events."""
+    return bool((await js.consumer_info(STREAM, DURABLE)).num_waiting)
 
 
 async def connect(url: str, on_closed: Callable[[], Awaitable[None]] | None = None) -> Client:

@@ -1,5 +1,6 @@
 """A network partition: the minority acknowledges nothing, the majority goes on, and both have the same afterwards."""
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -7,19 +8,25 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from nats.js import JetStreamContext
 from pymongo import MongoClient, WriteConcern
 from pymongo.errors import PyMongoError
 
+from crypto_updates.bus.client import Bus
+from crypto_updates.bus.config import BusSettings
+from crypto_updates.bus.consumer import Consumer
+from crypto_updates.bus.event import MSG_ID
 from crypto_updates.local import cluster
 from crypto_updates.local.servers import Mongod, NatsServer
 from tests.chaos import client, copies
 from tests.chaos.history import History
 from tests.chaos.load import PATIENCE, PUBLISHERS, at_each
 from tests.chaos.network import Network
-from tests.support import eventually
+from tests.support import eventually, soon
 
 # Seconds for a new leader or primary, after 10 s of silence in a replica set; for all to be together again.
 ELECTION, TOGETHER = 60.0, 60.0
+BODY = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}'
 pytestmark = pytest.mark.timeout(300)
 DURABLE = WriteConcern(w="majority", j=True, wtimeout=3000)
 
@@ -82,6 +89,27 @@ def test_a_nats_server_that_is_cut_off_acknowledges_nothing_and_has_the_same_aft
         f"{role} cut off for {end - begin:.0f} s: none of its {minority.total()} attempts acknowledged, {majority} by"
         f" the others; events in the copies: {[len(copy) for copy in found.values()]}"
     )
+
+
+async def test_a_consumer_leaves_a_server_that_is_cut_off(
+    network: Network, servers: Sequence[NatsServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a server still answers its pings. The others may deliver to a pull request over it until it expires."""
+    monkeypatch.setattr("crypto_updates.bus.consumer.PULL_EXPIRES_SECONDS", 6)
+    urls = [server.url for server in servers]
+    settings = BusSettings.load({"NATS_URL": ",".join(urls), "STREAM_REPLICAS": "3"})
+    async with Bus(settings, "test") as bus, Consumer(bus, 10) as consumer:
+        assert (await bus.connection()).url == urls[0]
+        assert await soon(lambda: client.ask(urls, client.waiting), ELECTION)
+        network.cut(0)
+        assert await soon(lambda: client.ask(urls[1:], publish), ELECTION)
+        async with asyncio.timeout(ELECTION + TOGETHER):
+            (delivery,) = await consumer.take()
+        assert delivery.body == BODY
+
+
+async def publish(js: JetStreamContext) -> bool:
+    return bool(await js.publish("crypto.updates", BODY, headers={MSG_ID: "crypto@cut-off"}))
 
 
 def test_a_primary_that_is_cut_off_acknowledges_nothing_and_has_the_same_afterwards(
