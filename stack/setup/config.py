@@ -6,6 +6,7 @@ from pymongo.uri_parser import parse_uri
 
 from api_stub.config import StoreSettings
 from crypto_updates.bus.config import BusSettings
+from crypto_updates.clock.timetable import Timetable
 from crypto_updates.service.config import ServiceSettings
 from stack.setup.servers import SECRETS
 from worker import trigger
@@ -20,7 +21,7 @@ class CredentialSettings(ServiceSettings):
     tls: Literal["on"] | None = Field(None, description="on, or nothing")
 
 
-class ProvisionSettings(StoreSettings, BusSettings):
+class ProvisionSettings(Timetable, StoreSettings, BusSettings):
     secrets_dir: Path = Field(Path(SECRETS), description="the path of a folder with the passwords of MongoDB's users")
 
     @property

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ from pymongo.errors import PyMongoError
 
 from api_stub import retention
 from api_stub.indexes import INDEXES
-from api_stub.mongo import Mongo, direct
-from api_stub.reader import NO_REPLICA_SET
+from api_stub.mongo import direct
+from api_stub.reader import NO_REPLICA_SET, Reader
 from crypto_updates.local.replica_set import await_primary, initiate
 from crypto_updates.service.config import redacted
 from stack.setup import members, passwords, users
@@ -53,9 +54,10 @@ def provision(settings: ProvisionSettings, patience: float, hosts: Sequence[str]
 
 
 async def retain(settings: ProvisionSettings) -> None:
-    """Have events go, or stay, as MAX_EVENT_AGE says. Raises SetupError."""
+    """Have events go, or stay, as MAX_EVENT_AGE says. Before the first one goes, note the feed's. Raises SetupError."""
     try:
-        async with Mongo(settings.mongo_url, settings.mongo_db) as client:
+        async with Reader(settings.mongo_url, settings.mongo_db) as client:
+            await retention.note(client.database, settings.feed, lambda: client.first(settings, datetime.now(UTC)))
             await retention.apply(client.database, settings.max_event_age)
     except PyMongoError as error:
         raise SetupError(f"MAX_EVENT_AGE: MongoDB at {redacted(settings.mongo_url)}: {error}") from error

@@ -15,7 +15,7 @@ from pymongo.errors import AutoReconnect
 from api_stub import retention
 from api_stub.mongo import Mongo
 from api_stub.reader import Reader
-from crypto_updates.bus.event import text
+from crypto_updates.bus.event import identity, text
 from crypto_updates.clock.timetable import Timetable
 from crypto_updates.local import ports
 from crypto_updates.local.servers import Mongod
@@ -102,8 +102,12 @@ def test_the_api_stub_keeps_it_from_its_start_on_and_provision_does_too(stack: S
         with_age = stack.api_stub(MAX_EVENT_AGE=age)
         assert eventually(lambda seconds=seconds: ages(stack.events) == {"max_event_age": seconds})
         with_age.stop()
+    now, feeds = datetime.now(UTC).replace(microsecond=0), stack.events.database.feeds
+    stack.events.insert_one({"_id": identity("crypto", now), "timestamp": now, "received_at": now})
+    assert feeds.find_one() is None
     assert stack.run("stack", "provision", MAX_EVENT_AGE="7d").wait(30) == 0
     assert ages(stack.events) == {"max_event_age": 604_800}
+    assert feeds.find_one() == {"_id": "crypto", "first": now}
     without = stack.api_stub()
     assert eventually(lambda: ages(stack.events) == {})
     without.stop()
