@@ -20,6 +20,9 @@ SINGLE = "SCHEDULE=*/2 * * * * *\nMARKET_SOURCE=simulated\nMISSED_SLOTS=all\n"
 CLUSTER = f"{SINGLE}COMPOSE_FILE=compose.yaml:compose.cluster.yaml\n"
 OURS = ("worker", "worker2", "api_stub", "api_stub2")
 LASTING = (*OURS, *NATS, *MONGO)
+# Seconds. A server that is lost silently may be sent events for an API stub until its pull request expires, after 30 s;
+# MongoDB takes 10 s to elect a primary, and as long to take back what it alone had.
+GO_ON, AGREE = 120, 120
 # One of each kind at a time.
 ROUNDS = (("nats", "mongo", "worker", "api_stub"), ("nats2", "mongo2", "worker2", "api_stub2"), ("nats3", "mongo3"))
 
@@ -110,7 +113,7 @@ async def test_events_go_on_without_a_frozen_follower_and_secondary_and_nothing_
     victims = followers(*await members.leading(project))
     async with nothing_lost(project, "frozen"):
         with members.frozen(project, *victims, "worker2", "api_stub2"):
-            assert await asyncio.to_thread(flows, project)
+            assert await asyncio.to_thread(flows, project, GO_ON)
 
 
 async def test_nothing_is_lost_while_all_members_are_restarted_in_turn(project: Project) -> None:
@@ -135,7 +138,7 @@ async def test_the_smaller_side_of_a_partition_acknowledges_nothing_and_both_agr
                 beside(primary, members.OFFER_TO_MONGO, url=members.mongo_url(project), identity="smaller@mongo"),
             )
             # The larger side goes on meanwhile.
-            assert await asyncio.to_thread(flows, project)
+            assert await asyncio.to_thread(flows, project, GO_ON)
         enough.set()
     assert [text for text in told if not text.startswith("not acknowledged: ")] == []
     acknowledged = publishing.result()
@@ -145,6 +148,6 @@ async def test_the_smaller_side_of_a_partition_acknowledges_nothing_and_both_agr
         told = members.agreed(project)
         return told if acknowledged <= {*re.findall(r"parted@\d+", told)} else ""
 
-    told_by_all = await soon(agreed)
+    told_by_all = await soon(agreed, AGREE)
     assert told_by_all
     assert "smaller@" not in told_by_all
