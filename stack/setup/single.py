@@ -73,4 +73,4 @@ async def _server(folder: Path) -> AsyncIterator[Connection]:
 
 def _warnings(path: Path) -> str:
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return "; ".join([line for line in lines if "[WRN]" in line or "[ERR]" in line][-3:]) or f"see {path}"
+    return "; ".join(line.partition("] ")[2] for line in lines if STREAM in line) or f"see {path}"

@@ -28,12 +28,11 @@ from tests.support import HANG_SECONDS, soon
 
 ACCOUNTS = "accounts { STORE { jetstream: enabled, users: [{ user: provision, password: right }] } }\n"
 SETTINGS = BusSettings.load({"NATS_USER": "provision", "NATS_PASSWORD": "right", "STREAM_REPLICAS": "3"})
-EVENTS, ACKNOWLEDGED, REMOVED = 1000, 10, 500
+EVENTS, ACKNOWLEDGED, REMOVED = 1000, 10, 500  # of 12 kB: more than the server sends before it waits for an answer
 WHOLE = EVENTS - 1, 1, EVENTS
 PLACES = [(ACKNOWLEDGED, EVENTS - 1 - ACKNOWLEDGED), (0, EVENTS - 1)]
 # In the order of the requests: ever more of the move was made before it was stopped.
 STOPS = (r"STREAM\.UPDATE", r"SNAPSHOT\.RESTORE", r"SNAPSHOT\.RESTORE.* 0$", r"STREAM\.LEADER\.STEPDOWN")
-# More than the server sends before it waits to be answered.
 BODY = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z","filler":"' + b"x" * 12_000 + b'"}'
 
 
@@ -160,7 +159,7 @@ async def gets_back_what_it_lost(server: NatsServer) -> None:
     server.stop()
     shutil.rmtree(server.data / "jetstream")
     server.start()
-    assert await soon(lambda: httpx.get(f"{server.monitor_url}/jsz").json()["messages"] == EVENTS)
+    assert await soon(lambda: httpx.get(f"{server.monitor_url}/jsz", trust_env=False).json()["messages"] == EVENTS)
 
 
 async def test_a_move_that_was_stopped_anywhere_is_completed_by_the_next(
