@@ -71,9 +71,7 @@ def write(settings: CredentialSettings, *, cluster: bool = False) -> None:
     if settings.coingecko_api_key:
         files["worker/coingecko-api-key"] = settings.coingecko_api_key.get_secret_value()
     if tls:
-        files |= {
-            f"{name}/ca.pem": own["ca.pem"] for name in ("provision", "worker", "api_stub", "stack", "mongo", "nats")
-        }
+        files |= {f"{name}/ca.pem": own["ca.pem"] for name in TRUSTING}
         files |= {"mongo/server.pem": own["mongo.pem"], "nats/server.pem": own["nats.pem"]}
     for name, text in files.items():
         put(folder / name, text, _mongod_group() if name.startswith("mongo/") else -1)
