@@ -133,7 +133,9 @@ class Bus:
         return True
 
     async def _supervise(self) -> None:
-        for url in itertools.cycle(self._settings.nats_url):
+        urls = self._settings.nats_url
+        start = secrets.randbelow(len(urls))  # so that the clients of a cluster spread over its servers
+        for url in itertools.cycle(urls[start:] + urls[:start]):
             connection = Connection(url)
             pause = CONNECT_AGAIN_SECONDS
             try:

@@ -16,7 +16,7 @@ from crypto_updates.bus.errors import UnreachableError
 from crypto_updates.harness.plugin import Service
 from crypto_updates.local.servers import NatsServer
 from tests.e2e.conftest import Stack
-from tests.support import ROOT, eventually, settled
+from tests.support import ROOT, eventually, settled, soon
 
 SLOT = "2023-11-21T14:30:00Z"
 BARE = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}'
@@ -124,6 +124,16 @@ def test_two_servers_that_are_both_away_are_told_once_each(service: Service) -> 
     worker = service("worker", NATS_URL="nats://127.0.0.1:1,nats://127.0.0.1:2", MARKET_SOURCE="none")
     worker.wait_for_line("CONNECTION_REFUSED nats://127.0.0.1:2")
     assert not eventually(lambda: sum("CONNECTION_REFUSED" in line for line in worker.lines) > 2, 6)
+
+
+async def test_the_services_of_a_cluster_do_not_all_begin_with_its_first_server(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("crypto_updates.bus.client.secrets.randbelow", lambda _: 1)
+    settings = BusSettings.load({"NATS_URL": "nats://127.0.0.1:1,nats://127.0.0.1:2"})
+    async with Bus(settings, "test"):
+        assert await soon(lambda: caplog.messages)
+    assert "CONNECTION_REFUSED nats://127.0.0.1:2" in caplog.messages[0]
 
 
 async def test_a_server_that_closes_every_connection_is_not_hammered(service: Service) -> None:

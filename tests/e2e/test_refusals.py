@@ -233,7 +233,7 @@ async def test_a_server_that_refuses_leaves_the_others_their_turn(service: Servi
         NatsServer(config=NO_JETSTREAM, jetstream=False) as refusing,
         NatsServer(config=account("max_file: 9GB"), jetstream=False) as other,
     ):
-        both = {"NATS_URL": f"{refusing.url},{other.url}"}
+        both = {"NATS_URL": f"{refusing.url},{refusing.url},{other.url}"}  # it begins with any of them
         process = service("stack", "provision", **login(other) | both, MONGO_URL=mongo_url)
         assert await asyncio.to_thread(process.wait, 30) == 0
 
