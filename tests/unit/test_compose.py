@@ -8,6 +8,7 @@ import yaml
 
 from api_stub.config import ApiSettings
 from stack.check.repair import RepairSettings
+from stack.setup import servers
 from tests.support import ROOT
 from worker.config import WorkerSettings
 from worker.market.network import Network
@@ -42,10 +43,22 @@ def test_every_member_of_the_cluster_is_confined_as_in_the_single_stack(service:
 
 
 def test_every_server_of_the_cluster_has_a_volume_of_its_own() -> None:
-    servers = [name for name in CLUSTER if name.startswith(("nats", "mongo"))]
-    volumes = [volume for name in servers for volume in CLUSTER[name]["volumes"]]
-    assert (len(servers), len({*volumes, "mongo-data", "nats-data"})) == (5, 7)
-    assert "mongo" not in CLUSTER  # it goes on as it is
+    ours = [name for name in CLUSTER if name.startswith(("nats", "mongo"))]
+    volumes = [volume for name in ours for volume in CLUSTER[name].get("volumes", ())]
+    assert (len(ours), len({*volumes, "mongo-data", "nats-data"})) == (6, 7)
+    assert "volumes" not in CLUSTER["mongo"]  # it goes on with its data
+
+
+def test_the_limits_of_all_that_lasts_in_the_cluster_are_less_than_6_gb() -> None:
+    lasting = [name for name in CLUSTER if name not in {"credentials", "provision", "stack"}]
+    limits = [CLUSTER[name].get("mem_limit", SERVICES[name.rstrip("23")]["mem_limit"]) for name in lasting]
+    assert len(limits) == 10
+    assert sum(int(limit[:-1]) * {"m": 1, "g": 1024}[limit[-1]] for limit in limits) <= 6 * 1024
+
+
+def test_each_service_of_the_cluster_knows_all_its_servers() -> None:
+    urls = {part["environment"]["NATS_URL"] for part in CLUSTER.values() if "NATS_URL" in part.get("environment", ())}
+    assert urls == {",".join(f"nats://{server}:4222" for server in servers.NATS)}
 
 
 @pytest.mark.parametrize("service", CONFINED)
