@@ -38,6 +38,7 @@ def provision(settings: ProvisionSettings, patience: float, hosts: Sequence[str]
         ) as client:
             if direct(url):
                 initiate(client, *settings.mongo_hosts[:1])
+                members.refuse_cluster(client)
             await_primary(client, deadline - time.monotonic())
             if hosts:
                 members.arrange(client, hosts, deadline)

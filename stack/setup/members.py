@@ -10,7 +10,9 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
-from crypto_updates.local.replica_set import NOT_YET_INITIALIZED, initiate
+from crypto_updates.local.replica_set import NO_REPLICATION_ENABLED, NOT_YET_INITIALIZED, initiate
+from stack.setup.errors import SetupError
+from stack.setup.servers import MONGO
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +24,8 @@ COMPLETE = {"PRIMARY", "SECONDARY"}
 # A member of a higher priority than the primary's takes over.
 TAKES_OVER = 2
 AGAIN_SECONDS = 0.2
+# Those that only the cluster of Compose has.
+OTHERS = frozenset(f"{host}:27017" for host in MONGO[1:])
 
 
 def begin(url: str, hosts: Sequence[str], deadline: float) -> None:
@@ -35,6 +39,21 @@ def begin(url: str, hosts: Sequence[str], deadline: float) -> None:
                 return
     with _client(url, hosts[0], deadline) as client:
         initiate(client, *hosts)
+
+
+def refuse_cluster(client: Client) -> None:
+    """Raises SetupError when the server is a member of the cluster of Compose, whose stream is not here."""
+    try:
+        known = _hosts(client.admin.command("replSetGetConfig")["config"])
+    except OperationFailure as error:
+        if error.code == NO_REPLICATION_ENABLED:
+            return
+        raise
+    if others := sorted(OTHERS.intersection(known)):
+        raise SetupError(
+            f"MongoDB's replica set has {', '.join(others)} too: it is the cluster's. Start the cluster again, with"
+            " both Compose files, or run its `provision --single` first (docs/scaling.md)"
+        )
 
 
 def arrange(client: Client, hosts: Sequence[str], deadline: float) -> None:
