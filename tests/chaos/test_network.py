@@ -24,7 +24,7 @@ def network() -> Iterator[Network]:
         for place in network.places:
             server = Process([*place.command, sys.executable, "-c", SERVER, place.host, str(PORT)])
             closing.callback(server.stop)
-            server.wait_for_line("up", 20)
+            server.wait_for_line("up")
         yield network
 
 
@@ -36,7 +36,7 @@ def reached(network: Network) -> set[tuple[int, int]]:
         for other, to in enumerate(network.places)
         if one != other
     }
-    return {pair for pair, call in calls.items() if call.wait(20) == 0}
+    return {pair for pair, call in calls.items() if call.wait() == 0}
 
 
 def reached_from_here(network: Network) -> set[int]:
