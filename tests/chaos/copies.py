@@ -68,20 +68,20 @@ def _letter(message: Message) -> Document:
 
 
 def _copy(server: NatsServer) -> list[Message]:
-    if copy := eventually(lambda: asyncio.run(_read(server)), LEAD):
+    for copy in eventually(lambda: asyncio.run(_read(server)), LEAD) or ():
         return copy
-    raise TimeoutError(f"{server.id} did not lead {STREAM} for long enough to be read, or has nothing")
+    raise TimeoutError(f"{server.id} did not lead {STREAM} for long enough to be read")
 
 
-async def _read(server: NatsServer) -> list[Message] | None:
-    """None if it did not lead from the beginning to the end, as after an election on a busy machine."""
+async def _read(server: NatsServer) -> tuple[list[Message]] | None:
+    """The messages; None if it did not lead from the beginning to the end, as after an election on a busy machine."""
     try:
         nc = await client.connect(server.url)
         try:
             js = nc.jetstream(timeout=10)
             await _lead(nc, js, server.id)
             found = await _messages(js)
-            return found if await client.leader(js) == server.id else None
+            return (found,) if await client.leader(js) == server.id else None
         finally:
             await client.close(nc)
     except client.LINK_ERRORS:
