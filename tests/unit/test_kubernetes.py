@@ -217,10 +217,12 @@ def test_the_servers_of_nats_know_each_other_by_a_password_of_the_secret(secrets
     assert [(one["path"], [given[url] for url in one["value"]]) for one in cluster["patch"]] == [("/routes", servers)]
 
 
-def test_there_are_as_many_copies_of_the_stream_as_servers(resources: list[Resource]) -> None:
+def test_the_services_know_each_server_of_nats_and_have_the_stream_copied_to_each(resources: list[Resource]) -> None:
     settings = of_kind(resources, "ConfigMap")[settings_map(resources)]["data"]
     cluster = kubernetes.values("nats.values.yaml")["config"]["cluster"]
     assert int(settings["STREAM_REPLICAS"]) == cluster["replicas"] == 3
+    servers = [f"nats://nats-{number}.nats-headless:4222" for number in range(cluster["replicas"])]
+    assert settings["NATS_URL"].split(",") == servers
 
 
 def test_every_pod_has_its_image_and_the_user_of_its_dockerfile(resources: list[Resource]) -> None:
