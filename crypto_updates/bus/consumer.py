@@ -29,6 +29,9 @@ PULL_BYTES = 16 * 1024**2
 HEARTBEAT_SECONDS = 2
 # Without an event or a heartbeat for so long, the pull requests are lost.
 SILENCE_SECONDS = 5.0
+# Where no server answers a pull request, it is not the server: a right is missing, or the consumer. So it goes to
+# another server only once in so long.
+LEAVE_AGAIN_SECONDS = 60.0
 # Core NATS sends whatever is published, also while MongoDB is down. What does not fit is dropped.
 CORE_EVENTS, CORE_BYTES = 20_000, 2 * PULL_BYTES
 RETRY_SECONDS = 1.0
@@ -36,6 +39,8 @@ CHECK_EVERY_SECONDS = 1.0
 DRAIN_SECONDS = 1.0
 # What a status message says of a pull request: it waits for events, or it ended and so many events did not come.
 IDLE, UNDELIVERED = "100", "Nats-Pending-Messages"
+# The server ended the pull request, for example because another one leads the consumer now.
+ENDED = "409"
 NEXT = f"CONSUMER.MSG.NEXT.{STREAM}.{DURABLE}"
 
 
@@ -58,6 +63,8 @@ class Consumer:
         self._subscriptions: list[Subscription] = []
         self._asked = 0
         self._heard = 0.0
+        self._stay_until = 0.0
+        self._is_ended = False  # the last that was heard is that the server ended a pull request
         self._changed = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -148,8 +155,8 @@ class Consumer:
         try:
             while not connection.lost.is_set():
                 if time.monotonic() - self._heard > SILENCE_SECONDS:
-                    # A server that is cut off from its cluster answers pings, and has no events.
-                    if self._asked and self._bus.leave(connection, "a pull request was not answered"):
+                    if self._is_cut_off() and self._bus.leave(connection, "a pull request was not answered"):
+                        self._stay_until = time.monotonic() + LEAVE_AGAIN_SECONDS
                         break
                     await self._restart(connection)
                 while 2 * self._batch - len(self._buffer) - self._asked >= self._batch:
@@ -159,9 +166,14 @@ class Consumer:
                     await asyncio.wait_for(self._changed.wait(), CHECK_EVERY_SECONDS)
                 self._bus.refusal = connection.refusal([connection.api(NEXT), ACKS])
         finally:
-            self._heard, self._asked = 0.0, 0
             with contextlib.suppress(*LINK_ERRORS):
                 await subscription.unsubscribe()
+            self._heard, self._asked = 0.0, 0
+
+    def _is_cut_off(self) -> bool:
+        """Of a silent server: whether it may lack its cluster. Such a server answers pings, and has no events."""
+        owes_answer = self._asked > 0 and not self._is_ended and not self._bus.refusal
+        return owes_answer and time.monotonic() >= self._stay_until
 
     async def _restart(self, connection: Connection) -> None:
         """Forget the lost pull requests, and make the consumer if it is missing."""
@@ -176,7 +188,7 @@ class Consumer:
         except nats.errors.TimeoutError:
             # A user without the right to ask gets no reply. Then the provisioner makes the consumer.
             log.debug("[NATS] consumer info of %s: no reply", DURABLE)
-        self._asked = 0
+        self._asked, self._is_ended = 0, False
         self._heard = time.monotonic()
 
     async def _ask(self, connection: Connection, inbox: str) -> None:
@@ -194,13 +206,17 @@ class Consumer:
             self._asked -= 1
             self._buffer.append(Delivery.of(message))
             self._arrived.set()
-            self._heard = time.monotonic()
+            self._hear()
             return
         headers = message.headers or {}
         if headers.get("Status") == IDLE or UNDELIVERED in headers:
             self._asked -= 0 if headers.get("Status") == IDLE else int(headers[UNDELIVERED])
-            self._heard = time.monotonic()
+            self._hear()
             self._changed.set()
         else:
             # Refused: no such consumer, no such stream, or too many waiting. Silence follows, and then a restart.
+            self._is_ended = headers.get("Status") == ENDED
             log.debug("[NATS] Pull request ended: %s", headers)
+
+    def _hear(self) -> None:
+        self._heard, self._stay_until, self._is_ended = time.monotonic(), 0.0, False
