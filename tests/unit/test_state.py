@@ -4,6 +4,8 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
+import pytest
+
 from api_stub.codec import encode
 from api_stub.config import ApiSettings
 from api_stub.errors import StoreUnavailableError
@@ -84,7 +86,10 @@ class WholeMongo(SlowMongo):
         return Beginning(None)
 
 
-async def test_however_often_it_is_scraped_mongodb_is_asked_for_the_slots_once_in_a_while() -> None:
+async def test_however_often_it_is_scraped_mongodb_is_asked_for_the_slots_once_in_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("api_stub.http.state.FRESH_SECONDS", 60.0)
     reader, storing = WholeMongo(), cast(Subscriber, Storing())
     state = State(
         ApiSettings.load({}), cast(Bus, CoreNats()), cast(Store, WritableStore()), cast(Reader, reader), storing
