@@ -130,6 +130,7 @@ def watched(stack: Stack) -> Iterator[Watched]:
             yield watched
 
 
+@pytest.mark.timeout(600)  # a deadline for each of the faults, and for the stack
 async def test_each_fault_fires_its_alerts(watched: Watched) -> None:
     assert await soon(watched.is_well), watched.told()
     for fault in FAULTS:
