@@ -5,6 +5,7 @@ import contextlib
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 
 import nats.errors
 from pymongo import MongoClient
@@ -30,12 +31,14 @@ asyncio.run(offer(**json.load(sys.stdin)))
 """
 OFFER_TO_MONGO = """
 import json, sys
+from datetime import UTC, datetime
 from pymongo import MongoClient, WriteConcern
 given = json.load(sys.stdin)
 with MongoClient(given["url"], directConnection=True, serverSelectionTimeoutMS=5000) as client:
     events = client.crypto.get_collection("events", write_concern=WriteConcern("majority", 5000, True))
     try:
-        events.insert_one({"_id": given["identity"], "event": "CRYPTO_UPDATE"})
+        slot = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
+        events.insert_one({"_id": given["identity"], "event": "CRYPTO_UPDATE", "timestamp": slot})
         print("acknowledged")
     except Exception as error:
         print("not acknowledged:", repr(error))
@@ -47,7 +50,7 @@ with MongoClient(json.load(sys.stdin)["url"], directConnection=True, serverSelec
     try:
         print(json.dumps(sorted(event["_id"] for event in client.crypto.events.find({}, {"_id": 1}))))
     except Exception as error:  # it is taking back what it alone had, or is being started
-        print(repr(error))
+        print(repr(error), file=sys.stderr)
 """
 STATES = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8222/jsz?streams=1').read().decode())"
 
@@ -62,6 +65,15 @@ def beside(project: Project, member: str, script: str, **given: str) -> str:
 def mongo_url(project: Project) -> str:
     """The operator's, for somebody beside a member."""
     return re.sub(r"@[^/]+/", "@127.0.0.1:27017/", project.operator["MONGO_URL"])
+
+
+async def offers(project: Project, leader: str, primary: str, name: str) -> list[str]:
+    """What becomes of an event that is offered to this NATS server, and of one that is offered to this MongoDB."""
+    offer, login = partial(asyncio.to_thread, beside, project), project.operator["NATS_PASSWORD"]
+    return await asyncio.gather(
+        offer(leader, OFFER_TO_NATS, password=login, identity=f"{name}@nats"),
+        offer(primary, OFFER_TO_MONGO, url=mongo_url(project), identity=f"{name}@mongo"),
+    )
 
 
 async def leading(project: Project) -> tuple[str, str]:
@@ -141,4 +153,5 @@ def agreed(project: Project) -> str:
     the same of the stream; nothing before.
     """
     found = {beside(project, member, READ_MONGO, url=mongo_url(project)) for member in MONGO}
-    return found.pop() if len(found) == len(stream_states(project)) == 1 else ""
+    states = stream_states(project)
+    return found.pop() if len(found) == len(states) == 1 and all(states) else ""

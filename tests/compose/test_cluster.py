@@ -128,15 +128,12 @@ async def test_nothing_is_lost_while_all_members_are_restarted_in_turn(project: 
 async def test_the_smaller_side_of_a_partition_acknowledges_nothing_and_both_agree_after_it(project: Project) -> None:
     enough = asyncio.Event()
     leader, primary = await members.leading(project)
-    login = project.operator["NATS_PASSWORD"]
+    offers = partial(members.offers, project, leader, primary)
+    assert await offers("whole") == ["acknowledged", "acknowledged"]
     async with asyncio.TaskGroup() as group:
         with members.cut_off(project, leader, primary):
             publishing = group.create_task(publish(project, "parted", enough))
-            beside = partial(asyncio.to_thread, members.beside, project)
-            told = await asyncio.gather(
-                beside(leader, members.OFFER_TO_NATS, password=login, identity="smaller@nats"),
-                beside(primary, members.OFFER_TO_MONGO, url=members.mongo_url(project), identity="smaller@mongo"),
-            )
+            told = await offers("smaller")
             # The larger side goes on meanwhile.
             assert await asyncio.to_thread(flows, project, GO_ON)
         enough.set()
