@@ -160,7 +160,7 @@ class Project:
                 "*",
                 "down",
                 "--timeout",
-                "5",
+                "0",
                 "--volumes",
                 "--remove-orphans",
                 "--rmi",
