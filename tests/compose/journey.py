@@ -1,4 +1,5 @@
-"""From the single stack to the cluster and back, while events are published. Longer than the gate allows:
+"""From the single stack to the cluster, there through a rolling restart, and back, while events are published.
+Longer than the gate allows:
 
 python -m pytest -s tests/compose/journey.py
 """
@@ -15,7 +16,7 @@ import trustme
 
 from stack.setup.servers import MONGO, NATS
 from tests.compose.project import NAME, Project, docker, must
-from tests.compose.test_cluster import CLUSTER, SINGLE
+from tests.compose.test_cluster import CLUSTER, LASTING, OURS, SINGLE
 from tests.compose.traffic import flows, publish, stored
 from tests.support import soon
 
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 pytestmark = pytest.mark.timeout(1200)
 
+# One of each kind at a time.
+ROUNDS = (("nats", "mongo", "worker", "api_stub"), ("nats2", "mongo2", "worker2", "api_stub2"), ("nats3", "mongo3"))
 LEAVE = ("run", "--rm", "--no-TTY", "provision", "stack", "provision", "--single", "/data")
 
 
@@ -77,7 +80,11 @@ async def test_no_event_is_lost_on_the_way_into_the_cluster_and_back(project: Pr
         assert await asyncio.to_thread(flows, project)
         log.info("the cluster's memory: %.0f MB", await asyncio.to_thread(megabytes))
         assert "8 of 8 checks hold" in await step(project, "verify", "run", "--rm", "--no-TTY", "stack", "verify")
-        await step(project, "workers stopped", "stop", "worker", "worker2")
+        for services in ROUNDS:
+            # MongoDB steps down first, and then would stay for 15 s, so that clients can turn away from it.
+            await step(project, "restarted", "restart", "--no-deps", "--timeout", "4", *services)
+            assert await soon(lambda: project.is_well(*LASTING))
+        await step(project, "workers and API stubs stopped", "stop", *OURS)
         await step(project, "out of the cluster", *LEAVE)
         project.dotenv(SINGLE + tls)
         await step(project, "single again", "up", "--build", "--wait", "--remove-orphans")

@@ -23,8 +23,6 @@ LASTING = (*OURS, *NATS, *MONGO)
 # Seconds. A server that is lost silently may be sent events for an API stub until its pull request expires, after 30 s;
 # MongoDB takes 10 s to elect a primary, and as long to take back what it alone had.
 GO_ON, AGREE = 120, 120
-# One of each kind at a time.
-ROUNDS = (("nats", "mongo", "worker", "api_stub"), ("nats2", "mongo2", "worker2", "api_stub2"), ("nats3", "mongo3"))
 
 
 @pytest.fixture(scope="module")
@@ -114,15 +112,6 @@ async def test_events_go_on_without_a_frozen_follower_and_secondary_and_nothing_
     async with nothing_lost(project, "frozen"):
         with members.frozen(project, *victims, "worker2", "api_stub2"):
             assert await asyncio.to_thread(flows, project, GO_ON)
-
-
-async def test_nothing_is_lost_while_all_members_are_restarted_in_turn(project: Project) -> None:
-    async with nothing_lost(project, "restarted"):
-        for services in ROUNDS:
-            # MongoDB steps down first, and then would stay for 15 s, so that clients can turn away from it.
-            restart = ("restart", "--no-deps", "--timeout", "4", *services)
-            must(await asyncio.to_thread(project.compose, *restart, timeout=120))
-            assert await soon(lambda: project.is_well(*LASTING))
 
 
 async def test_the_smaller_side_of_a_partition_acknowledges_nothing_and_both_agree_after_it(project: Project) -> None:
