@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 import nats.errors
@@ -25,14 +26,15 @@ COPIES_SECONDS = 240.0
 # A cluster makes the consumers after the stream.
 AGREE_SECONDS = 5.0
 LOOK_AGAIN_SECONDS = 0.2
-# A server of a cluster gives up a restore that stands still for 5 seconds, and takes the next stream of that name for
-# its own then: it removes that one too. (nats-server 2.15.1)
+# A server of a cluster gives up a restore that stands still for 5 seconds. The cluster then removes the stream of that
+# name, also one of a later restore, if it is younger than 5 seconds. (nats-server 2.15.1)
 STALLED_SECONDS = 8.0  # a busy machine is late
 # A stream with these limits refuses every event, so none is acknowledged that the copy lacks; and none leaves by its
 # age, so that the two can be compared.
 CLOSED = {"max_msg_size": 1, "max_age": 0}
 # A copy bears this mark, with the time at which its original was made, until `update_stream` opens it. So it holds
-# nothing that the original lacks.
+# nothing that the original lacks. No two are marked as copies of each other, because a cluster gives a restored stream
+# a new time, and only a single server keeps the original's.
 MARK = "crypto-updates.copy-of"
 FIGURES = ("messages", "last_seq", "consumer_count")
 # A restore gives a stream without any event another first one.
@@ -64,12 +66,16 @@ async def _make(source: Connection, target: Connection, kept: Answer, there: Ans
             f"{target.url} has another stream {stream} than {source.url}; nothing was removed: have what one of the two"
             " holds stored by an API stub, and remove that one"
         )
-    await _ask(source, f"STREAM.UPDATE.{stream}", kept["config"] | CLOSED)
-    await _copy_whole(source, target, kept)
-    if replicas > 1:
-        await _spread(target, stream, replicas)
-    await _compare(source, target, stream)
-    await asyncio.to_thread(os.sync)  # the server does not sync what it restores
+    try:
+        await _ask(source, f"STREAM.UPDATE.{stream}", kept["config"] | CLOSED)
+        await _copy_whole(source, target, kept, replicas)
+    except BaseException:
+        with contextlib.suppress(*LINK_ERRORS, BusError):
+            await _ask_for(target, f"STREAM.DELETE.{stream}")
+        # After the copy has gone, because it would lack what the stream takes from now on.
+        with contextlib.suppress(*LINK_ERRORS, BusError):
+            await _ask(source, f"STREAM.UPDATE.{stream}", kept["config"])
+        raise
 
 
 def _is_copy(found: Answer, original: Answer) -> bool:
@@ -106,18 +112,21 @@ async def _figures(connection: Connection, stream: str) -> Answer:
     return {name: state.get(name, 0) for name in names} | {"the newest": newest and newest["message"]["time"]}
 
 
-async def _copy_whole(source: Connection, target: Connection, kept: Answer) -> None:
-    """Copy the stream, or leave both servers as they were."""
+async def _copy_whole(source: Connection, target: Connection, kept: Answer, replicas: int) -> None:
+    """Return when the target has all of the stream, and goes on having it."""
     stream = kept["config"]["name"]
-    try:
-        await _remove(target, stream)  # in a cluster, a restore that was stopped keeps the name
-        await _copy(source, target, kept)
-        await _compare(source, target, stream)
-    except BaseException:
-        with contextlib.suppress(*LINK_ERRORS, BusError):
-            await _remove(target, stream)
-            await _ask(source, f"STREAM.UPDATE.{stream}", kept["config"])
-        raise
+    await _remove(target, stream)  # in a cluster, a restore that was stopped keeps the name
+    await _copy(source, target, kept)
+    if replicas > 1:
+        await _spread(target, stream, replicas)
+    await asyncio.to_thread(os.sync)  # the server does not sync what it restores
+    if found := await info(target, stream):
+        await asyncio.sleep(STALLED_SECONDS - _age(found).total_seconds())
+    await _compare(source, target, stream)
+
+
+def _age(found: Answer) -> timedelta:
+    return datetime.fromisoformat(found["ts"]) - datetime.fromisoformat(found["created"])
 
 
 async def _copy(source: Connection, target: Connection, kept: Answer) -> None:

@@ -6,8 +6,9 @@ import re
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from unittest.mock import ANY, Mock
+from unittest.mock import ANY
 
 import httpx
 import pytest
@@ -17,7 +18,7 @@ from nats.js.errors import Error as JetStreamError
 
 from crypto_updates.bus import move
 from crypto_updates.bus.config import BusSettings
-from crypto_updates.bus.connection import Connection
+from crypto_updates.bus.connection import LINK_ERRORS, Connection
 from crypto_updates.bus.errors import RefusedError
 from crypto_updates.bus.event import MSG_ID
 from crypto_updates.bus.stream import DURABLE, OWN_DURABLE, STREAM, stream_config, update_consumer, update_stream
@@ -128,10 +129,14 @@ async def of_single(folder: Path) -> tuple[object, ...]:
 
 
 async def test_a_stream_keeps_everything_on_its_way_into_the_cluster_and_back(
-    cluster: Connection, folder: Path, servers: list[NatsServer], synced: list[bool]
+    cluster: Connection, folder: Path, servers: list[NatsServer], synced: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await single.into_cluster(cluster, folder, SETTINGS)
+    with monkeypatch.context() as patch:
+        ages = compared(patch)
+        await single.into_cluster(cluster, folder, SETTINGS)
     assert (synced, has_stream(folder)) == ([True], False)
+    # The cluster removes a younger one when it gives up an earlier restore.
+    assert ages.pop() > timedelta(seconds=5)
     assert await state(cluster) == (WHOLE, PLACES, BODY, {MSG_ID: str(EVENTS - 1)}, ANY)
     with pytest.raises(JetStreamError, match="maximum messages exceeded"):
         await cluster.jetstream().publish("crypto.updates", BODY)
@@ -152,6 +157,20 @@ async def test_a_stream_keeps_everything_on_its_way_into_the_cluster_and_back(
         again = await connection.jetstream().publish("crypto.updates", BODY, headers={MSG_ID: "in the cluster"})
         assert again.duplicate
         await connection.close()
+
+
+def compared(patch: pytest.MonkeyPatch) -> list[timedelta]:
+    """The age of the copy, each time that it is compared with the original."""
+    compare, ages = move._compare, list[timedelta]()
+
+    async def compare_and_tell(source: Connection, target: Connection, stream: str) -> None:
+        created = (await target.jetstream().stream_info(stream)).created
+        assert created
+        ages.append(datetime.now(UTC) - created)
+        await compare(source, target, stream)
+
+    patch.setattr(move, "_compare", compare_and_tell)
+    return ages
 
 
 async def gets_back_what_it_lost(server: NatsServer) -> None:
@@ -181,9 +200,10 @@ async def test_a_move_that_was_stopped_anywhere_is_completed_by_the_next(
 async def test_a_move_that_was_stopped_may_be_given_up(
     cluster: Connection, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("os.sync", Mock(side_effect=RefusedError("stopped")))
-    with pytest.raises(RefusedError, match="stopped"):
-        await single.into_cluster(cluster, folder, SETTINGS)
+    with monkeypatch.context() as patch:
+        stop_at(patch, STOPS[-1])
+        with pytest.raises(RefusedError, match="stopped"):
+            await single.into_cluster(cluster, folder, SETTINGS)
     await single.out_of_cluster(cluster, folder)
     assert await cluster.jetstream().streams_info() == []
     assert (await of_single(folder))[:2] == (WHOLE, PLACES)
@@ -203,22 +223,40 @@ def stop_at(patch: pytest.MonkeyPatch, point: str) -> None:
     patch.setattr(Client, "request", passing)
 
 
-async def test_a_copy_that_lacks_an_event_is_removed_again_and_the_stream_stays_where_it_was(
+async def test_a_copy_that_loses_an_event_is_removed_again_and_the_stream_stays_where_it_was(
     cluster: Connection, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finish = move._finish
+    loop = asyncio.get_running_loop()
 
-    async def finish_and_lose(target: Connection, subject: str) -> None:
-        await finish(target, subject)
-        await target.jetstream().delete_msg(STREAM, REMOVED + 1)
+    def sync_and_lose() -> None:
+        losing = cluster.jetstream().delete_msg(STREAM, REMOVED + 1)
+        asyncio.run_coroutine_threadsafe(losing, loop).result(HANG_SECONDS)
 
-    monkeypatch.setattr(move, "_finish", finish_and_lose)
+    monkeypatch.setattr("os.sync", sync_and_lose)
     monkeypatch.setattr(move, "STALLED_SECONDS", 0.0)  # the restore has ended
     monkeypatch.setattr(move, "AGREE_SECONDS", 0.0)
     for _ in range(2):
         with pytest.raises(RefusedError, match=f"messages is {EVENTS - 2} and not {EVENTS - 1}"):
             await single.into_cluster(cluster, folder, SETTINGS)
         assert await cluster.jetstream().streams_info() == []
+    assert await of_single(folder) == (WHOLE, PLACES, -1)
+
+
+async def test_a_stream_is_open_again_also_when_its_copy_cannot_be_removed(
+    cluster: Connection, servers: list[NatsServer], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = move._finish
+
+    async def finish_and_cut(target: Connection, subject: str) -> None:
+        await finish(target, subject)
+        target.cut()
+
+    monkeypatch.setattr(move, "_finish", finish_and_cut)
+    lost = await connected(servers[0])
+    with pytest.raises(LINK_ERRORS):
+        await single.into_cluster(lost, folder, SETTINGS)
+    await lost.close()
+    assert len(await cluster.jetstream().streams_info()) == 1
     assert await of_single(folder) == (WHOLE, PLACES, -1)
 
 
