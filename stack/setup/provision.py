@@ -91,13 +91,8 @@ async def provision(settings: ProvisionSettings, *, small: bool, consumer: bool,
 
 async def leave(settings: ProvisionSettings, *, folder: Path) -> int:
     """Make the first host in MONGO_URL the only member, and move the stream to the single NATS server's folder."""
-
-    async def prepare(connection: Connection) -> None:
-        await single.out_of_cluster(connection, folder)
-
     try:
-        async with Bus(settings, "provision", prepare) as bus:
-            await bus.connection(MOVE_WAIT_SECONDS)
+        await _move_out(settings, folder)
         # Last, so that after a failure the cluster still has all of its members.
         await asyncio.to_thread(database.provision, settings, SERVER_WAIT_SECONDS, settings.mongo_hosts[:1])
     except (SetupError, UnreachableError) as error:
@@ -107,6 +102,22 @@ async def leave(settings: ProvisionSettings, *, folder: Path) -> int:
         "[PROVISION] Now start the single stack: docker compose -f compose.yaml up --build --wait --remove-orphans"
     )
     return 0
+
+
+async def _move_out(settings: ProvisionSettings, folder: Path) -> None:
+    """Raises SetupError and UnreachableError."""
+
+    async def prepare(connection: Connection) -> None:
+        await single.out_of_cluster(connection, folder)
+        connection.js = connection.jetstream()
+
+    async with Bus(settings, "provision", prepare) as bus:
+        connection = await bus.connection(MOVE_WAIT_SECONDS)
+        if connection.js is None:
+            raise SetupError(
+                f"NATS at {connection.url} is used without JetStream (DELIVERY={settings.delivery}), so the stream"
+                " cannot be moved: start all servers of the cluster with JetStream, and set DELIVERY=jetstream"
+            )
 
 
 async def _provision_nats(

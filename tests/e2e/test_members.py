@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from pymongo import MongoClient
@@ -14,7 +15,7 @@ from crypto_updates.harness.plugin import Service
 from crypto_updates.local import cluster as local
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod, NatsServer
-from stack.setup import database, members
+from stack.setup import database, members, provision
 from stack.setup.config import ProvisionSettings
 from stack.setup.errors import SetupError
 from tests.e2e.test_move import ACCOUNTS
@@ -100,3 +101,15 @@ def test_one_member_becomes_three_and_one_again_with_all_events(
     assert leave(tmp_path / "single").status == 0
     assert members_of(mongods[0]) == addresses[:1]
     assert events_of(mongods[0]) == ["crypto@1"]
+
+
+async def test_without_jetstream_no_member_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(database, "provision", removing := Mock())
+    with NatsServer(jetstream=False) as server:
+        for delivery in ("auto", "core"):
+            settings = ProvisionSettings.load({"NATS_URL": server.url, "DELIVERY": delivery})
+            assert await provision.leave(settings, folder=tmp_path) == 1
+            assert f"without JetStream (DELIVERY={delivery}), so the stream cannot be moved" in caplog.text
+    removing.assert_not_called()
