@@ -12,22 +12,35 @@ log = logging.getLogger(__name__)
 
 # https://www.mongodb.com/docs/manual/reference/error-codes/
 NOT_YET_INITIALIZED, NO_REPLICATION_ENABLED, ALREADY_INITIALIZED = 94, 76, 23
+# The states of a member that has all data: https://www.mongodb.com/docs/manual/reference/replica-states/
+_COMPLETE = {"PRIMARY", "SECONDARY"}
 _REPLY_MS = 1000
+_LOADING_SECONDS = 30.0
 
 
 def initiate(client: MongoClient[dict[str, Any]], *hosts: str) -> None:
     """Make these the members (name:port, as all clients know them), the client's server among them.
 
-    Raises PyMongoError. A server that has a replica set already, or that was started without
+    Raises PyMongoError and TimeoutError. A server that has a replica set already, or that was started without
     `--replSet`, stays as it is.
     """
+    try:
+        if not has_set(client):
+            _initiate(client, hosts)
+    except OperationFailure as error:
+        if error.code != NO_REPLICATION_ENABLED:
+            raise
+
+
+def has_set(client: MongoClient[dict[str, Any]]) -> bool:
+    """Raises PyMongoError."""
     try:
         client.admin.command("replSetGetConfig")
     except OperationFailure as error:
         if error.code == NOT_YET_INITIALIZED:
-            _initiate(client, hosts)
-        elif error.code != NO_REPLICATION_ENABLED:
-            raise
+            return False
+        raise
+    return True
 
 
 def _initiate(client: MongoClient[dict[str, Any]], hosts: Sequence[str]) -> None:
@@ -37,8 +50,10 @@ def _initiate(client: MongoClient[dict[str, Any]], hosts: Sequence[str]) -> None
     try:
         client.admin.command("replSetInitiate", {"_id": name, "members": members})
     except OperationFailure as error:
-        if error.code != ALREADY_INITIALIZED:  # a server that has just started may say at first that it has none
+        if error.code != ALREADY_INITIALIZED:
             raise
+        # It has just started, and says until it has loaded its replica set that it has none.
+        _await(client, _LOADING_SECONDS, has_set, "replica set not loaded")
     else:
         log.info("[MONGO] Replica set %s initiated with %s", name, ", ".join(hosts))
 
@@ -53,7 +68,13 @@ def await_copies(client: MongoClient[dict[str, Any]], patience: float) -> None:
 
     Raises TimeoutError after `patience` seconds.
     """
-    _await(client, patience, _have_copies, "not every member had the data")
+    _await(client, patience, lambda client: not lacking(client), "not every member had the data")
+
+
+def lacking(client: MongoClient[dict[str, Any]]) -> list[str]:
+    """The members that have not all data, or that the client's server cannot reach. Raises PyMongoError."""
+    members = client.admin.command("replSetGetStatus")["members"]
+    return [member["name"] for member in members if member["stateStr"] not in _COMPLETE]
 
 
 def _await(
@@ -79,7 +100,7 @@ def is_ready(host: str, pid: int) -> bool:
             initiate(client, host)
             _move(client, host)
             return _is_primary(client)
-        except PyMongoError:
+        except (PyMongoError, TimeoutError):
             return False
 
 
@@ -102,11 +123,6 @@ def _serves(client: MongoClient[dict[str, Any]], pid: int) -> bool:
 
 def _is_primary(client: MongoClient[dict[str, Any]]) -> bool:
     return bool(client.admin.command("hello")["isWritablePrimary"])
-
-
-def _have_copies(client: MongoClient[dict[str, Any]]) -> bool:
-    members = client.admin.command("replSetGetStatus")["members"]
-    return all(member["stateStr"] in ("PRIMARY", "SECONDARY") for member in members)
 
 
 def _move(client: MongoClient[dict[str, Any]], host: str) -> None:

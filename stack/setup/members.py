@@ -10,7 +10,7 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
-from crypto_updates.local.replica_set import NO_REPLICATION_ENABLED, NOT_YET_INITIALIZED, initiate
+from crypto_updates.local.replica_set import NO_REPLICATION_ENABLED, has_set, initiate, lacking
 from stack.setup.errors import SetupError
 from stack.setup.servers import MONGO
 
@@ -19,8 +19,6 @@ log = logging.getLogger(__name__)
 Config = dict[str, Any]
 Client = MongoClient[dict[str, Any]]
 
-# The states of a member that has all data: https://www.mongodb.com/docs/manual/reference/replica-states/
-COMPLETE = {"PRIMARY", "SECONDARY"}
 # A member of a higher priority than the primary's takes over.
 TAKES_OVER = 2
 AGAIN_SECONDS = 0.2
@@ -31,11 +29,11 @@ OTHERS = frozenset(f"{host}:27017" for host in MONGO[1:])
 def begin(url: str, hosts: Sequence[str], deadline: float) -> None:
     """Make a replica set of the hosts, if none of them has one yet.
 
-    A host that has lost its data gets it from the others, so all are asked. Raises PyMongoError.
+    A host that has lost its data gets it from the others, so all are asked. Raises PyMongoError and TimeoutError.
     """
     for host in hosts:
         with _client(url, host, deadline) as client:
-            if _has_set(client):
+            if has_set(client):
                 return
     with _client(url, hosts[0], deadline) as client:
         initiate(client, *hosts)
@@ -101,29 +99,14 @@ def _hosts(config: Config) -> list[str]:
 
 def await_copies(client: Client, deadline: float) -> None:
     """Return when every member has all data, or with a warning at the deadline. Raises PyMongoError."""
-    while lacking := _lacking(client):
+    while names := lacking(client):
         if time.monotonic() > deadline:
-            log.warning("[MONGO] %s still copies the data, or cannot be reached", ", ".join(lacking))
+            log.warning("[MONGO] %s still copies the data, or cannot be reached", ", ".join(names))
             return
         time.sleep(AGAIN_SECONDS)
-
-
-def _lacking(client: Client) -> list[str]:
-    members = client.admin.command("replSetGetStatus")["members"]
-    return [member["name"] for member in members if member["stateStr"] not in COMPLETE]
 
 
 def _client(url: str, host: str, deadline: float) -> Client:
     wait = max(1, int((deadline - time.monotonic()) * 1000))
     one = re.sub(r"(://(?:[^@/]*@)?)[^/]+", rf"\g<1>{host}", url)
     return MongoClient(one, directConnection=True, serverSelectionTimeoutMS=wait)
-
-
-def _has_set(client: Client) -> bool:
-    try:
-        client.admin.command("replSetGetConfig")
-    except OperationFailure as error:
-        if error.code == NOT_YET_INITIALIZED:
-            return False
-        raise
-    return True
