@@ -49,7 +49,7 @@ def test_every_server_of_the_cluster_has_a_volume_of_its_own() -> None:
     assert "volumes" not in CLUSTER["mongo"]  # it goes on with its data
 
 
-def test_the_limits_of_all_that_lasts_in_the_cluster_are_less_than_6_gb() -> None:
+def test_the_limits_of_all_that_lasts_in_the_cluster_are_6_gib_at_most() -> None:
     lasting = [name for name in CLUSTER if name not in {"credentials", "provision", "stack"}]
     limits = [CLUSTER[name].get("mem_limit", SERVICES[name.rstrip("23")]["mem_limit"]) for name in lasting]
     assert len(limits) == 10
