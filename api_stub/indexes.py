@@ -12,6 +12,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import OperationFailure, PyMongoError
 
 from api_stub import retention
+from api_stub.errors import StoreUnavailableError
 from api_stub.mongo import UNAUTHORIZED, Document, brief
 from api_stub.query import LETTERS_FIRST, NEWEST_FIRST
 from crypto_updates.service import lifecycle
@@ -68,13 +69,19 @@ def missing(listed: Listed) -> list[str]:
 async def _keep(database: AsyncDatabase[Document], feed: str, first: First, age: timedelta | None) -> None:
     told, is_noted, is_settled = set[str](), False, False
     while True:
-        is_noted = is_noted or await retention.note(database, feed, first)
+        can_ask = True
+        try:
+            is_noted = is_noted or await retention.note(database, feed, first)
+        except (PyMongoError, StoreUnavailableError) as error:
+            can_ask = False
+            log.debug("[MONGO] The first slot is not noted: %s", brief(error))
         for name, keys in INDEXES:
             if (problem := await _make(database, name, keys)) and problem not in told:
                 log.warning("[MONGO] No index of %s: %s", _named(name, keys), problem)
                 told.add(problem)
-        # Only once: services with different values would otherwise take turns for ever.
-        is_settled = is_settled or await retention.settle(database, age)
+        # Not before the first slot is noted. Only once: services with different values would otherwise take turns for
+        # ever.
+        is_settled = is_settled or (can_ask and await retention.settle(database, age))
         await asyncio.sleep(MAKE_AGAIN_SECONDS)
 
 

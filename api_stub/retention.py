@@ -10,7 +10,7 @@ from pymongo import WriteConcern
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 
-from api_stub.errors import StoreUnavailableError
+from api_stub.errors import StoreRefusedError
 from api_stub.mongo import UNAUTHORIZED, Document, brief
 from crypto_updates.clock import slots, span
 from crypto_updates.clock.cron import SECOND, Cron
@@ -84,7 +84,7 @@ async def settle(database: AsyncDatabase[Document], wanted: timedelta | None) ->
 
 
 async def note(database: AsyncDatabase[Document], feed: str, first: Callable[[], Awaitable[datetime | None]]) -> bool:
-    """Note the feed's first slot. Return False if there is none yet, or MongoDB cannot be asked."""
+    """Note the feed's first slot. Return False if there is none yet. Raises PyMongoError and StoreUnavailableError."""
     feeds = database.get_collection(FEEDS, write_concern=WriteConcern(w="majority", j=True))
     try:
         if (slot := await first()) is None:
@@ -92,10 +92,12 @@ async def note(database: AsyncDatabase[Document], feed: str, first: Callable[[],
         await feeds.insert_one({"_id": feed, "first": slot})
     except DuplicateKeyError:
         return True
-    except (PyMongoError, StoreUnavailableError) as error:
-        log.debug("[MONGO] The first slot is not noted: %s", brief(error))
+    except (OperationFailure, StoreRefusedError) as error:
+        cause = error.__cause__ if isinstance(error, StoreRefusedError) else error
+        if not isinstance(cause, OperationFailure) or cause.code != UNAUTHORIZED:
+            raise
         # Where this user may not, a feed begins at its first event that is kept.
-        return isinstance(error, OperationFailure) and error.code == UNAUTHORIZED
+        log.debug("[MONGO] The first slot is not noted: %s", brief(error))
     return True
 
 

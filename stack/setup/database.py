@@ -11,6 +11,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from api_stub import retention
+from api_stub.errors import StoreUnavailableError
 from api_stub.indexes import INDEXES
 from api_stub.mongo import direct
 from api_stub.reader import NO_REPLICA_SET, Reader
@@ -60,7 +61,7 @@ async def retain(settings: ProvisionSettings) -> None:
         async with Reader(settings.mongo_url, settings.mongo_db) as client:
             await retention.note(client.database, settings.feed, lambda: client.first(settings, datetime.now(UTC)))
             await retention.apply(client.database, settings.max_event_age)
-    except PyMongoError as error:
+    except (PyMongoError, StoreUnavailableError) as error:
         raise SetupError(f"MAX_EVENT_AGE: MongoDB at {redacted(settings.mongo_url)}: {error}") from error
 
 

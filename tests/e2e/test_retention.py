@@ -12,16 +12,20 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.collection import Collection
 from pymongo.errors import AutoReconnect
 
-from api_stub import retention
+from api_stub import indexes, retention
+from api_stub.errors import StoreUnavailableError
 from api_stub.mongo import Mongo
 from api_stub.reader import Reader
 from crypto_updates.bus.event import identity, text
 from crypto_updates.clock.timetable import Timetable
 from crypto_updates.local import ports
 from crypto_updates.local.servers import Mongod
+from stack.setup import database as setup
+from stack.setup.config import ProvisionSettings
+from stack.setup.errors import SetupError
 from tests.e2e.conftest import Stack
 from tests.e2e.test_audit import History
-from tests.support import eventually
+from tests.support import eventually, soon
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
@@ -95,6 +99,32 @@ async def test_without_mongodb_another_try_may_help(
         patch.setattr(retention, "age", away)
         assert not await retention.settle(database, DAY)
     assert await retention.settle(database, DAY)
+
+
+async def test_no_event_goes_before_the_first_slot_is_noted(
+    mongod: Mongod,
+    database: AsyncDatabase[dict[str, Any]],
+    events: Collection[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slot, found = datetime(2023, 11, 21, 14, 30, tzinfo=UTC), list[dict[str, int]]()
+
+    async def first(*_: object) -> datetime:
+        found.append(ages(events))
+        if len(found) < 3:
+            raise StoreUnavailableError("away")
+        return slot
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Reader, "first", first)
+        settings = ProvisionSettings.load({"MONGO_URL": mongod.url, "MONGO_DB": database.name, "MAX_EVENT_AGE": "1d"})
+        with pytest.raises(SetupError, match=r"MAX_EVENT_AGE: MongoDB at .*: away"):
+            await setup.retain(settings)
+    monkeypatch.setattr(indexes, "MAKE_AGAIN_SECONDS", 0.0)
+    async with indexes.kept(database, "crypto", first, DAY):
+        assert await soon(lambda: ages(events)) == {retention.NAME: 86_400}
+    assert found == [{}] * 3
+    assert events.database.feeds.find_one() == {"_id": "crypto", "first": slot}
 
 
 def test_the_api_stub_keeps_it_from_its_start_on_and_provision_does_too(stack: Stack) -> None:
@@ -194,6 +224,6 @@ async def test_what_is_not_as_the_variable_says_is_told(
 ) -> None:
     async with Reader(mongod.url, database.name) as reader:
         await retention.apply(database, DAY)
-        assert not [lack for lack in await reader.lacks(DAY) if "MAX_EVENT_AGE" in lack]
+        assert not [lack for lack in await reader.lacks(DAY, HOUR) if "MAX_EVENT_AGE" in lack]
         told = "MongoDB removes events 1d after their slot, and MAX_EVENT_AGE is 2h: run `crypto-updates provision`"
-        assert told in await reader.lacks(2 * HOUR)
+        assert told in await reader.lacks(2 * HOUR, HOUR)
