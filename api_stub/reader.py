@@ -102,7 +102,7 @@ class Reader(Mongo):
         self._may_watch = True
         return stream
 
-    async def lacks(self, max_event_age: timedelta | None = None, least_age: timedelta = timedelta()) -> list[str]:
+    async def lacks(self, max_event_age: timedelta | None, least_age: timedelta) -> list[str]:
         """What works less well than it should, or is not as MAX_EVENT_AGE says, and what to do."""
         with available():
             hello = await self._client.admin.command("hello")

@@ -163,9 +163,9 @@ async def test_the_reader_knows_of_a_missing_index_and_of_a_missing_right(
     confined_mongod: Confined, vault: Path, system: MongoClient[dict[str, Any]]
 ) -> None:
     async with Reader(url(confined_mongod, "reader", password_of(vault, "reader")), "crypto") as reader:
-        assert await reader.lacks() == []
+        assert await reader.lacks(None, timedelta()) == []
         system.crypto.dead_letters.drop_indexes()
-        assert ["dead_letters on received_at, _id" in lack for lack in await reader.lacks()] == [True]
+        assert ["dead_letters on received_at, _id" in lack for lack in await reader.lacks(None, timedelta())] == [True]
         privileges = [{"resource": {"db": "crypto", "collection": "events"}, "actions": ["find"]}]
         system.admin.command("createRole", "finder", privileges=privileges, roles=[])
         system.admin.command("createUser", "finder", pwd="finder", roles=["finder"])
@@ -175,7 +175,7 @@ async def test_the_reader_knows_of_a_missing_index_and_of_a_missing_right(
             insert = await inserts.try_next()
             assert insert
             assert insert["fullDocument"] == {"_id": "new"}
-        assert ["changeStream" in lack for lack in await reader.lacks()] == [True]
+        assert ["changeStream" in lack for lack in await reader.lacks(None, timedelta())] == [True]
     system.crypto.events.delete_one({"_id": "new"})
     system.crypto.dead_letters.create_index(LETTERS_FIRST)
 
@@ -193,16 +193,16 @@ async def test_an_age_is_kept_by_the_provisioner_where_the_api_stub_may_not(
     assert caplog.messages == []
     async with Reader(url(confined_mongod, "reader", users["reader"]), "crypto") as reader:
         told = "MongoDB keeps all events, and MAX_EVENT_AGE is 9d: run `crypto-updates provision`"
-        assert await reader.lacks(age) == [told]
+        assert await reader.lacks(age, timedelta()) == [told]
         address = url(confined_mongod, SYSTEM, password_of(vault, "key"))
         await database.retain(ProvisionSettings.load({"MONGO_URL": address, "MAX_EVENT_AGE": "9d"}))
-        assert await reader.lacks(age) == []
+        assert await reader.lacks(age, timedelta()) == []
         found = await reader.beginning(Timetable(feed="theirs"), datetime.now(UTC))
         assert (found.age, found.is_aged) == (age, True)
         told = (
             "MongoDB removes events 9d after their slot, and MAX_EVENT_AGE is not set: run `crypto-updates provision`"
         )
-        assert await reader.lacks() == [told]
+        assert await reader.lacks(None, timedelta()) == [told]
     system.crypto.events.drop_index(retention.NAME)
 
 
