@@ -13,13 +13,14 @@ from pymongo import MongoClient
 
 from crypto_updates.harness.plugin import Service
 from crypto_updates.local import cluster as local
+from crypto_updates.local import replica_set
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod, NatsServer
 from stack.setup import database, members, provision
 from stack.setup.config import ProvisionSettings
 from stack.setup.errors import SetupError
 from tests.e2e.test_move import ACCOUNTS
-from tests.support import HANG_SECONDS
+from tests.support import HANG_SECONDS, eventually
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -62,8 +63,11 @@ def events_of(mongod: Mongod) -> list[str]:
         return [event["_id"] for event in client.crypto.events.find()]
 
 
-def lose_data(mongod: Mongod) -> None:
+def lose_data(mongod: Mongod, primary: Mongod) -> None:
+    """Until the primary has seen it go, it takes it for one that has all data."""
     mongod.stop()
+    with MongoClient[dict[str, Any]](primary.url, directConnection=True) as client:
+        assert eventually(lambda: replica_set.lacking(client)) == [mongod.address]
     shutil.rmtree(mongod.data)
     mongod.start()
 
@@ -82,7 +86,7 @@ def test_one_member_becomes_three_and_one_again_with_all_events(
     assert members_of(mongods[0]) == addresses
     assert [events_of(server) for server in mongods] == [["crypto@1"]] * 3
 
-    lose_data(mongods[2])
+    lose_data(mongods[2], mongods[0])
     database.provision(three, HANG_SECONDS, addresses)
     assert events_of(mongods[2]) == ["crypto@1"]
 
