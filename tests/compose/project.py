@@ -153,21 +153,10 @@ class Project:
     def http_port(self) -> int:
         return self._ports["HTTP_PORT"]
 
-    def down(self) -> None:
-        must(
-            self.compose(
-                "--profile",
-                "*",
-                "down",
-                "--timeout",
-                "0",
-                "--volumes",
-                "--remove-orphans",
-                "--rmi",
-                "local",
-                timeout=120,
-            )
-        )
+    def down(self, *, keeping_images: bool = False) -> None:
+        images = () if keeping_images else ("--rmi", "local")
+        down = ("down", "--timeout", "0", "--volumes", "--remove-orphans", *images)
+        must(self.compose("--profile", "*", *down, timeout=120))
 
     def container(self, service: str) -> str:
         return must(self.compose("ps", "--all", "--quiet", service)).strip()

@@ -263,7 +263,7 @@ def test_a_first_start_that_is_killed_in_the_middle_is_completed_by_the_next(
     project: Project, victim: str, after: float
 ) -> None:
     def killed() -> bool:
-        project.down()
+        project.down(keeping_images=True)
         return project.up_and_kill(victim, after)
 
     assert killed() or killed() or killed()
