@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from functools import partial
 
@@ -57,9 +58,13 @@ STATES = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8222/jsz
 
 def beside(project: Project, member: str, script: str, **given: str) -> str:
     """What the script prints that runs in the member's network."""
+    return must(_run_beside(project, member, script, **given)).strip()
+
+
+def _run_beside(project: Project, member: str, script: str, **given: str) -> subprocess.CompletedProcess[str]:
     run = ("run", "--rm", "--interactive", "--network", f"container:{project.container(member)}")
     command = (*run, "--entrypoint", "python", "crypto-updates-stack", "-c", script)
-    return must(docker(*command, input=json.dumps(given))).strip()
+    return docker(*command, input=json.dumps(given))
 
 
 def mongo_url(project: Project) -> str:
@@ -152,6 +157,7 @@ def agreed(project: Project) -> str:
     """The ids of all events, as JSON, when each member of MongoDB's replica set has the same ones, and each NATS server
     the same of the stream; nothing before.
     """
-    found = {beside(project, member, READ_MONGO, url=mongo_url(project)) for member in MONGO}
+    # Docker refuses to run anything beside a member that is being started: that one tells nothing then.
+    found = {_run_beside(project, member, READ_MONGO, url=mongo_url(project)).stdout.strip() for member in MONGO}
     states = stream_states(project)
     return found.pop() if len(found) == len(states) == 1 and all(states) else ""
