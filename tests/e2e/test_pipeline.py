@@ -356,11 +356,13 @@ async def test_a_cloudevent_is_stored_once_in_whatever_mode_it_comes(stack: Stac
     structured = {"Content-Type": "application/cloudevents+json; charset=UTF-8"}
     for headers, body in (
         *((binary, at(1)), (binary, at(1)), (structured, json.dumps(envelope).encode())),
-        *((binary | {"ce-source": "/other"}, at(1)), (binary, at(2))),
-        ({"Content-Type": "application/cloudevents+avro"}, at(1)),
+        (binary | {"ce-source": "/other"}, at(1)),
     ):
         await publisher.publish("crypto.updates", body, headers=headers)
-    await settled(publisher)
+    # Two batches may be stored at once, and then the later event of an id may be the first.
+    assert await soon(lambda: stack.sum() == 2)
+    for headers, body in ((binary, at(2)), ({"Content-Type": "application/cloudevents+avro"}, at(1))):
+        await publisher.publish("crypto.updates", body, headers=headers)
     assert await soon(lambda: stack.sum() == 4)
     assert {event["_id"] for event in stack.events.find()} == {"ce:/shop#7", "ce:/other#7"}
     assert {letter["reason"][:40] for letter in stack.dead_letters.find()} == {
