@@ -12,14 +12,13 @@ from pymongo.read_concern import ReadConcern
 
 from api_stub.mongo import direct
 from crypto_updates.bus.stream import DURABLE, STREAM
+from crypto_updates.local.replica_set import lacking
 from tests.chaos import client
 from tests.chaos.checker import Consumer
 
 FEED = "crypto"
 OF_FEED = {"$gt": f"{FEED}@", "$lt": f"{FEED}A"}  # A follows @
 EPOCH = datetime.fromtimestamp(0, UTC)
-# What a member of a replica set is that is well: https://www.mongodb.com/docs/manual/reference/replica-states/
-PRIMARY, SECONDARY = 1, 2
 
 
 class Ledger:
@@ -80,12 +79,9 @@ class Ledger:
     def whole(self) -> bool:
         """True if each member of both clusters has all that the others have."""
         try:
-            members = self._client.admin.command("replSetGetStatus")["members"]
+            return not lacking(self._client) and bool(client.ask(self._nats_urls, _whole))
         except PyMongoError:
             return False
-        return all(member["state"] in (PRIMARY, SECONDARY) for member in members) and bool(
-            client.ask(self._nats_urls, _whole)
-        )
 
 
 async def _consumer(js: JetStreamContext) -> Consumer:
