@@ -68,9 +68,10 @@ def _letter(message: Message) -> Document:
 
 
 def _copy(server: NatsServer) -> list[Message]:
-    for copy in eventually(lambda: asyncio.run(_read(server)), LEAD) or ():
-        return copy
-    raise TimeoutError(f"{server.id} did not lead {STREAM} for long enough to be read")
+    if (found := eventually(lambda: asyncio.run(_read(server)), LEAD)) is None:
+        raise TimeoutError(f"{server.id} did not lead {STREAM} for long enough to be read")
+    (copy,) = found  # which may be empty
+    return copy
 
 
 async def _read(server: NatsServer) -> tuple[list[Message]] | None:
