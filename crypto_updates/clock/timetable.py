@@ -15,6 +15,7 @@ MAX_FETCH_SECONDS = 240.0
 BY_HAND = timedelta(days=1)
 # A quote may be this much older than its slot. The longer of the two counts.
 MAX_QUOTE_AGE, MAX_QUOTE_AGE_INTERVALS = timedelta(days=1), 4
+FEED_PATTERN, FEED_FORM = "^[A-Za-z0-9_-]{1,64}$", "letters, digits, _ and -, 64 at most"
 
 
 def _schedule(expression: str) -> str:
@@ -34,7 +35,7 @@ class Timetable(ServiceSettings):
     schedule_tz: Annotated[str, AfterValidator(_zone)] = Field(
         "UTC", description="an IANA time zone, such as Europe/Berlin"
     )
-    feed: str = Field("crypto", pattern="^[A-Za-z0-9_-]{1,64}$", description="letters, digits, _ and -, 64 at most")
+    feed: str = Field("crypto", pattern=FEED_PATTERN, description=FEED_FORM)
 
     @property
     def cron(self) -> Cron:

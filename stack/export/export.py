@@ -24,6 +24,7 @@ from api_stub.errors import StoreRefusedError, StoreUnavailableError
 from api_stub.mongo import Document
 from api_stub.reader import Reader
 from crypto_updates.clock import span
+from crypto_updates.clock.timetable import FEED_FORM, FEED_PATTERN
 from crypto_updates.service import errors, lifecycle
 from stack.export import target
 from stack.export.forms import FORMS
@@ -55,9 +56,9 @@ def _past(text: str, now: datetime) -> datetime:
 
 
 def _feed(name: str) -> str:
-    if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+    if re.fullmatch(FEED_PATTERN, name):
         return name
-    raise argparse.ArgumentTypeError(f"{name!r}: accepted: letters, digits, _ and -, 64 at most")
+    raise argparse.ArgumentTypeError(f"{name!r}: accepted: {FEED_FORM}")
 
 
 def _output(name: str) -> Path:
