@@ -12,7 +12,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import Span, SpanContext, SpanKind, StatusCode
+from opentelemetry.trace import Span, SpanKind, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from crypto_updates import __version__
@@ -55,8 +55,10 @@ class Tracer:
         else:
             attributes["messaging.message.id"] = messages[0][0][:MAX_CHARS]
         span = self._tracer.start_span(f"publish {SUBJECT}", Context(), SpanKind.PRODUCER, attributes)
+        carrier: dict[str, str] = {}
+        self._propagator.inject(carrier, set_span_in_context(span, Context()))
         with _ending([span]):
-            yield _traceparent(span.get_span_context())
+            yield carrier[trace.TRACEPARENT]
 
     @contextmanager
     def processing(self, batch: Sequence[Delivery], problems: Mapping[Delivery, str]) -> Iterator[None]:
@@ -110,7 +112,3 @@ def _attributes(subject: str, name: str, kind: str, size: int) -> Attributes:
         "messaging.operation.type": kind,
         "messaging.message.body.size": size,
     }
-
-
-def _traceparent(context: SpanContext) -> str:
-    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
