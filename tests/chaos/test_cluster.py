@@ -4,37 +4,24 @@ SEED and SECONDS are read from the environment.
 """
 
 import contextlib
-import logging
 import os
-import secrets
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.chaos import loss, plan
 from tests.chaos import run as rig
 from tests.chaos.__main__ import arguments
+from tests.chaos.conftest import Survived
 from tests.chaos.loss import LOSSES
 from tests.chaos.plan import Step
-from tests.chaos.run import Options, run
 
 SECONDS = float(os.environ.get("SECONDS", "40"))
 
 
 @pytest.mark.timeout(2 * SECONDS + 600)
-def test_a_cluster_that_loses_members_and_is_restarted_loses_no_event(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)  # shows the plan of a test that fails
-    options = Options(os.environ.get("SEED") or secrets.token_hex(4), SECONDS, workers=2, stubs=2, members=3, rate=60)
-    print(options.command)  # noqa: T201 - shown of a test that fails, or hangs
-    report = run(options, tmp_path)
-    print(report)  # noqa: T201 - as above
-    assert report.violations == []
-    assert report.figures()["acknowledged events"] > 100
-    assert report.slots > SECONDS / 2
-    assert {*report.faults} == {*loss.CLUSTER}
+def test_a_cluster_that_loses_members_and_is_restarted_loses_no_event(survived: Survived) -> None:
+    assert {*survived(SECONDS, members=3, rate=60).faults} == {*loss.CLUSTER}
 
 
 def test_the_same_seed_loses_the_same_members_and_one_of_each_kind_at_once() -> None:
