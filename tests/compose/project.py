@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,16 +109,10 @@ class Project:
         return docker(*command, timeout=timeout, cwd=self.folder, env=self._environ)
 
     def up(self, *services: str) -> str:
-        """Start all of it, or these services and what they depend on.
-
-        On a busy machine a start may take longer than its health check allows, and Compose then gives up at once. So
-        it gets a second chance.
-        """
-        up = partial(self.compose, "up", "--build", "--wait", *services, timeout=400)
-        result = up()
-        if "is unhealthy" in result.stderr:
-            logging.getLogger(__name__).warning("%s; trying again", "\n".join(self._sick()))
-            result = up()
+        """Start all of it, or these services and what they depend on."""
+        result = self.compose("up", "--build", "--wait", *services, timeout=400)
+        if result.returncode:
+            logging.getLogger(__name__).error("%s", "\n".join(self._sick()))
         return must(result)
 
     def up_and_kill(self, service: str, after: float) -> bool:
