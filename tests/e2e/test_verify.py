@@ -384,9 +384,10 @@ def test_it_names_the_settings_that_differ(bare: Running) -> None:
     config = StreamConfig(STREAM, subjects=[SUBJECT, PROBE], storage=StorageType.MEMORY, discard=DiscardPolicy.OLD)
     bare.ask(lambda js: js.add_stream(config, duplicate_window=window))
     bare.ask(lambda js: js.add_consumer(STREAM, ConsumerConfig(DURABLE, ack_policy=AckPolicy.ALL, max_deliver=5)))
-    assert bare.verify().text("JetStream") == (
+    assert bare.verify(STREAM_REPLICAS="3").text("JetStream") == (
         "storage is memory and not file, discard is old and not new, ack_policy is all and not explicit,"
-        " max_deliver is 5 and not -1, duplicate_window is 3600 s and not 86400 s or more"
+        " max_deliver is 5 and not -1, stream CRYPTO has 1 of 3 copies, duplicate_window is 3600 s and not 86400 s or"
+        " more"
     )
 
 
