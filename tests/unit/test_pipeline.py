@@ -167,7 +167,7 @@ async def test_a_worker_that_waits_for_its_turn_still_asks_for_the_prices_of_now
     assert market.budgets == [0.5]
 
 
-async def test_a_worker_that_loses_its_turn_drops_the_ages_of_its_quotes(
+async def test_a_worker_that_loses_its_turn_drops_the_ages_and_the_prices_of_its_quotes(
     outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     is_mine = True
@@ -181,6 +181,9 @@ async def test_a_worker_that_loses_its_turn_drops_the_ages_of_its_quotes(
     def age() -> float | None:
         return REGISTRY.get_sample_value("crypto_market_quote_age_seconds", {"coin": "turning"})
 
+    def price() -> float | None:
+        return REGISTRY.get_sample_value("crypto_price", {"coin": "turning", "currency": "usd"})
+
     monkeypatch.setattr(turn, "claim", claim)
     monkeypatch.setattr(turn, "comes", comes)
     settings = WorkerSettings.load({"COINS": "turning"})
@@ -192,9 +195,10 @@ async def test_a_worker_that_loses_its_turn_drops_the_ages_of_its_quotes(
     worker._market = Past(0)
     await worker._make([slot])
     assert age() == pytest.approx(0, abs=5)
+    assert price()
     is_mine = False
     await worker._make([slot])
-    assert age() is None
+    assert (age(), price()) == (None, None)
 
 
 async def test_a_slot_that_does_not_follow_the_last_one_is_a_gap_to_look_into(outbox: Outbox) -> None:
