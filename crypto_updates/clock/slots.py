@@ -125,6 +125,14 @@ def cells(
     return found
 
 
+def lacking(
+    cron: Cron, start: datetime, end: datetime, stored: Container[datetime]
+) -> tuple[datetime, datetime] | None:
+    """The first and the last slot, from `start` to `end`, that is not stored. None if all are."""
+    slots = [slot for slot in cron.between(start - SECOND, end) if slot not in stored]
+    return (slots[0], slots[-1]) if slots else None
+
+
 def of(cron: Cron, at: datetime) -> datetime | None:
     """The slot for which an event of this time counts if its id names no feed: one less than a second before it."""
     slot = cron.next(at - SECOND)

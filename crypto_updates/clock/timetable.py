@@ -1,6 +1,7 @@
 """When slots are, and how long a fetch may take: settings of both services."""
 
 from datetime import datetime, timedelta
+from functools import cached_property, lru_cache
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -37,7 +38,7 @@ class Timetable(ServiceSettings):
     )
     feed: str = Field("crypto", pattern=FEED_PATTERN, description=FEED_FORM)
 
-    @property
+    @cached_property
     def cron(self) -> Cron:
         return Cron(self.schedule, self.schedule_tz)
 
@@ -52,6 +53,7 @@ def budget(cron: Cron, slot: datetime) -> float:
     return min(MAX_FETCH_SECONDS, FETCH_SHARE * interval(cron, slot).total_seconds())
 
 
+@lru_cache(maxsize=8)
 def interval(cron: Cron, slot: datetime) -> timedelta:
     """The time from a slot to the next one."""
     return cron.next(slot) - slot

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crypto_updates.clock.cron import Cron, CronError
+from crypto_updates.clock.cron import Cron
+from crypto_updates.clock.expression import CronError
 
 MINUTE = timedelta(minutes=1)
 BERLIN, NEW_YORK, LORD_HOWE, KOLKATA = "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata"
@@ -297,6 +298,24 @@ CASES = st.one_of(
     st.tuples(st.sampled_from([BERLIN, NEW_YORK, LORD_HOWE, KOLKATA, "UTC"]), INSTANTS),
     NEAR.map(lambda near: (near[0][0], near[0][1] + near[1])),
 )
+
+
+@pytest.mark.parametrize(
+    ("uniform", "listed"),
+    [
+        ("*/15 * * * *", "0,15,30,45 * * * *"),
+        ("* * * * *", "0-59 * * * *"),
+        ("* * * * * *", "0-59 * * * * *"),
+        ("*/20 * * * * *", "0,20,40 * * * * *"),
+        ("0 */6 * * *", "0 0,6,12,18 * * *"),
+    ],
+)
+@given(at=st.datetimes(datetime(1960, 1, 1), datetime(2060, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001 - bounds
+def test_a_step_that_divides_its_range_has_the_slots_of_its_list(uniform: str, listed: str, at: datetime) -> None:
+    """One is computed, and cronsim steps through the other."""
+    for ask in (Cron.next, Cron.previous):
+        assert ask(Cron(uniform), at) == ask(Cron(listed), at)
+    assert list(Cron(uniform).between(at, at + 2 * MINUTE)) == list(Cron(listed).between(at, at + 2 * MINUTE))
 
 
 SIZES = {"minute": (0, 59), "hour": (0, 23), "day": (1, 31), "month": (1, 12), "weekday": (0, 6)}

@@ -75,6 +75,14 @@ def test_an_event_of_no_feed_counts_for_the_slot_less_than_a_second_before_it(
     assert slots.of(Cron("* * * * * *"), at) == second
 
 
+def test_the_lacking_slots_are_named_by_their_first_and_last() -> None:
+    stored = {quarter(number) for number in range(5)}
+    assert slots.lacking(QUARTERS, NOON, NOON + HOUR, stored) is None
+    assert slots.lacking(QUARTERS, NOON, NOON + HOUR, stored - {quarter(3)}) == (quarter(3), quarter(3))
+    assert slots.lacking(QUARTERS, NOON, NOON + HOUR, {quarter(1), quarter(2)}) == (NOON, quarter(4))
+    assert slots.lacking(QUARTERS, NOON + SECOND, NOON + HOUR - SECOND, {quarter(2)}) == (quarter(1), quarter(3))
+
+
 def test_foreign_events_are_counted_as_stored_and_marked() -> None:
     foreign = Stored(0.5, data=False, foreign=True)
     stored = {NOON: ON_TIME, quarter(1): foreign, quarter(2): foreign._replace(lag=500.0)}
