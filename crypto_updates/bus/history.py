@@ -39,6 +39,10 @@ async def newest(connection: Connection, feed: str, enough: Callable[[Published]
 
     Raises nats.errors.Error, also when the server does not answer.
     """
+    return await connection.unless_lost(_newest(connection, feed, enough))
+
+
+async def _newest(connection: Connection, feed: str, enough: Callable[[Published], bool]) -> list[Published]:
     if connection.js is None:
         return []
     found: list[Published] = []
@@ -67,6 +71,10 @@ async def newest(connection: Connection, feed: str, enough: Callable[[Published]
 
 async def holds(connection: Connection, feed: str, slot: datetime) -> bool:
     """True when the stream has the slot's event. Raises nats.errors.Error, also when the stream is empty."""
+    return await connection.unless_lost(_holds(connection, feed, slot))
+
+
+async def _holds(connection: Connection, feed: str, slot: datetime) -> bool:
     if connection.js is None:
         return False
     # It mostly is the last message, and many workers may ask at once.
@@ -74,13 +82,13 @@ async def holds(connection: Connection, feed: str, slot: datetime) -> bool:
     if last and last.slot == slot:
         return True
     # What was stored before the slot is not its event.
-    found = await newest(connection, feed, lambda found: found.slot == slot or found.stored < slot)
+    found = await _newest(connection, feed, lambda found: found.slot == slot or found.stored < slot)
     return any(published.slot == slot for published in found)
 
 
 async def message(connection: Connection, seq: int) -> tuple[dict[str, str], bytes] | None:
     """The headers and the body of a message in the stream, None if it is deleted. Raises nats.errors.Error."""
-    if (found := await _get(connection.jetstream(), seq)) is None:
+    if (found := await connection.unless_lost(_get(connection.jetstream(), seq))) is None:
         return None
     # A header that is not UTF-8 is not a str.
     return {name: str(value) for name, value in (found.headers or {}).items()}, found.data or b""

@@ -3,6 +3,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Self, TypeVar
 
+from crypto_updates.service import lifecycle
+
 T = TypeVar("T")
 
 # For a loop that hangs.
@@ -46,7 +48,4 @@ class Loop:
 
     @staticmethod
     async def _cancel_all() -> None:
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*map(lifecycle.end, asyncio.all_tasks() - {asyncio.current_task()}))

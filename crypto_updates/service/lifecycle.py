@@ -7,7 +7,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from crypto_updates.service import environment, log
@@ -124,6 +125,24 @@ async def finish(work: Coroutine[Any, Any, None]) -> None:
         await asyncio.wait([task], timeout=left(GRACE_SECONDS))
         await end(task)
         raise
+
+
+@contextmanager
+def remembering_stop() -> Iterator[None]:
+    """If the task is cancelled in this block, the block ends with CancelledError, whatever else it returns or raises.
+
+    In Python 3.11 `asyncio.wait_for` forgets a cancellation that comes together with what it waits for
+    (https://github.com/python/cpython/issues/86296). pymongo and nats-py wait by it. A cancellation from before the
+    block does not count, so that a task that is cancelled can tidy up.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    try:
+        yield
+    finally:
+        # Another task closes a generator that was left halfway.
+        if task and task is asyncio.current_task() and task.cancelling() > before:
+            raise asyncio.CancelledError
 
 
 async def unless(ending: Coroutine[Any, Any, object], error: type[Exception], work: Coroutine[Any, Any, T]) -> T:

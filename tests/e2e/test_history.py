@@ -12,6 +12,7 @@ from crypto_updates.bus.connection import Connection
 from crypto_updates.bus.event import Event
 from crypto_updates.bus.stream import stream_config, update_stream
 from tests.e2e.conftest import Stack
+from tests.support import lost_stops
 
 QUARTER = timedelta(minutes=15)
 NOON = datetime(2023, 11, 21, 12, tzinfo=UTC)
@@ -41,6 +42,13 @@ async def test_an_old_slot_that_was_published_last_does_not_hide_the_newest(conn
     assert [await history.holds(connection, "crypto", slot) for slot in slots] == [True] * 3
     assert not await history.holds(connection, "crypto", NOON - QUARTER)
     assert not await history.holds(connection, "another", slots[-1])
+
+
+async def test_a_stop_that_comes_together_with_an_answer_of_the_stream_is_not_lost(connection: Connection) -> None:
+    await publish(connection, NOON)
+    assert await lost_stops(lambda: history.holds(connection, "crypto", NOON)) == 0
+    assert await lost_stops(lambda: history.newest(connection, "crypto", lambda _: True)) == 0
+    assert await lost_stops(lambda: history.message(connection, 1)) == 0
 
 
 async def test_many_that_were_published_behind_it_do_not_hide_a_slot(connection: Connection) -> None:

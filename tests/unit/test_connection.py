@@ -11,6 +11,7 @@ from nats.errors import ConnectionClosedError
 from crypto_updates.bus import connection as module
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.connection import Connection
+from tests.support import listening
 
 
 async def test_a_connection_that_was_never_opened_can_be_closed() -> None:
@@ -40,13 +41,11 @@ async def hang_up_behind_a_ping(reader: asyncio.StreamReader, writer: asyncio.St
         await reader.readuntil(b"PING\r\n")
         writer.write(b"PONG\r\n")
     await asyncio.sleep(0.2)
-    writer.close()
 
 
 async def test_an_event_over_core_nats_is_sent_only_when_the_server_has_read_it() -> None:
-    server = await asyncio.start_server(hang_up_behind_a_ping, "127.0.0.1")
-    async with server:
-        connection = Connection(f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    async with listening(hang_up_behind_a_ping) as port:
+        connection = Connection(f"nats://127.0.0.1:{port}")
         await connection.open(BusSettings.load({}), "test")
         with pytest.raises(ConnectionClosedError):
             await asyncio.wait_for(connection.publish(b"{}", {}), 3)
@@ -64,10 +63,9 @@ async def test_a_late_answer_to_a_ping_does_not_end_the_connection(monkeypatch: 
                 await thawed.wait()
             writer.write(b"PONG\r\n")
         await reader.read()
-        writer.close()
 
-    async with await asyncio.start_server(freeze_behind_a_ping, "127.0.0.1") as server:
-        connection = Connection(f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    async with listening(freeze_behind_a_ping) as port:
+        connection = Connection(f"nats://127.0.0.1:{port}")
         await connection.open(BusSettings.load({}), "test")
         monkeypatch.setattr(module, "PING_SECONDS", 0.1)
         with pytest.raises(TimeoutError):
@@ -89,10 +87,9 @@ async def test_a_creds_file_from_windows_logs_in(tmp_path: Path) -> None:
         heard.extend(await reader.readuntil(b"PING\r\n"))
         writer.write(b"PONG\r\n")
         await reader.read()
-        writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1") as server:
-        connection = Connection(f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    async with listening(serve) as port:
+        connection = Connection(f"nats://127.0.0.1:{port}")
         await connection.open(BusSettings.load({"NATS_CREDS": str(tmp_path / "user.creds")}), "test")
         await connection.close()
     sent = json.loads(heard.partition(b"\r\n")[0].removeprefix(b"CONNECT "))

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -183,6 +183,55 @@ def test_a_stop_has_one_budget_whatever_does_not_end(what: str, tmp_path: Path) 
     assert time.monotonic() - begin < 3
     # Steps share the budget. Only what does not keep to it is ended from outside.
     assert out == ("all steps ended\n" if what == "many_steps" else "")
+
+
+@pytest.mark.parametrize("error", [None, ValueError])
+async def test_a_stop_that_the_work_forgets_is_remembered(error: type[Exception] | None) -> None:
+    async def forgetful() -> None:
+        with lifecycle.remembering_stop():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+            if error:
+                raise error
+        pytest.fail("it goes on")
+
+    task = asyncio.ensure_future(forgetful())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
+async def test_a_task_that_was_stopped_before_may_tidy_up() -> None:
+    async def tidy() -> str:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        with lifecycle.remembering_stop():
+            await asyncio.sleep(0)
+        return "tidied up"
+
+    task = asyncio.ensure_future(tidy())
+    await asyncio.sleep(0)
+    task.cancel()
+    assert await task == "tidied up"
+
+
+async def test_a_generator_that_was_left_halfway_is_closed_by_a_task_that_nobody_stopped() -> None:
+    async def numbers() -> AsyncGenerator[int, None]:
+        with lifecycle.remembering_stop():
+            yield 1
+            yield 2
+
+    async def leaves_halfway(found: AsyncIterator[int]) -> None:
+        await anext(found)
+        await asyncio.sleep(60)
+
+    found = numbers()
+    task = asyncio.ensure_future(leaves_halfway(found))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    await found.aclose()
 
 
 def test_the_budget_and_what_python_needs_are_less_than_ten_seconds() -> None:
