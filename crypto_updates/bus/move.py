@@ -1,6 +1,6 @@
 """A stream as one piece, moved from one server to another by JetStream's own backup and restore.
 
-Sequences, headers and times stay the same, and so does what each consumer has acknowledged.
+Sequences, headers and times stay the same, and each consumer goes on where it was.
 """
 
 import asyncio
@@ -18,16 +18,19 @@ from nats.js.errors import APIError, NotFoundError
 from crypto_updates.bus.connection import LINK_ERRORS, REPLY_SECONDS, Connection
 from crypto_updates.bus.errors import BusError, JetStreamUnavailableError, RefusedError
 
-# The server gives up a backup that stands still for 5 seconds.
+# The server gives up a backup, and a restore, that stands still for 5 seconds.
 CHUNK_SECONDS = 5.0
+# It stores the events of a chunk before it answers. Well compressed, the usual 128 kB hold many MB of events, which a
+# busy machine may not store in 5 seconds. The server compresses 1 MB at a time, so smaller chunks would rarely help.
+CHUNK_BYTES = 32_768
 # After the last chunk the server reads the whole stream.
 RESTORE_SECONDS = 120.0
 COPIES_SECONDS = 240.0
-# A cluster makes the consumers after the stream.
-AGREE_SECONDS = 5.0
+# A cluster makes the consumers after the stream, and takes 4 seconds to tell that one has no leader.
+AGREE_SECONDS = 10.0
 LOOK_AGAIN_SECONDS = 0.2
-# A server of a cluster gives up a restore that stands still for 5 seconds. The cluster then removes the stream of that
-# name, also one of a later restore, if it is younger than 5 seconds. (nats-server 2.15.1)
+# When a server of a cluster gives up a restore, the cluster removes the stream of that name, also one of a later
+# restore, if it is younger than 5 seconds. (nats-server 2.15.1)
 STALLED_SECONDS = 8.0  # a busy machine is late
 # A stream with these limits refuses every event, so none is acknowledged that the copy lacks; and none leaves by its
 # age, so that the two can be compared.
@@ -36,9 +39,13 @@ CLOSED = {"max_msg_size": 1, "max_age": 0}
 # nothing that the original lacks. No two are marked as copies of each other, because a cluster gives a restored stream
 # a new time, and only a single server keeps the original's.
 MARK = "crypto-updates.copy-of"
+# A server whose restored stream is removed within a second assigns its consumers until the cluster knows them. So those
+# of the next stream of the name may start anew, but not those of the one after. (nats-server 2.15.1)
+COPIES = 2
 FIGURES = ("messages", "last_seq", "consumer_count")
 # A restore gives a stream without any event another first one.
 FIGURES_OF_EVENTS = ("first_seq", "first_ts", "num_deleted")
+FLOOR = "ack_floor of "
 
 Answer = dict[str, Any]
 
@@ -87,42 +94,51 @@ async def info(connection: Connection, stream: str) -> Answer | None:
     return await _ask_for(connection, f"STREAM.INFO.{stream}")
 
 
-async def _compare(source: Connection, target: Connection, stream: str) -> None:
-    """Raises RefusedError when one has what the other lacks."""
+async def _difference(source: Connection, target: Connection, stream: str) -> list[str]:
+    """What the target lacks, once they have had time to agree."""
     deadline = time.monotonic() + AGREE_SECONDS
-    while different := await _difference(source, target, stream):
-        if time.monotonic() > deadline:
-            raise RefusedError(
-                f"stream {stream} at {target.url} is not what {source.url} has, which keeps it: {', '.join(different)}"
-            )
+    while True:
+        ours, theirs = await _figures(source, stream), await _figures(target, stream)
+        different = [name for name in ours if _differs(name, ours, theirs)]
+        if not different or time.monotonic() > deadline:
+            return [f"{name} is {theirs.get(name)} and not {ours[name]}" for name in different]
         await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
 
-async def _difference(source: Connection, target: Connection, stream: str) -> list[str]:
-    ours, theirs = await _figures(source, stream), await _figures(target, stream)
-    return [f"{name} is {theirs.get(name)} and not {ours[name]}" for name in ours if ours[name] != theirs.get(name)]
+def _differs(name: str, ours: Answer, theirs: Answer) -> bool:
+    """A consumer may be ahead: its clients go on as soon as they have the copy."""
+    here, there = ours[name], theirs.get(name)
+    is_ahead = name.startswith(FLOOR) and None not in (here, there) and there > here
+    return there != here and not is_ahead
 
 
 async def _figures(connection: Connection, stream: str) -> Answer:
-    found = await info(connection, stream)
-    state = found["state"] if found else {}
+    state = (await info(connection, stream) or {}).get("state", {})
     # The state's own time of the last message is another one after a restore when that message has been removed.
     newest = await _ask_for(connection, f"STREAM.MSG.GET.{stream}", {"last_by_subj": ">"})
     names = FIGURES + (FIGURES_OF_EVENTS if newest else ())
-    return {name: state.get(name, 0) for name in names} | {"the newest": newest and newest["message"]["time"]}
+    figures = {name: state.get(name, 0) for name in names} | {"the newest": newest and newest["message"]["time"]}
+    listed = await _ask_for(connection, f"CONSUMER.LIST.{stream}") or {}
+    floors = {FLOOR + one["name"]: one["ack_floor"]["stream_seq"] for one in listed.get("consumers", ())}
+    return figures | floors | {FLOOR + name: None for name in listed.get("missing") or ()}  # may be listed, with 0
 
 
 async def _copy_whole(source: Connection, target: Connection, kept: Answer, replicas: int) -> None:
-    """Return when the target has all of the stream, and goes on having it."""
-    stream = kept["config"]["name"]
-    await _remove(target, stream)  # in a cluster, a restore that was stopped keeps the name
-    await _copy(source, target, kept)
-    if replicas > 1:
-        await _spread(target, stream, replicas)
-    await asyncio.to_thread(os.sync)  # the server does not sync what it restores
-    if found := await info(target, stream):
-        await asyncio.sleep(STALLED_SECONDS - _age(found).total_seconds())
-    await _compare(source, target, stream)
+    """Return when the target has all of the stream, and goes on having it. Raises RefusedError."""
+    stream, different = kept["config"]["name"], list[str]()
+    for _ in range(COPIES):
+        await _remove(target, stream)  # in a cluster, a restore that was stopped keeps the name
+        await _copy(source, target, kept)
+        if replicas > 1:
+            await _spread(target, stream, replicas)
+        await asyncio.to_thread(os.sync)  # the server does not sync what it restores
+        if found := await info(target, stream):
+            await asyncio.sleep(STALLED_SECONDS - _age(found).total_seconds())
+        if not (different := await _difference(source, target, stream)):
+            return
+    raise RefusedError(
+        f"stream {stream} at {target.url} is not what {source.url} has, which keeps it: {', '.join(different)}"
+    )
 
 
 def _age(found: Answer) -> timedelta:
@@ -133,7 +149,7 @@ async def _copy(source: Connection, target: Connection, kept: Answer) -> None:
     stream = kept["config"]["name"]
     inbox = source.nc.new_inbox()
     chunks = await source.nc.subscribe(inbox)
-    taken = await _ask(source, f"STREAM.SNAPSHOT.{stream}", {"deliver_subject": inbox})
+    taken = await _ask(source, f"STREAM.SNAPSHOT.{stream}", {"deliver_subject": inbox, "chunk_size": CHUNK_BYTES})
     mark = {"metadata": {MARK: kept["created"]}, "num_replicas": 1}
     config = taken["config"] | mark | _full(taken["state"]["messages"])
     opened = await _ask(target, f"STREAM.RESTORE.{stream}", {"config": config, "state": taken["state"]})

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import re
 import shutil
 from collections.abc import AsyncIterator, Iterator
@@ -29,12 +30,22 @@ from tests.support import HANG_SECONDS, soon
 
 ACCOUNTS = "accounts { STORE { jetstream: enabled, users: [{ user: provision, password: right }] } }\n"
 SETTINGS = BusSettings.load({"NATS_USER": "provision", "NATS_PASSWORD": "right", "STREAM_REPLICAS": "3"})
-EVENTS, ACKNOWLEDGED, REMOVED = 1000, 10, 500  # of 12 kB: more than the server sends before it waits for an answer
+# Each of 12 kB: more than the server sends before it waits for an answer.
+EVENTS, DELIVERED, ACKNOWLEDGED, REMOVED = 1000, 15, 10, 500
 WHOLE = EVENTS - 1, 1, EVENTS
+# Up to where each consumer has acknowledged, and how many events it has yet to.
 PLACES = [(ACKNOWLEDGED, EVENTS - 1 - ACKNOWLEDGED), (0, EVENTS - 1)]
 # In the order of the requests: ever more of the move was made before it was stopped.
 STOPS = (r"STREAM\.UPDATE", r"SNAPSHOT\.RESTORE", r"SNAPSHOT\.RESTORE.* 0$", r"STREAM\.LEADER\.STEPDOWN")
-BODY = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z","filler":"' + b"x" * 12_000 + b'"}'
+
+
+def body(number: int) -> bytes:
+    """Its filler is drawn from the number, so that it does not compress."""
+    filler = random.Random(number).randbytes(6000).hex()
+    return f'{{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z","filler":"{filler}"}}'.encode()
+
+
+BODY = body(EVENTS - 1)
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +89,10 @@ async def fill(server: NatsServer) -> None:
     await update_stream(js, stream_config(1))
     for durable in (DURABLE, OWN_DURABLE):
         await update_consumer(js, durable)
-    acks = [await js.publish_async("crypto.updates", BODY, headers={MSG_ID: str(n)}) for n in range(EVENTS)]
+    acks = [await js.publish_async("crypto.updates", body(n), headers={MSG_ID: str(n)}) for n in range(EVENTS)]
     await asyncio.gather(*acks)
     subscription = await js.pull_subscribe_bind(DURABLE, STREAM)
-    for message in await subscription.fetch(ACKNOWLEDGED):
+    for message in (await subscription.fetch(DELIVERED))[:ACKNOWLEDGED]:
         await message.ack_sync()
     await js.delete_msg(STREAM, REMOVED)
     await connection.close()
@@ -110,9 +121,21 @@ async def state(connection: Connection) -> tuple[object, ...]:
     js = connection.jetstream()
     stream, last = await js.stream_info(STREAM), await js.get_msg(STREAM, EVENTS)
     consumers = [await js.consumer_info(STREAM, durable) for durable in (DURABLE, OWN_DURABLE)]
-    floors = [(info.ack_floor and info.ack_floor.stream_seq, info.num_pending) for info in consumers]
+    places = [
+        (i.ack_floor and i.ack_floor.stream_seq, (i.num_ack_pending or 0) + (i.num_pending or 0)) for i in consumers
+    ]
     figures = stream.state.messages, stream.state.first_seq, stream.state.last_seq
-    return figures, floors, last.data, last.headers, last.time
+    return figures, places, last.data, last.headers, last.time
+
+
+async def counted(connection: Connection, places: list[tuple[int, int]]) -> tuple[object, ...]:
+    """The state, once the consumers' leaders have counted what the stream's leader has acknowledged."""
+    async with asyncio.timeout(HANG_SECONDS):
+        while True:
+            found = await state(connection)
+            if found[1] == places:
+                return found
+            await asyncio.sleep(0.05)
 
 
 def names(folder: Path) -> set[str]:
@@ -137,14 +160,14 @@ async def test_a_stream_keeps_everything_on_its_way_into_the_cluster_and_back(
     assert (synced, has_stream(folder)) == ([True], False)
     # The cluster removes a younger one when it gives up an earlier restore.
     assert ages.pop() > timedelta(seconds=5)
-    assert await state(cluster) == (WHOLE, PLACES, BODY, {MSG_ID: str(EVENTS - 1)}, ANY)
+    assert await counted(cluster, PLACES) == (WHOLE, PLACES, BODY, {MSG_ID: str(EVENTS - 1)}, ANY)
     with pytest.raises(JetStreamError, match="maximum messages exceeded"):
         await cluster.jetstream().publish("crypto.updates", BODY)
     await update_stream(cluster.jetstream(), stream_config(3))  # as provision does; it opens the stream
     assert move.MARK not in str((await cluster.jetstream().stream_info(STREAM)).config.metadata)
     assert (await cluster.jetstream().publish("crypto.updates", BODY, headers={MSG_ID: "7"})).duplicate
     await cluster.jetstream().publish("crypto.updates", BODY, headers={MSG_ID: "in the cluster"})
-    kept = await state(cluster)
+    kept = await counted(cluster, [(acknowledged, pending + 1) for acknowledged, pending in PLACES])
 
     await gets_back_what_it_lost(servers[2])
     await single.out_of_cluster(cluster, folder)
@@ -161,15 +184,15 @@ async def test_a_stream_keeps_everything_on_its_way_into_the_cluster_and_back(
 
 def compared(patch: pytest.MonkeyPatch) -> list[timedelta]:
     """The age of the copy, each time that it is compared with the original."""
-    compare, ages = move._compare, list[timedelta]()
+    compare, ages = move._difference, list[timedelta]()
 
-    async def compare_and_tell(source: Connection, target: Connection, stream: str) -> None:
+    async def compare_and_tell(source: Connection, target: Connection, stream: str) -> list[str]:
         created = (await target.jetstream().stream_info(stream)).created
         assert created
         ages.append(datetime.now(UTC) - created)
-        await compare(source, target, stream)
+        return await compare(source, target, stream)
 
-    patch.setattr(move, "_compare", compare_and_tell)
+    patch.setattr(move, "_difference", compare_and_tell)
     return ages
 
 
@@ -179,6 +202,23 @@ async def gets_back_what_it_lost(server: NatsServer) -> None:
     shutil.rmtree(server.data / "jetstream")
     server.start()
     assert await soon(lambda: httpx.get(f"{server.monitor_url}/jsz", trust_env=False).json()["messages"] == EVENTS)
+
+
+async def test_the_chunks_are_small_so_that_a_busy_machine_stores_each_before_the_server_gives_up(
+    cluster: Connection, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request, sizes = Client.request, list[int]()
+
+    async def measured(client: Client, subject: str, payload: bytes = b"", timeout: float = 1) -> Msg:  # noqa: ASYNC109 - nats-py's
+        if ".SNAPSHOT.RESTORE." in subject:
+            sizes.append(len(payload))
+        return await request(client, subject, payload, timeout)
+
+    monkeypatch.setattr(Client, "request", measured)
+    monkeypatch.setattr(move, "STALLED_SECONDS", 0.0)  # no restore was stopped before
+    await single.into_cluster(cluster, folder, SETTINGS)
+    assert max(sizes) == move.CHUNK_BYTES
+    assert sum(sizes) > 8 << 20  # the server waits for answers to what it has sent
 
 
 async def test_a_move_that_was_stopped_anywhere_is_completed_by_the_next(
@@ -193,7 +233,7 @@ async def test_a_move_that_was_stopped_anywhere_is_completed_by_the_next(
         assert has_stream(folder), point
     monkeypatch.setattr(move, "STALLED_SECONDS", 0.0)  # the restore has ended this time
     await single.into_cluster(cluster, folder, SETTINGS)
-    assert (await state(cluster))[:2] == (WHOLE, PLACES)
+    assert (await counted(cluster, PLACES))[0] == WHOLE
     assert not has_stream(folder)
 
 
@@ -240,6 +280,109 @@ async def test_a_copy_that_loses_an_event_is_removed_again_and_the_stream_stays_
             await single.into_cluster(cluster, folder, SETTINGS)
         assert await cluster.jetstream().streams_info() == []
     assert await of_single(folder) == (WHOLE, PLACES, -1)
+
+
+async def test_a_copy_may_be_consumed_before_it_is_compared(
+    cluster: Connection, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spread = move._spread
+
+    async def spread_and_consume(target: Connection, stream: str, replicas: int) -> None:
+        await spread(target, stream, replicas)
+        await consume_one(target)
+
+    monkeypatch.setattr(move, "_spread", spread_and_consume)
+    monkeypatch.setattr(move, "STALLED_SECONDS", 0.0)  # the restore has ended
+    monkeypatch.setattr(move, "COPIES", 1)
+    await single.into_cluster(cluster, folder, SETTINGS)
+    assert (await counted(cluster, [PLACES[0], (1, EVENTS - 2)]))[0] == WHOLE
+    assert not has_stream(folder)
+
+
+async def test_a_copy_in_which_a_consumer_starts_anew_is_made_once_more(
+    cluster: Connection, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(move, "STALLED_SECONDS", 0.0)  # the restore has ended
+    left = starting_anew(monkeypatch, copies=1)
+    await single.into_cluster(cluster, folder, SETTINGS)
+    assert (left, (await counted(cluster, PLACES))[0]) == ([], WHOLE)
+
+
+async def test_a_copy_in_which_a_consumer_starts_anew_again_and_again_is_removed(
+    cluster: Connection, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(move, "STALLED_SECONDS", 0.0)  # the restore has ended
+    monkeypatch.setattr(move, "AGREE_SECONDS", 0.0)
+    left = starting_anew(monkeypatch, copies=3)
+    with pytest.raises(RefusedError, match=f"ack_floor of api_stub is (0|None) and not {ACKNOWLEDGED}"):
+        await single.into_cluster(cluster, folder, SETTINGS)
+    assert (len(left), await cluster.jetstream().streams_info()) == (1, [])
+    assert await of_single(folder) == (WHOLE, PLACES, -1)
+
+
+def starting_anew(patch: pytest.MonkeyPatch, copies: int) -> list[int]:
+    """Have a consumer of the first copies forget its place, as a server may do it. The result: the copies to come."""
+    spread, left = move._spread, list(range(copies))
+
+    async def spread_and_forget(target: Connection, stream: str, replicas: int) -> None:
+        await spread(target, stream, replicas)
+        if left:
+            left.pop()
+            await target.jetstream().delete_consumer(stream, DURABLE)
+            await update_consumer(target.jetstream(), DURABLE)
+
+    patch.setattr(move, "_spread", spread_and_forget)
+    return left
+
+
+async def test_a_copy_that_lacks_what_was_acknowledged_meanwhile_is_refused(
+    cluster: Connection, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await moved_in(cluster, folder, monkeypatch)
+    copy = move._copy
+
+    async def copy_and_consume(source: Connection, target: Connection, kept: move.Answer) -> None:
+        await copy(source, target, kept)
+        await consume_one(source)
+
+    monkeypatch.setattr(move, "_copy", copy_and_consume)
+    with pytest.raises(RefusedError, match="which keeps it: ack_floor of consumer is 1 and not 2"):
+        await single.out_of_cluster(cluster, folder)
+    assert (await counted(cluster, [PLACES[0], (2, EVENTS - 3)]))[0] == WHOLE
+    assert not has_stream(folder)
+
+
+async def test_a_consumer_of_which_no_server_tells_is_not_left_behind(
+    cluster: Connection, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await moved_in(cluster, folder, monkeypatch)
+    ask_for = move._ask_for
+
+    async def ask_and_miss(connection: Connection, request: str, body: move.Answer | None = None) -> move.Answer | None:
+        """As a cluster answers in which the consumer has no leader, or no server that runs."""
+        answer = await ask_for(connection, request, body)
+        if answer and connection is cluster and request.startswith("CONSUMER.LIST."):
+            answer["consumers"][0]["ack_floor"]["stream_seq"] = 0
+            answer["missing"] = [answer["consumers"][0]["name"]]
+        return answer
+
+    monkeypatch.setattr(move, "_ask_for", ask_and_miss)
+    with pytest.raises(RefusedError, match=f"which keeps it: ack_floor of api_stub is {ACKNOWLEDGED} and not None"):
+        await single.out_of_cluster(cluster, folder)
+    assert not has_stream(folder)
+
+
+async def moved_in(cluster: Connection, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Have the stream in the cluster, and the next move wait for nothing."""
+    patch.setattr(move, "STALLED_SECONDS", 0.0)  # the restore has ended
+    await single.into_cluster(cluster, folder, SETTINGS)
+    patch.setattr(move, "AGREE_SECONDS", 0.0)
+
+
+async def consume_one(connection: Connection) -> None:
+    subscription = await connection.jetstream().pull_subscribe_bind(OWN_DURABLE, STREAM)
+    for message in await subscription.fetch(1, timeout=HANG_SECONDS):
+        await message.ack_sync(timeout=HANG_SECONDS)
 
 
 async def test_a_stream_is_open_again_also_when_its_copy_cannot_be_removed(
