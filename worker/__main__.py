@@ -58,7 +58,7 @@ async def work(settings: WorkerSettings, args: argparse.Namespace) -> int:
 async def forever(settings: WorkerSettings, market: Market | None, outbox: Outbox) -> None:
     async with Bus(settings, "worker") as bus:
         pipeline = Pipeline(settings, bus, market, outbox)
-        scheduler = Scheduler(settings.cron, pipeline.hand)
+        scheduler = Scheduler(settings.cron, pipeline.hand, pipeline.announce)
 
         async def problems() -> list[str]:
             found = [*filter(None, [scheduler.problem, bus.refusal])]

@@ -8,7 +8,7 @@ from typing import Literal
 from crypto_updates.bus.history import Published
 from crypto_updates.clock.cron import Cron
 from crypto_updates.clock.slots import DELIVERY_SECONDS
-from crypto_updates.clock.timetable import BY_HAND
+from crypto_updates.clock.timetable import BY_HAND, interval
 from worker.metrics import MISSED
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ MAX_SLOTS = 1000
 
 def follows(slot: datetime, last: datetime, cron: Cron) -> bool:
     """True when no slot lies between the two, and when the clock was set back."""
-    return slot <= cron.next(last)
+    return slot - last <= interval(cron, last)
 
 
 def plan(

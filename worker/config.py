@@ -11,10 +11,9 @@ from crypto_updates.clock.timetable import Timetable
 from crypto_updates.service import trust
 from crypto_updates.service.config import Words
 from worker import catchup, trigger
-from worker.market import FALLBACKS, SOURCES
-from worker.market.coingecko import Plan
-from worker.market.defillama import CURRENCY
+from worker.market import FALLBACKS, OFFLINE, SOURCES
 from worker.market.network import Network, http_url, proxy
+from worker.market.terms import CURRENCY, Plan
 
 
 def _coins(coins: tuple[str, ...]) -> tuple[str, ...]:
@@ -65,7 +64,7 @@ def _words(words: str | None, info: ValidationInfo) -> str | None:
 
 def _fetches(info: ValidationInfo) -> bool:
     """What is only for requests does not matter where nothing is asked."""
-    return info.data.get("market_source") not in {None, "simulated", "none"}
+    return info.data.get("market_source") not in {None, *OFFLINE}
 
 
 def _proxy(url: str, info: ValidationInfo) -> str:

@@ -5,7 +5,6 @@ import heapq
 import logging
 import os
 import re
-import secrets
 import time
 from contextlib import suppress
 from datetime import datetime
@@ -16,6 +15,7 @@ from crypto_updates.bus import event
 from crypto_updates.bus.errors import InvalidEventError
 from crypto_updates.bus.event import Event
 from crypto_updates.service.config import ConfigError
+from worker import disk
 from worker.metrics import MISSED, OUTBOX
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Outbox:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._flush()
+        self.flush()
         if held := sorted(map(event.text, self._held)):
             lost = (len(held), held[0], held[-1])
             log.error("[OUTBOX] Lost, because they were in memory only: %d events from %s to %s", *lost)
@@ -80,8 +80,25 @@ class Outbox:
 
     def add(self, made: Event) -> None:
         """Keep the event until it is removed. The first event of a slot is kept."""
+        self.hold(made)
+        self.flush()
+
+    def hold(self, made: Event) -> None:
+        """As `add`, but in memory until the next `flush`."""
         self._held.setdefault(made.timestamp, event.encode(made))
-        self._flush()
+
+    def flush(self) -> None:
+        """Write what is held in memory to the disk."""
+        if not self._held:
+            return
+        try:
+            for slot in sorted(self._held):
+                self._keep(slot)
+        except OSError as error:
+            self._fail(error)
+            self._trim()
+        else:
+            self._tell_size()
 
     def oldest(self) -> Waiting | None:
         """Return the next event to deliver."""
@@ -110,7 +127,7 @@ class Outbox:
             if self._is_removing:
                 log.warning("[OUTBOX] Cannot remove %s: %s; NATS has the event", self._path(delivered), error.strerror)
             self._is_removing = False
-        self._flush()  # there may be room now
+        self.flush()  # there may be room now
 
     def slots(self) -> set[datetime]:
         """Return the slots whose events wait."""
@@ -163,48 +180,17 @@ class Outbox:
     def _probe(self) -> None:
         """Do once what `add` and `remove` do, and remove the temporary files of killed workers."""
         probe = self._folder / ".probe"
-        self._write(probe, b"")
+        disk.write(probe, b"")
         probe.unlink(missing_ok=True)
         for path in self._folder.glob(".*.tmp"):
             with suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime > LEFTOVER_AFTER_SECONDS:
                     path.unlink()
 
-    def _write(self, path: Path, body: bytes) -> None:
-        """Write the file, whole or not at all, and wait for the disk. A file that is there already stays."""
-        if not self._folder.is_dir():
-            self._folder.mkdir(exist_ok=True)
-            _sync(self._folder.absolute().parent)
-        temporary = self._folder / f".{secrets.token_hex(8)}.tmp"
-        try:
-            with temporary.open("xb") as file:
-                file.write(body)
-                file.flush()
-                os.fsync(file.fileno())
-            with suppress(FileExistsError):
-                os.link(temporary, path)
-        finally:
-            with suppress(OSError):
-                temporary.unlink()
-        _sync(self._folder)
-
-    def _flush(self) -> None:
-        """Write what is held in memory to the disk."""
-        if not self._held:
-            return
-        try:
-            for slot in sorted(self._held):
-                self._keep(slot)
-        except OSError as error:
-            self._fail(error)
-            self._trim()
-        else:
-            self._tell_size()
-
     def _keep(self, slot: datetime) -> None:
         if len(self._seen) >= self._max_events:
             raise OSError(errno.EDQUOT, f"it has {self._max_events} events")
-        self._write(self._path(slot), self._held[slot])
+        disk.write(self._path(slot), self._held[slot])
         heapq.heappush(self._seen, slot)
         del self._held[slot]
 
@@ -239,12 +225,3 @@ class Outbox:
                 "[OUTBOX] %s is %.0f %% full: NATS has taken no event for a long time", self._folder, 100 * share
             )
         self._is_filling = share >= WARN_AT_SHARE
-
-
-def _sync(folder: Path) -> None:
-    """Make sure that the files in the folder are still there after a power cut."""
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

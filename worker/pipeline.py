@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -24,6 +25,8 @@ from worker.prices import Prices
 log = logging.getLogger(__name__)
 
 HISTORY_RETRY_SECONDS = 1.0
+# NATS mostly acknowledges an event within this time. If it does not, the event is written to the outbox.
+HEAD_START_SECONDS = 0.005
 # New events wait while a catch-up asks for the data of past slots.
 MAX_CATCH_UP_SECONDS = 60.0
 
@@ -44,12 +47,18 @@ class Pipeline:
         self._last = self._cron.previous(datetime.now(UTC))
         # Gaps not yet looked into: the slots after which others may have passed. None stands for the start.
         self._gaps: list[datetime | None] = [None]
+        # Of slots not made yet: whether this worker is the first to claim them.
+        self._claims: dict[datetime, asyncio.Task[bool]] = {}
         self._news = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
     def hand(self, slot: datetime) -> None:
         """Take a slot over from the scheduler's thread."""
         self._loop.call_soon_threadsafe(self._take, slot)
+
+    def announce(self, slot: datetime) -> None:
+        """Claim a coming slot that the scheduler's thread announces, so that nothing waits for NATS when it is due."""
+        self._loop.call_soon_threadsafe(self._claim, slot)
 
     async def run(self) -> None:
         """Run until cancelled; then publish what waits in the outbox, for as long as the grace lasts."""
@@ -70,6 +79,22 @@ class Pipeline:
         self._last = slot
         self._slots.put_nowait(slot)
 
+    def _claim(self, slot: datetime) -> None:
+        # A clock that was set back announces a slot again. A worker that is behind leaves the slot to the others.
+        if self._bus.is_connected and self._slots.empty() and slot not in self._claims:
+            self._claims[slot] = self._loop.create_task(turn.claim(self._bus, self._settings, slot))
+
+    async def _is_mine(self, slot: datetime) -> bool:
+        """True when this worker is the first to claim the slot, ahead or now, and when NATS cannot tell."""
+        ahead = self._claims.pop(slot, None)
+        self._claims = {later: claim for later, claim in self._claims.items() if later > slot}
+        if ahead is None:
+            return await turn.claim(self._bus, self._settings, slot)
+        # After a suspend, another worker may have made what this one has claimed.
+        return await ahead and (
+            turn.is_early(self._settings, slot) or not await turn.holds(self._bus, self._settings, slot)
+        )
+
     async def _collect(self) -> None:
         while True:
             slot = await self._slots.get()
@@ -84,7 +109,7 @@ class Pipeline:
         """
         is_mine, begin = True, self._loop.time()
         try:
-            is_mine = await turn.claim(self._bus, self._settings, slots[-1])
+            is_mine = await self._is_mine(slots[-1])
             if not is_mine and await turn.comes(self._bus, self._settings, slots[-1]):
                 self._freshness.forget()
                 self._prices.forget()
@@ -93,7 +118,7 @@ class Pipeline:
             while slots:
                 # The wait for the turn makes no slot past, not even one of a schedule of seconds.
                 is_live = not is_past(self._cron, slots[0], datetime.now(UTC) - waited)
-                self._outbox.add(await (self._fetch(slots[0]) if is_live else past.fetch(slots[0])))
+                self._keep(await (self._fetch(slots[0]) if is_live else past.fetch(slots[0])))
                 slots.pop(0)
         except asyncio.CancelledError:
             # If another worker claimed the slot, publish nothing: an event without data would win over one with data
@@ -102,10 +127,26 @@ class Pipeline:
                 self._outbox.add(Event(timestamp=slots.pop(0)))
             raise
 
+    def _keep(self, made: Event) -> None:
+        """Have the event delivered. The outbox has it before the outcome is in doubt."""
+        self._outbox.hold(made)
+        self._news.set()
+        if not self._gaps and (waiting := self._outbox.oldest()) and waiting.slot == made.timestamp:
+            self._after_sending(self._outbox.flush)
+        else:
+            self._outbox.flush()  # it is not sent yet: others are before it
+
+    def _after_sending(self, work: Callable[..., None], *args: Event) -> None:
+        """Do what can wait until the event is sent; at once while NATS is away."""
+        if self._bus.is_connected:
+            self._loop.call_later(HEAD_START_SECONDS, work, *args)
+        else:
+            work(*args)
+
     async def _fetch(self, slot: datetime) -> Event:
         made = await tick.make(slot, self._market, budget(self._cron, slot))
-        self._freshness.look(made)
-        self._prices.look(made)
+        for metric in (self._freshness, self._prices):
+            self._after_sending(metric.look, made)
         return made
 
     async def _deliver(self) -> None:
@@ -148,7 +189,7 @@ class Pipeline:
         while True:
             connection = await self._bus.connection()
             try:
-                return await connection.unless_lost(history.newest(connection, self._settings.feed, prompt))
+                return await history.newest(connection, self._settings.feed, prompt)
             except LINK_ERRORS as error:
                 if not is_told:
                     log.warning("[CRON] Cannot read the stream yet (%s)", errors.text(error))

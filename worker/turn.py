@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from datetime import datetime
+from datetime import UTC, datetime
 
 from crypto_updates.bus import claims, event, history
 from crypto_updates.bus.client import Bus
@@ -35,16 +35,27 @@ async def claim(bus: Bus, settings: WorkerSettings, slot: datetime) -> bool:
     return await claims.claim(connection, event.identity(settings.feed, slot), settings.stream_replicas, patience)
 
 
+def is_early(settings: WorkerSettings, slot: datetime) -> bool:
+    """True while no other worker makes the slot that this one has claimed."""
+    return (datetime.now(UTC) - slot).total_seconds() < _wait_seconds(settings, slot)
+
+
+async def holds(bus: Bus, settings: WorkerSettings, slot: datetime) -> bool:
+    """True when the slot's event is in the stream. False also when NATS does not tell."""
+    with contextlib.suppress(*LINK_ERRORS, UnreachableError):
+        connection = await bus.connection(0)
+        return await history.holds(connection, settings.feed, slot)
+    return False
+
+
 async def comes(bus: Bus, settings: WorkerSettings, slot: datetime) -> bool:
     """Wait for the event of the worker that claimed the slot. True when it is in the stream."""
     seconds = _wait_seconds(settings, slot)
     await asyncio.sleep(seconds)
-    with contextlib.suppress(*LINK_ERRORS, UnreachableError):
-        connection = await bus.connection(0)
-        if await connection.unless_lost(history.holds(connection, settings.feed, slot)):
-            log.info("[TURN] Another worker has sent the crypto.update event of %s", event.text(slot))
-            LAST_SLOT.set(slot.timestamp())
-            return True
+    if await holds(bus, settings, slot):
+        log.info("[TURN] Another worker has sent the crypto.update event of %s", event.text(slot))
+        LAST_SLOT.set(slot.timestamp())
+        return True
     log.warning(
         "[TURN] No event of %s after %.1f s from the worker that claimed it (another one, or this one before a"
         " restart): making it here",

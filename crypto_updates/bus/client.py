@@ -67,6 +67,10 @@ class Bus:
         return self._connection
 
     @property
+    def is_connected(self) -> bool:
+        return self._connection is not None
+
+    @property
     def lack(self) -> str | None:
         """What the connection lacks, when DELIVERY=auto goes on without JetStream."""
         if self._connection and not self._connection.js and self._delivery == "auto":

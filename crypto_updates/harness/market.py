@@ -4,7 +4,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,6 +28,10 @@ class Request(NamedTuple):
     at: float
 
 
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 class Market:
     """A market that knows each coin, as it is used in a `with` statement. `requests`: what it was asked.
 
@@ -35,9 +39,17 @@ class Market:
     never (None), and with `body` if there is one. DefiLlama has a point for each second, whose price `price_at` tells.
     """
 
-    def __init__(self, delay: float | None = 0.0, *, port: int = 0, host: str = "127.0.0.1") -> None:
-        """`host`: the address to listen on."""
+    def __init__(
+        self,
+        delay: float | None = 0.0,
+        *,
+        port: int = 0,
+        host: str = "127.0.0.1",
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """`host`: the address to listen on. `clock`: the time of its prices, for a worker with another clock."""
         self.port = port
+        self._clock = clock
         self._host = host
         self.requests = Seen[Request]("requests to the market")
         self._closed = threading.Event()
@@ -90,7 +102,7 @@ class Market:
         return HTTPStatus.NOT_FOUND, b"{}"
 
     def coingecko(self, request: Request, path: Sequence[str]) -> tuple[int, bytes]:
-        status, found = coingecko.answer(path, request.query, self.prices, datetime.now(UTC))
+        status, found = coingecko.answer(path, request.query, self.prices, self._clock())
         if self.status != HTTPStatus.OK:
             status, found = self.status, coingecko.error(self.status)
         return status, json.dumps(found).encode() if self.body is None else self.body
@@ -107,7 +119,7 @@ class Market:
         ids = place[-1].split(",")
         if kind == "percentage":
             return json.dumps({"coins": dict.fromkeys(ids, -1.25)}).encode()
-        at = int(place[1]) if place[0] == "historical" else int(time.time())
+        at = int(place[1]) if place[0] == "historical" else int(self._clock().timestamp())
         point = {"symbol": "BTC", "price": self.price_at(at), "timestamp": at, "confidence": 0.99}
         return json.dumps({"coins": dict.fromkeys(ids, point)}).encode()
 

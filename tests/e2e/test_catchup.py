@@ -56,7 +56,7 @@ def test_what_another_worker_published_in_the_meantime_was_not_missed(stack: Sta
 
 async def test_other_peoples_events_do_not_hide_the_newest_of_the_feed(stack: Stack, publisher: Client) -> None:
     await asyncio.to_thread(stack.api_stub)
-    worker = stack.worker()
+    worker = stack.worker(MISSED_SLOTS="all")
     assert await soon(lambda: len(stack.slots()) >= 2)
     await asyncio.to_thread(worker.stop)
     last, count = max(stack.slots()), len(stack.slots())

@@ -12,6 +12,7 @@ from crypto_updates.bus.client import Bus
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.consumer import CORE_EVENTS, Consumer
 from crypto_updates.bus.event import SUBJECT
+from crypto_updates.harness import monitor
 from crypto_updates.local.servers import NatsServer
 from tests.e2e.conftest import Stack
 from tests.e2e.test_metrics import Scraped
@@ -102,7 +103,8 @@ async def test_an_api_stub_without_mongodb_counts_what_core_nats_sends_beyond_it
     stack: Stack, publisher: Client
 ) -> None:
     stub = Scraped(stack, DELIVERY="core", MONGO_URL="mongodb://127.0.0.1:1", BATCH_SIZE="1")
-    await asyncio.to_thread(stub.process.wait_for_line, "[NATS] Connected", 15)
+    # What is published before the subscription stands is lost.
+    assert await soon(lambda: monitor.subscriptions(stack.nats, SUBJECT))
     extra = 1000
     for _ in range(CORE_EVENTS + extra):
         await publisher.publish(SUBJECT, b"{}")
@@ -110,11 +112,8 @@ async def test_an_api_stub_without_mongodb_counts_what_core_nats_sends_beyond_it
     line = await asyncio.to_thread(stub.process.wait_for_line, DROPPING, 30)
     assert "verify that MongoDB is running" in line
 
-    def is_counted() -> bool:
-        # Two batches of one event each are in hand. What was published before the subscription stood is lost.
-        return extra // 2 <= stub.scrape()["crypto_core_dropped_total"] <= extra - 2
-
-    assert await soon(is_counted)
+    # Two batches of one event each are in hand.
+    assert await soon(lambda: stub.scrape()["crypto_core_dropped_total"] == extra - 2)
     assert await asyncio.to_thread(stub.process.stop) == 0
     assert stub.process.wait_for_line(DROPPED)
     told = stub.process.wait_for_line("could not be stored before the stop and are lost")

@@ -68,17 +68,18 @@ def test_each_event_has_data_of_all_coins_and_says_from_whom(service: Service) -
 
 async def test_ten_slots_of_an_outage_get_the_prices_of_their_own_instants(stack: Stack) -> None:
     with Market() as market:
-        environ = asking_both(market) | {"MISSED_SLOTS": "all"}
+        # Half of the time until the next slot is for the fetch: a busy machine may need more than half a second.
+        environ = asking_both(market) | {"MISSED_SLOTS": "all", "SCHEDULE": "*/2 * * * * *"}
         await asyncio.to_thread(stack.api_stub)
         worker = stack.worker(**environ)
         assert await soon(lambda: len(stack.slots()) >= 2)
         await asyncio.to_thread(worker.stop)
         last = max(stack.slots())
-        assert not await soon(lambda: False, 11)  # the outage itself
+        assert not await soon(lambda: False, 21)  # the outage itself
         worker = stack.worker(**environ)
         await asyncio.to_thread(worker.wait_for_line, "[CRON] Missed schedules", 25)
-        assert await soon(lambda: max(stack.slots()) > last + timedelta(seconds=14) and not gaps(stack.slots(), 1))
-    missed = [event for event in stack.events.find() if 0 < (event["timestamp"] - last).total_seconds() <= 10]
+        assert await soon(lambda: max(stack.slots()) > last + timedelta(seconds=24) and not gaps(stack.slots(), 2))
+    missed = [event for event in stack.events.find() if 0 < (event["timestamp"] - last).total_seconds() <= 20]
     assert len(missed) == 10
     for event in missed:
         assert event["source"] == "defillama"
@@ -118,9 +119,11 @@ async def test_a_frozen_coin_is_published_warned_of_once_and_counted(stack: Stac
         return {name: float(value) for name, _, value in lines}
 
     health = ports.free()
+    # Half of four seconds is for the fetch: a busy machine may need more than half a second.
+    own = {"COINS": "bitcoin,matic-network", "HEALTH_PORT": str(health), "SCHEDULE": "*/4 * * * * *"}
     with Frozen() as market:
         await asyncio.to_thread(stack.api_stub)
-        worker = stack.worker(**asking_both(market) | {"COINS": "bitcoin,matic-network", "HEALTH_PORT": str(health)})
+        worker = stack.worker(**asking_both(market) | own)
         assert await soon(lambda: len(stack.slots()) >= 4)
         figures = await asyncio.to_thread(metrics)
     warnings = [line for line in worker.lines if "matic-network" in line]

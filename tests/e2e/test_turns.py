@@ -73,6 +73,7 @@ async def until(slot: datetime) -> None:
 
 
 async def test_several_workers_ask_the_market_once_for_a_slot(stack: Stack, publisher: Client, market: Market) -> None:
+    market.delay = 0.2  # far from the second that the others wait
     workers = [stack.worker(SCHEDULE=EVERY, **asking(market, f"w{number}")) for number in range(4)]
     slot = await ready(workers)
     await until(slot)
@@ -170,13 +171,13 @@ async def test_plain_subscribers_hear_each_event_of_two_workers_and_its_trigger_
 async def test_a_slot_that_another_worker_catches_up_with_is_heard_once(
     stack: Stack, publisher: Client, heard: list[str]
 ) -> None:
-    slot = Cron("@daily").previous(datetime.now(UTC))
+    slot = Cron("@yearly").previous(datetime.now(UTC))
     identity = event.identity("crypto", slot)
     await publisher.jetstream().add_stream(claims.stream_config(1))
     await claim(publisher, slot)
     claimed = await publisher.subscribe(claims.SUBJECT)
     await settled(publisher)
-    worker = stack.worker(SCHEDULE="@daily", MARKET_SOURCE="none")
+    worker = stack.worker(SCHEDULE="@yearly", MARKET_SOURCE="none")
     assert ((await claimed.next_msg(30)).header or {})[MSG_ID] == identity
     body = event.encode(event.Event(timestamp=slot))
     await publisher.jetstream().publish(event.SUBJECT, body, headers={MSG_ID: identity})

@@ -1,15 +1,19 @@
 """Which sources MARKET_SOURCE and MARKET_FALLBACK open, and with what."""
 
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import pytest
 
+from tests.support import ROOT
 from worker.config import WorkerSettings
 from worker.market import SOURCES, open_market
-from worker.market.coingecko import CoinGecko, Plan
+from worker.market.coingecko import CoinGecko
 from worker.market.defillama import DefiLlama
 from worker.market.fallback import Fallback
 from worker.market.simulated import Simulated
+from worker.market.terms import Plan
 
 
 @pytest.mark.parametrize("source", [name for name in SOURCES if name != "none"])
@@ -28,6 +32,28 @@ async def test_another_source_is_another_entry_of_the_registry(monkeypatch: pyte
     monkeypatch.setitem(SOURCES, "bazaar", lambda settings: Simulated(coins=settings.coins, currency="eur"))
     async with open_market(WorkerSettings.load({"MARKET_SOURCE": "bazaar"})) as market:
         assert isinstance(market, Simulated)
+
+
+LOADED = """
+import asyncio, sys
+from worker.__main__ import open_market
+from worker.config import WorkerSettings
+
+async def main():
+    async with open_market(WorkerSettings.load({"MARKET_SOURCE": sys.argv[1]})):
+        print("httpx" in sys.modules)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "has_client"), [("coingecko", True), ("defillama", True), ("simulated", False), ("none", False)]
+)
+def test_only_a_worker_that_asks_somebody_has_the_http_client_in_memory(source: str, has_client: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    command = [sys.executable, "-c", LOADED, source]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    assert found.stdout == f"{has_client}\n"
 
 
 @pytest.mark.parametrize(

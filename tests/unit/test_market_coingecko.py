@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.support import listening
 from worker.market import MarketError
 from worker.market.coingecko import CoinGecko
 
@@ -35,15 +36,8 @@ class Api:
         return [parse_qs(urlsplit(request["target"]).query)["ids"][0].split(",") for request in self.requests]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                await self._play(await reader.readuntil(b"\r\n\r\n"), writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # the client hung up
-        finally:
-            writer.transport.abort()
-            with contextlib.suppress(ConnectionError):
-                await writer.wait_closed()
+        while True:
+            await self._play(await reader.readuntil(b"\r\n\r\n"), writer)
 
     async def _play(self, request: bytes, writer: asyncio.StreamWriter) -> None:
         target, *lines = request.decode().strip().split("\r\n")
@@ -106,19 +100,9 @@ def coin(name: str) -> dict[str, Any]:
 @contextlib.asynccontextmanager
 async def serving(answers: Sequence[Answer]) -> AsyncIterator[tuple[Api, str]]:
     """The server, and its URL."""
-    api, tasks = Api(answers), []
-
-    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.append(asyncio.create_task(api.serve(reader, writer)))
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    try:
-        yield api, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    api = Api(answers)
+    async with listening(api.serve) as port:
+        yield api, f"http://127.0.0.1:{port}"
 
 
 @contextlib.asynccontextmanager

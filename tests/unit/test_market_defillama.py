@@ -161,7 +161,7 @@ async def test_a_change_that_cannot_be_had_costs_no_price(way: str, slot: dateti
         "odd": llama(change="many"),
     }[way]
     async with playing(llama(), bad) as (_, market):
-        quotes = await asyncio.wait_for((market if slot == NOW else market.past).fetch(slot, 1.5), 1.5)
+        quotes = await asyncio.wait_for((market if slot == NOW else market.past).fetch(slot, 3), 3)
     assert [(quote.coin, quote.price, quote.change_24h) for quote in quotes] == [
         ("bitcoin", 1.5, None),
         ("ethereum", 1.5, None),

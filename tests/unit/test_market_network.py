@@ -1,10 +1,8 @@
 """How requests leave the machine: proxies, NO_PROXY and certificates, as the variables say."""
 
 import asyncio
-import contextlib
 import gc
 import struct
-from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 
 import httpx
@@ -12,13 +10,13 @@ import pytest
 import trustme
 
 from crypto_updates.service.config import ConfigError
+from tests.support import Serve, listening
 from tests.unit.test_market_coingecko import SLOT, Api, playing
 from worker.config import PROXY, WorkerSettings
 from worker.market import MarketError, open_market
 from worker.market.network import Network
 
 Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
-Serve = Callable[[Reader, Writer], Coroutine[None, None, None]]
 
 COINGECKO = "https://api.coingecko.com/api/v3"
 
@@ -27,20 +25,6 @@ def problem(**environ: str) -> str:
     with pytest.raises(ConfigError) as refused:
         WorkerSettings.load(environ)
     return str(refused.value)
-
-
-@contextlib.asynccontextmanager
-async def listening(serve: Serve) -> AsyncIterator[int]:
-    """The port of a server that plays a proxy."""
-
-    async def served(reader: Reader, writer: Writer) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            await serve(reader, writer)
-        writer.close()
-
-    server = await asyncio.start_server(served, "127.0.0.1")
-    async with server:
-        yield server.sockets[0].getsockname()[1]
 
 
 async def relay(reader: Reader, writer: Writer, port: int) -> None:

@@ -94,6 +94,15 @@ def test_the_first_event_made_for_a_slot_is_the_one(outbox: Outbox) -> None:
     assert drained(outbox) == [whole(0, price=1)]
 
 
+def test_an_event_that_is_delivered_before_the_disk_has_it_is_never_written(outbox: Outbox, folder: Path) -> None:
+    outbox.hold(event(0))
+    outbox.hold(event(1))
+    assert outbox.oldest() == whole(0)
+    outbox.remove(slot(0))
+    assert [path.name for path in folder.iterdir()] == ["crypto@20231121T120100Z.json"]
+    assert drained(outbox) == [whole(1)]
+
+
 def test_an_event_of_another_version_is_delivered_byte_for_byte(outbox: Outbox, folder: Path) -> None:
     body = b'{ "event":"CRYPTO_UPDATE", "mood":"new","timestamp":"2023-11-21T12:00:00Z","data":{"not":"a list"}}'
     (folder / FIRST_FILE).write_bytes(body)

@@ -11,7 +11,9 @@ import pytest
 from prometheus_client import REGISTRY
 
 from crypto_updates.bus.client import Bus
+from crypto_updates.bus.connection import Connection
 from crypto_updates.bus.event import Event, Quote, encode
+from tests.support import soon
 from worker import pipeline, turn
 from worker.config import WorkerSettings
 from worker.market import MarketError
@@ -199,6 +201,129 @@ async def test_a_worker_that_loses_its_turn_drops_the_ages_and_the_prices_of_its
     is_mine = False
     await worker._make([slot])
     assert (age(), price()) == (None, None)
+
+
+def connected(settings: WorkerSettings) -> Bus:
+    bus = Bus(settings, "test")
+    bus._serve(Connection("nats://127.0.0.1:4222"))
+    return bus
+
+
+@pytest.fixture
+def claimed(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
+    """The slots that were claimed, each one with success if it was the first time."""
+    slots: list[datetime] = []
+
+    async def claim(*args: object) -> bool:
+        slot = args[-1]
+        assert isinstance(slot, datetime)
+        slots.append(slot)
+        return slots.count(slot) == 1
+
+    monkeypatch.setattr(turn, "claim", claim)
+    return slots
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> set[datetime]:
+    """The slots that another worker has made."""
+    slots: set[datetime] = set()
+
+    async def holds(*args: object) -> bool:
+        return args[-1] in slots
+
+    monkeypatch.setattr(turn, "holds", holds)
+    monkeypatch.setattr(turn, "comes", holds)
+    return slots
+
+
+@pytest.mark.usefixtures("made")
+async def test_a_slot_that_was_claimed_ahead_is_made_without_asking_again(
+    outbox: Outbox, claimed: list[datetime]
+) -> None:
+    settings = WorkerSettings.load({})
+    slot = settings.cron.next(datetime.now(UTC))
+    worker = Pipeline(settings, connected(settings), None, outbox)
+    for _ in range(2):  # a clock that was set back announces it again
+        worker.announce(slot)
+    await asyncio.sleep(0)
+    await worker._make([slot])
+    assert (claimed, outbox.slots()) == ([slot], {slot})
+
+
+async def test_a_slot_claimed_ahead_of_a_long_sleep_is_made_only_if_nobody_else_has(
+    outbox: Outbox, claimed: list[datetime], made: set[datetime]
+) -> None:
+    settings = WorkerSettings.load({})
+    worker = Pipeline(settings, connected(settings), None, outbox)
+    left, other = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
+    made.add(other)
+    for slot in (left, other):
+        worker._claim(slot)
+        await worker._make([slot])
+    assert (claimed, outbox.slots()) == ([left, other], {left})
+
+
+@pytest.mark.usefixtures("made")
+async def test_a_claim_outlasts_that_of_a_later_slot_while_its_own_slot_waits(
+    outbox: Outbox, claimed: list[datetime]
+) -> None:
+    settings = WorkerSettings.load({})
+    worker = Pipeline(settings, connected(settings), None, outbox)
+    first = settings.cron.next(datetime.now(UTC))
+    second = settings.cron.next(first)
+    for slot in (first, second):
+        worker._claim(slot)
+    for slot in (first, second):
+        await worker._make([slot])
+    assert (claimed, outbox.slots()) == ([first, second], {first, second})
+
+
+async def test_a_worker_that_is_behind_claims_no_coming_slot(outbox: Outbox) -> None:
+    settings = WorkerSettings.load({})
+    worker = Pipeline(settings, connected(settings), None, outbox)
+    slot = settings.cron.next(datetime.now(UTC))
+    worker._take(slot)
+    worker._claim(settings.cron.next(slot))
+    assert not worker._claims
+
+
+async def test_without_nats_nothing_is_claimed_ahead(outbox: Outbox, claimed: list[datetime]) -> None:
+    settings = WorkerSettings.load({})
+    worker = Pipeline(settings, Bus(settings, "test"), None, outbox)
+    slot = settings.cron.next(datetime.now(UTC))
+    worker._claim(slot)
+    await worker._make([slot])
+    assert claimed == [slot]
+
+
+@pytest.mark.usefixtures("alone")
+async def test_an_event_that_nats_does_not_acknowledge_is_soon_on_the_disk(outbox: Outbox, tmp_path: Path) -> None:
+    settings = WorkerSettings.load({})
+    slot = settings.cron.previous(datetime.now(UTC))
+    await Pipeline(settings, connected(settings), None, outbox)._make([slot])
+    assert outbox.oldest() == Waiting(slot, encode(Event(timestamp=slot)))
+    assert await soon(lambda: [*tmp_path.glob("outbox/*.json")], 10)
+
+
+@pytest.mark.usefixtures("alone")
+async def test_an_event_that_is_not_the_next_to_be_sent_is_on_the_disk_at_once(outbox: Outbox) -> None:
+    settings = WorkerSettings.load({})
+    slot = settings.cron.previous(datetime.now(UTC))
+    worker = Pipeline(settings, connected(settings), None, outbox)
+    worker._gaps.clear()
+    await worker._make([slot])
+    assert outbox._list() == []
+    await worker._make([settings.cron.next(slot)])
+    assert outbox._list() == [slot, settings.cron.next(slot)]
+
+
+@pytest.mark.usefixtures("alone")
+async def test_while_nats_is_away_an_event_is_on_the_disk_at_once(outbox: Outbox) -> None:
+    settings = WorkerSettings.load({})
+    slot = settings.cron.previous(datetime.now(UTC))
+    await Pipeline(settings, Bus(settings, "test"), None, outbox)._make([slot])
+    assert outbox._list() == [slot]
 
 
 async def test_a_slot_that_does_not_follow_the_last_one_is_a_gap_to_look_into(outbox: Outbox) -> None:

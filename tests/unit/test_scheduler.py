@@ -5,7 +5,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -63,6 +63,20 @@ def _process_tz(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     yield
     monkeypatch.undo()
     time.tzset()
+
+
+def test_a_job_ahead_of_the_slots_hands_over_each_one_earlier() -> None:
+    bench = Bench()
+    bench.pending.clear()
+    ahead = {"clock": lambda: bench.now, "ahead": timedelta(seconds=0.5)}
+    bench.job = SlotJob(bench.cron, bench.handed.append, scheduler=bench.pending, **ahead)
+    bench.run(at("14:29:59.4"))
+    assert bench.handed == []
+    bench.run(at("14:29:59.5"), at("14:30"), at("14:44:59.6"), at("15:14:59.6"))
+    assert bench.handed == [*quarters("14:30", "14:45"), at("15:15")]
+    bench.back(at("14:29:59.4"))
+    bench.run(at("14:29:59.5"))
+    assert bench.handed[3:] == [at("14:30")]
 
 
 def test_it_counts_from_the_slot_and_not_from_the_run() -> None:
@@ -250,12 +264,44 @@ def test_it_sleeps_less_when_the_clock_runs_fast(monkeypatch: pytest.MonkeyPatch
     assert delays(100, monkeypatch) == [6, 0.2, 0.0025, 0, 0]
 
 
-def delays(pace: float, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+def test_it_keeps_the_pace_of_a_fast_clock_when_it_looks_twice_in_a_millisecond(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = (at("14:20"), at("14:20:00.020"), at("14:29:59.990"), at("14:29:59.999"))
+    assert delays(100, monkeypatch, looks) == [6, 5.9998, 0.0001, 0]
+
+
+def test_it_looks_again_soon_as_long_as_it_does_not_know_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert delays(100, monkeypatch, (at("14:18:01"), at("14:18:11"))) == [0.1, 7.09]
+
+
+def test_it_sleeps_until_it_announces_the_slot_and_then_until_the_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, told = [at("14:20")], list[str]()
+
+    def monotonic() -> float:
+        return now[0].timestamp()
+
+    monkeypatch.setattr(scheduler.time, "monotonic", monotonic)
+    hand, announce = (lambda _, name=name: told.append(name) for name in ("due", "announced"))
+    thread = Scheduler(Cron(QUARTERS), hand, announce, clock=lambda: now[0])
+    for now[0], delay, expected in (
+        (at("14:29:59.25"), 0.25, []),
+        (at("14:29:59.5"), 0.5, ["announced"]),
+        (at("14:30"), 30, ["announced", "due"]),
+        (at("14:44:59.25"), 0.25, ["announced", "due"]),
+    ):
+        thread._schedule.run_pending()
+        assert (round(thread._delay(), 4), told) == (delay, expected)
+
+
+LOOKS = (at("14:20"), at("14:29:40"), at("14:29:59.75"), at("14:30"), at("14:31"))
+
+
+def delays(pace: float, monkeypatch: pytest.MonkeyPatch, looks: Sequence[datetime] = LOOKS) -> list[float]:
     """Of looks at a clock that runs so many times as fast as the monotonic one."""
     now = [at("14:18")]
     monkeypatch.setattr(scheduler.time, "monotonic", lambda: now[0].timestamp() / pace)
     thread = Scheduler(Cron(QUARTERS), print, clock=lambda: now[0])
-    looks = (at("14:20"), at("14:29:40"), at("14:29:59.75"), at("14:30"), at("14:31"))
     return [round(thread._delay(), 4) for now[0] in looks]
 
 

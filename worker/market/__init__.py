@@ -1,4 +1,7 @@
-"""Where quotes come from: the sources behind MARKET_SOURCE. Nothing else in the worker makes HTTP calls out."""
+"""Where quotes come from: the sources behind MARKET_SOURCE. Nothing else in the worker makes HTTP calls out.
+
+The HTTP client and what uses it are imported when they are opened: the sources without a network need no such memory.
+"""
 
 import contextlib
 import logging
@@ -10,16 +13,14 @@ from pydantic import SecretStr
 
 from crypto_updates.bus.event import Quote
 from crypto_updates.clock.cron import Cron
-from worker.market.coingecko import CoinGecko, Plan
-from worker.market.defillama import CURRENCY, DefiLlama
 from worker.market.errors import MarketError, TemporaryMarketError, UnknownCoinsError
-from worker.market.fallback import Fallback
 from worker.market.network import Network
 from worker.market.simulated import Simulated
-from worker.market.source import Source
+from worker.market.terms import CURRENCY, Plan
 
 __all__ = [
     "FALLBACKS",
+    "OFFLINE",
     "SOURCES",
     "Market",
     "MarketError",
@@ -75,6 +76,8 @@ class Market(Protocol):
 
 
 def _coingecko(settings: MarketSettings) -> Market:
+    from worker.market.coingecko import CoinGecko  # noqa: PLC0415 - it has the HTTP client
+
     return CoinGecko(
         coins=settings.coins,
         currency=settings.vs_currency,
@@ -86,6 +89,8 @@ def _coingecko(settings: MarketSettings) -> Market:
 
 
 def _defillama(settings: MarketSettings) -> Market:
+    from worker.market.defillama import DefiLlama  # noqa: PLC0415 - it has the HTTP client
+
     return DefiLlama(coins=settings.coins, cron=settings.cron, url=settings.defillama_url, network=settings.network)
 
 
@@ -96,6 +101,8 @@ SOURCES: dict[str, Callable[[MarketSettings], Market | None]] = {
     "simulated": lambda settings: Simulated(coins=settings.coins, currency=settings.vs_currency),
     "none": lambda _: None,
 }
+# Those that ask nobody.
+OFFLINE = {"simulated", "none"}
 # Those that MARKET_FALLBACK may name.
 FALLBACKS = ("defillama", "none")
 
@@ -114,6 +121,11 @@ async def open_market(settings: MarketSettings) -> AsyncIterator[Market | None]:
 def _market(settings: MarketSettings) -> Market | None:
     first = SOURCES[settings.market_source](settings)
     # A market without a network cannot fail.
+    if settings.market_source in OFFLINE:
+        return first
+    from worker.market.fallback import Fallback  # noqa: PLC0415 - it has the HTTP client
+    from worker.market.source import Source  # noqa: PLC0415 - the same
+
     if not isinstance(first, Source) or settings.market_fallback in {first.name, "none"}:
         return first
     if settings.vs_currency != CURRENCY:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 
@@ -13,10 +13,9 @@ from worker.market.answer import Number, decode, printable, symbol
 from worker.market.client import RETRY_SECONDS, Client, Peer
 from worker.market.network import DIRECT, Network
 from worker.market.source import Part, Source
+from worker.market.terms import Plan
 
 log = logging.getLogger(__name__)
-
-Plan = Literal["public", "demo", "pro"]
 
 _PUBLIC = "https://api.coingecko.com/api/v3"
 _PRO = "https://pro-api.coingecko.com/api/v3"

@@ -18,10 +18,10 @@ from worker.market.client import RETRY_SECONDS, Client, Peer
 from worker.market.errors import MarketError
 from worker.market.network import DIRECT, Network
 from worker.market.source import Part, Source
+from worker.market.terms import CURRENCY
 
 log = logging.getLogger(__name__)
 
-CURRENCY = "usd"
 _NAME, _TITLE = "defillama", "DefiLlama"
 _URL = "https://coins.llama.fi"
 # The ids stand in the path.

@@ -8,12 +8,14 @@ import ipaddress
 import re
 import ssl
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import certifi
-import httpx
 
 from crypto_updates.service import trust
+
+if TYPE_CHECKING:
+    import httpx
 
 _MAX_PORT = 65_535
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -29,7 +31,7 @@ class Network(NamedTuple):
     ssl_cert_file: Path | None = None
     ssl_cert_dir: str | None = None
 
-    def proxy(self, url: httpx.URL) -> httpx.Proxy | None:
+    def proxy(self, url: "httpx.URL") -> "httpx.Proxy | None":
         """The proxy for this URL, if it has one."""
         if any(_covers(entry, url) for entry in re.split(r"[,\s]+", self.no_proxy or "") if entry):
             return None
@@ -52,8 +54,10 @@ def http_url(url: str) -> str:
     return url
 
 
-def proxy(url: str, context: ssl.SSLContext | None = None) -> httpx.Proxy:
+def proxy(url: str, context: ssl.SSLContext | None = None) -> "httpx.Proxy":
     """`host:port` alone is an HTTP proxy, and desktops write socks:// for SOCKS 5. Raises ValueError."""
+    import httpx  # noqa: PLC0415 - a worker that asks nobody does without
+
     written = url if "//" in url or ":/" in url else f"http://{url}"
     whole = _parsed(re.sub("^socks://", "socks5://", written, flags=re.IGNORECASE))
     try:
@@ -62,7 +66,9 @@ def proxy(url: str, context: ssl.SSLContext | None = None) -> httpx.Proxy:
         raise ValueError from None  # its text shows the password
 
 
-def _parsed(url: str) -> httpx.URL:
+def _parsed(url: str) -> "httpx.URL":
+    import httpx  # noqa: PLC0415 - a worker that asks nobody does without
+
     try:
         part = httpx.URL(url)
     except httpx.InvalidURL:
@@ -72,7 +78,7 @@ def _parsed(url: str) -> httpx.URL:
     return part
 
 
-def _covers(entry: str, url: httpx.URL) -> bool:
+def _covers(entry: str, url: "httpx.URL") -> bool:
     """Whether an entry of NO_PROXY is for this URL: `*`, a domain with all below it, an address, a network."""
     if entry == "*":
         return True
