@@ -58,7 +58,7 @@ class Mongo:
     """A client of one database, to be used as a context. An operation may take `seconds`."""
 
     def __init__(self, url: str, database: str, seconds: float = MONGO_SECONDS) -> None:
-        """Raises StoreUnavailableError."""
+        """In a running loop. Raises StoreUnavailableError."""
         with available():
             self._client = AsyncMongoClient[Document](
                 url, tz_aware=True, timeoutMS=int(seconds * 1000), directConnection=direct(url)
@@ -88,9 +88,12 @@ class Mongo:
 
 @contextlib.contextmanager
 def available() -> Iterator[None]:
-    """Raises StoreUnavailableError when MongoDB, or the way to it, fails; StoreRefusedError when the user may not."""
+    """Raises StoreUnavailableError when MongoDB, or the way to it, fails; StoreRefusedError when the user may not;
+    CancelledError also when the driver has forgotten it.
+    """
     try:
-        yield
+        with lifecycle.remembering_stop():
+            yield
     except PyMongoError as error:
         if isinstance(error, OperationFailure) and error.code in REFUSALS:
             raise StoreRefusedError(f"MongoDB refuses: {brief(error)} ({REFUSED_ADVICE})") from error

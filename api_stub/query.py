@@ -1,10 +1,9 @@
 """Filters, pipelines and cursors for MongoDB. Pure: nothing here talks to a server."""
 
-import math
 import re
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import bson
@@ -145,33 +144,11 @@ def quoting(coin: str) -> Document:
 def deviation(coin: str, now: datetime, count: int) -> Stages:
     """The population standard deviation of the newest `count` prices."""
     return [
-        {"$match": _priced(coin) | {"timestamp": {"$lte": now}}},
+        {"$match": priced(coin) | {"timestamp": {"$lte": now}}},
         {"$sort": dict(NEWEST_FIRST)},
         {"$limit": count},
-        {"$group": {"_id": None, "deviation": {"$stdDevPop": _price(coin)}}},
+        {"$group": {"_id": None, "deviation": {"$stdDevPop": price(coin)}}},
     ]
-
-
-def prices(coin: str, since: datetime, until: datetime, step: timedelta) -> Stages:
-    """The prices of a span, oldest first: the newest one of each `step`, or all if `step` is 0."""
-    place = {"$floor": {"$divide": [{"$toLong": "$timestamp"}, step // MILLISECOND]}}
-    newest = {"$max": {"timestamp": "$timestamp", "price": "$price"}}
-    thinned: Stages = [
-        {"$group": {"_id": place, "newest": newest}},
-        {"$replaceRoot": {"newRoot": "$newest"}},
-        {"$sort": {"timestamp": 1}},
-    ]
-    return [
-        {"$match": _priced(coin) | span(since, until)},
-        {"$sort": {"timestamp": 1, "_id": 1}},
-        {"$project": {"_id": 0, "timestamp": 1, "price": _price(coin)}},
-        *(thinned if step else []),
-    ]
-
-
-def step(span: timedelta, points: int) -> timedelta:
-    """How much of the span each of `points` stands for. Whole seconds, so that points stay where they are."""
-    return math.ceil(span / SECOND / points) * SECOND
 
 
 def letters(where: Document, limit: int) -> Stages:
@@ -196,13 +173,14 @@ def _name(coin: str) -> Document:
     return {"$eq": coin, "$not": ARRAY}
 
 
-def _priced(coin: str) -> Document:
+def priced(coin: str) -> Document:
+    """The events with a price of the coin."""
     # Not `$type: number`: JSON has no NaN and no infinities, and a decimal may be larger than any float.
     bounds = {"$gte": -sys.float_info.max, "$lte": sys.float_info.max}
     return {"data": {"$elemMatch": {"coin": _name(coin), "price": bounds | {"$not": ARRAY}}}}
 
 
-def _price(coin: str) -> Document:
+def price(coin: str) -> Document:
     """The first price of the coin in an event that has one. $literal, because a coin's name may begin with a `$`."""
     # The server sorts NaN before all numbers, and values of other types before or after them.
     bounds = [{"$gte": ["$$this.price", -sys.float_info.max]}, {"$lte": ["$$this.price", sys.float_info.max]}]

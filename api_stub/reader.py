@@ -9,7 +9,7 @@ from pymongo.asynchronous.change_stream import AsyncChangeStream
 from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
 
-from api_stub import indexes, query, retention
+from api_stub import indexes, prices, query, retention
 from api_stub.codec import CODEC, MILLISECOND
 from api_stub.errors import MissingError
 from api_stub.mongo import MONGO_SECONDS, UNAUTHORIZED, Document, Mongo, available
@@ -149,15 +149,12 @@ class Reader(Mongo):
             raise MissingError(f"no price of coin {coin!r}")
         return float(found[0]["deviation"])
 
-    async def prices(self, coin: str, since: datetime, until: datetime, step: timedelta) -> list[Document]:
+    async def prices(
+        self, coin: str, since: datetime, until: datetime, points: int
+    ) -> tuple[list[Document], timedelta]:
+        """The prices of the span, oldest first: all of them and a step of 0, or the newest one of each step."""
         with available():
-            return await (await self._events.aggregate(query.prices(coin, since, until, step))).to_list()
-
-    async def count_prices(self, coin: str, since: datetime, until: datetime, most: int) -> int:
-        """How many events of the span quote the coin. Stops counting at `most`."""
-        where = {"data.coin": coin} | query.span(since, until)
-        with available():
-            return await self._events.count_documents(where, limit=most)
+            return await prices.read(self._events, coin, since, until, points)
 
     async def dead_letters(self, limit: int, cursor: str | None) -> tuple[list[Document], str | None]:
         """The newest first, `raw` as text, and the cursor of the next page."""
@@ -225,12 +222,16 @@ class Reader(Mongo):
         """
         fields = {"timestamp": 1, "lag": query.LAG_SECONDS, "data": {"$isArray": "$data"}}
         own, foreign = dict[datetime, Stored](), dict[datetime, Stored]()
-        cron = timetable.cron
         with available():
             async for event in self._events.find(query.slots(timetable.feed, start, end), fields):
                 _add(own, event["timestamp"], Stored(event["lag"], event["data"]))
-            async for event in self._events.find(query.foreign(start, end + SECOND), fields, sort=query.NEWEST_FIRST):
-                slot = slots.of(cron, at := event["timestamp"])
+            # In a thread, because a day has up to 86,400 slots.
+            lacking = await asyncio.to_thread(slots.lacking, timetable.cron, start, end, own)
+            if lacking is None:
+                return own
+            where = query.foreign(lacking[0], lacking[1] + SECOND)
+            async for event in self._events.find(where, fields, sort=query.NEWEST_FIRST):
+                slot = slots.of(timetable.cron, at := event["timestamp"])
                 if slot and start <= slot <= end:
                     lag = event["lag"] and event["lag"] + (at - slot) / SECOND
                     _add(foreign, slot, Stored(lag, event["data"], foreign=True))

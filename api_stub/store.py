@@ -8,7 +8,7 @@ import bson
 import pymongo
 from bson.raw_bson import RawBSONDocument
 from pymongo import ReadPreference, WriteConcern
-from pymongo.errors import BulkWriteError
+from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure
 
 from api_stub import document, query
 from api_stub.errors import BadDocumentError, StoreUnavailableError
@@ -16,9 +16,11 @@ from api_stub.mongo import MONGO_SECONDS, PING_SECONDS, Document, Events, Mongo,
 from crypto_updates.bus.event import RESERVED
 from crypto_updates.bus.trace import TRACEPARENT
 
+# Of a document; told of the whole batch, of which the server then takes nothing.
+TOO_LARGE = 10334
 # Write errors that are the document's fault, so that another try cannot help (mongo/src/mongo/base/error_codes.yml).
 # Storage errors, such as "no space left", have other codes.
-FAULTS = {2, 15, 22, 52, 53, 54, 55, 56, 57, 121, 10334, 17280}
+FAULTS = {2, 15, 22, 52, 53, 54, 55, 56, 57, 121, TOO_LARGE, 17280}
 DUPLICATE = 11000
 BY_ID = {"_id": 1}
 
@@ -141,6 +143,10 @@ async def _write(collection: Events, documents: Sequence[Document | RawBSONDocum
                 await collection.insert_many(documents, ordered=False)
         except BulkWriteError as error:
             return _sort_out(error.details)
+        except OperationFailure as error:
+            if error.code == TOO_LARGE:
+                raise DocumentTooLarge(str(error)) from error
+            raise
     return Written(set(), {})
 
 

@@ -76,7 +76,8 @@ class Subscriber:
 
     async def _finish(self) -> None:
         try:
-            await self._consumer.stop()
+            with lifecycle.remembering_stop():
+                await self._consumer.stop()
             while batch := self._consumer.rest(LAST_BATCH_EVENTS):
                 await self._handle(batch)
         finally:

@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Iterable
+from email.utils import formatdate
 from fnmatch import fnmatchcase
 from http import HTTPStatus
 
@@ -85,6 +86,7 @@ def _finished(scope: Scope, send: Send) -> Send:
                 headers.update(answer.headers)
                 body = bytes(answer.body)
             headers.update(HEADERS)
+            headers["Date"] = formatdate(usegmt=True)
             # Browsers may keep the page's files, and ask each time whether the ETag is still the same.
             headers["Cache-Control"] = "no-cache" if scope["path"].startswith("/page/") else "no-store"
         elif body is not None:

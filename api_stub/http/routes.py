@@ -6,6 +6,7 @@ from fastapi import APIRouter, HTTPException, Response
 from api_stub import query
 from api_stub.codec import encode, number
 from api_stub.http import schema
+from api_stub.http.lane import Lane
 from api_stub.reader import Reader
 from crypto_updates.clock import slots
 from crypto_updates.clock.cron import SECOND
@@ -28,7 +29,7 @@ def answer(content: object) -> Response:
 
 
 def events(reader: Reader) -> APIRouter:
-    router = APIRouter(tags=["events"], responses=documented(422, 503))
+    router = APIRouter(tags=["events"], responses=documented(422, 503), route_class=Lane)
 
     @router.get("/events", response_model=schema.Events)
     async def page(
@@ -61,7 +62,7 @@ def events(reader: Reader) -> APIRouter:
 
 
 def quotes(reader: Reader) -> APIRouter:
-    router = APIRouter(tags=["quotes"], responses=documented(422, 503))
+    router = APIRouter(tags=["quotes"], responses=documented(422, 503), route_class=Lane)
 
     @router.get("/coins", response_model=schema.Coins)
     async def coins() -> Response:
@@ -88,17 +89,14 @@ def quotes(reader: Reader) -> APIRouter:
         """The coin's prices, oldest first, of the last 24 hours by default, thinned to about `points` prices."""
         end = until or now()
         start = since or end - min(DEFAULT_PRICES_SPAN, end - FIRST)
-        step = timedelta()
-        if await reader.count_prices(coin, start, end, points + 1) > points:
-            step = query.step(end - start, points)
-        found = await reader.prices(coin, start, end, step)
+        found, step = await reader.prices(coin, start, end, points)
         return answer({"coin": coin, "since": start, "until": end, "step": step / SECOND, "prices": found})
 
     return router
 
 
 def expected(reader: Reader, timetable: Timetable) -> APIRouter:
-    router = APIRouter(tags=["slots"], responses=documented(422, 503))
+    router = APIRouter(tags=["slots"], responses=documented(422, 503), route_class=Lane)
     cron = timetable.cron
 
     @router.get("/slots", response_model=schema.Slots)

@@ -10,6 +10,7 @@ from fastapi.staticfiles import StaticFiles
 
 from api_stub.errors import ApiError, MissingError
 from api_stub.http import routes, schema
+from api_stub.http.lane import Lane
 from api_stub.http.live import Client, Live
 from api_stub.http.state import State
 from api_stub.metrics import Metrics
@@ -42,7 +43,8 @@ def application(
     app.include_router(routes.events(reader))
     app.include_router(routes.quotes(reader))
     app.include_router(routes.expected(reader, timetable))
-    app.include_router(_health(bus, store, metrics, state))
+    app.include_router(_health(bus, store, state))
+    app.include_router(_metrics(metrics, state))
     app.include_router(_contract())
     app.include_router(_page())
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
@@ -83,7 +85,7 @@ def _live(live: Live, state: State) -> APIRouter:
     return router
 
 
-def _health(bus: Bus, store: Store, metrics: Metrics, state: State) -> APIRouter:
+def _health(bus: Bus, store: Store, state: State) -> APIRouter:
     router = APIRouter(tags=["health"])
 
     @router.get("/livez")
@@ -105,6 +107,12 @@ def _health(bus: Bus, store: Store, metrics: Metrics, state: State) -> APIRouter
             return JSONResponse({"status": "not ready", "reasons": reasons}, 503)
         warnings = [station["reason"] for station in stations if station["reason"]]
         return JSONResponse({"status": "ready"} | ({"warnings": warnings} if warnings else {}))
+
+    return router
+
+
+def _metrics(metrics: Metrics, state: State) -> APIRouter:
+    router = APIRouter(tags=["health"], responses=documented(503), route_class=Lane)
 
     @router.get("/metrics", response_class=PlainTextResponse)
     async def measured(request: Request) -> Response:

@@ -12,6 +12,7 @@ from pymongo.collection import Collection
 from api_stub.errors import StoreUnavailableError
 from api_stub.store import Store
 from crypto_updates.local.servers import Mongod
+from tests.support import lost_stops
 
 SLOT = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
 NEW, LAST, THERE = ({"_id": name, "timestamp": SLOT} for name in ("new", "last", "there"))
@@ -71,6 +72,24 @@ async def test_each_document_of_a_batch_is_stored_or_told_by_its_own_index(
     assert stored == {"there"} | {document["_id"] for document in batch if document in (NEW, LAST)}
 
 
+@pytest.mark.parametrize(
+    ("sizes", "rejected"),
+    [([15, 15, 15, 15], {}), ([1, 17, 1], {1: "bytes as BSON, more than 16777216"})],
+    ids=["60 MB in all", "17 MB in one"],
+)
+async def test_a_large_batch_is_stored_but_for_a_document_larger_than_mongodb_takes(
+    store: Store, events: Collection[dict[str, Any]], sizes: list[int], rejected: dict[int, str]
+) -> None:
+    batch = [{"_id": str(number), "timestamp": SLOT, "v": bytes(size << 20)} for number, size in enumerate(sizes)]
+    written = await store.add_events(batch)
+    assert written.duplicates == set()
+    assert written.rejected.keys() == rejected.keys()
+    assert all(words in written.rejected[index] for index, words in rejected.items())
+    assert {event["_id"] for event in events.find({}, {"_id": 1})} - {"there"} == {
+        str(number) for number in range(len(sizes)) if number not in rejected
+    }
+
+
 async def test_a_duplicate_of_an_owners_unique_index_is_no_copy(
     store: Store, events: Collection[dict[str, Any]]
 ) -> None:
@@ -88,3 +107,7 @@ async def test_an_event_that_is_gone_when_it_is_looked_up_is_tried_again(
     assert found == {"there": SLOT}
     with pytest.raises(StoreUnavailableError, match="1 events were removed in this moment"):
         await store._timestamps(["there"])
+
+
+async def test_a_stop_that_comes_together_with_an_answer_of_mongodb_is_not_lost(store: Store) -> None:
+    assert await lost_stops(store.count_dead_letters) == 0

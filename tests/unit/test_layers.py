@@ -34,7 +34,7 @@ PLACES = {
     "bson": (*MONGO, "api_stub/codec.py", "api_stub/document.py", "api_stub/query.py"),
     "httpx": ("worker/market/", "stack/check/checks.py"),
     "http.client": ("stack/services.py", "stack/control.py", "crypto_updates/harness/"),
-    "urllib.request": ("nats/watchdog.py",),
+    "urllib.request": (),
     "opentelemetry": ("crypto_updates/bus/otel.py",),
     "requests": (),
     "aiohttp": (),

@@ -9,7 +9,7 @@ from bson.datetime_ms import DatetimeMS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api_stub import query
+from api_stub import prices, query
 
 SLOT = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
 MILLISECONDS = 1_700_577_000_000
@@ -51,6 +51,6 @@ def test_every_instant_can_be_asked_for(at: datetime) -> None:
 
 
 def test_a_step_is_whole_seconds_and_gives_no_more_points_than_asked_for() -> None:
-    assert query.step(timedelta(hours=1), 60) == timedelta(minutes=1)
-    assert query.step(timedelta(hours=1), 61) == timedelta(minutes=1)
-    assert query.step(timedelta(seconds=1), 400) == timedelta(seconds=1)
+    assert prices.step(timedelta(hours=1), 60) == timedelta(minutes=1)
+    assert prices.step(timedelta(hours=1), 61) == timedelta(minutes=1)
+    assert prices.step(timedelta(seconds=1), 400) == timedelta(seconds=1)

@@ -1,5 +1,7 @@
 """What of a message goes into `events` and `dead_letters`."""
 
+import asyncio
+import contextlib
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -139,3 +141,20 @@ async def test_each_line_about_one_message_has_its_trace(
         "[EVENT] Not understood (seq 41)": TRACE,
         "[EVENT] Not acknowledged: dead_letters cannot take it: too large (seq 41)": TRACE,
     }
+
+
+async def test_the_end_of_the_grace_is_kept_also_when_the_consumer_forgets_it() -> None:
+    class Forgetful:
+        async def stop(self) -> None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+
+        def rest(self, most: int) -> list[Delivery]:  # noqa: ARG002 - it has none
+            return []
+
+    storing = Subscriber(cast(Consumer, Forgetful()), cast(Store, Full()), Metrics())
+    task = asyncio.ensure_future(storing._finish())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()

@@ -20,8 +20,10 @@ from crypto_updates.local.servers import Mongod, NatsServer
 from tests.support import ROOT
 
 NOW = datetime.now(UTC).replace(microsecond=0)
-QUARTER = timedelta(minutes=15)
-NEWEST = NOW - timedelta(minutes=NOW.minute % 15, seconds=NOW.second)
+INTERVAL = timedelta(hours=2)
+# The next slot is almost an hour away, so that no test meets it.
+NEWEST = NOW.replace(second=0) - timedelta(hours=1)
+SCHEDULE = f"{NEWEST.minute} {NEWEST.hour % 2}-23/2 * * *"
 
 
 def quote(coin: str, price: object) -> dict[str, Any]:
@@ -39,8 +41,8 @@ def event(slot: datetime, *quotes: dict[str, Any], name: str | None = None, **mo
     } | more
 
 
-# Of the slots of the last two hours, one is missing, one is late, and one is by another feed.
-SLOTS = [NEWEST - n * QUARTER for n in range(8)]
+# Of the newest eight slots, one is missing, one is late, and one is by another feed.
+SLOTS = [NEWEST - n * INTERVAL for n in range(8)]
 EVENTS = [
     event(SLOTS[0], quote("bitcoin", 50000), quote("tiny", 0.001234567)),
     event(SLOTS[1], quote("bitcoin", 45000), quote("tiny", 0.003)),
@@ -95,6 +97,7 @@ def client() -> Iterator[MongoClient[dict[str, Any]]]:
 def started(client: MongoClient[dict[str, Any]], folder: Path, **environ: str) -> Iterator[Api]:
     with NatsServer() as server:
         port = ports.free()
+        environ = {"SCHEDULE": SCHEDULE} | environ
         environ |= {"NATS_URL": server.url, "MONGO_URL": "mongodb://{}:{}".format(*client.address or ())}
         environ |= {"HTTP_PORT": str(port), "PYTHONPATH": str(ROOT)}
         stub = Process([sys.executable, "-m", "api_stub"], env=os.environ | environ, cwd=folder)

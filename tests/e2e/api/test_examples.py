@@ -1,7 +1,8 @@
 """The HTTP API by examples: what it gives of events that are stored, and what it says of bad parameters."""
 
 import math
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote as quote_path
 
@@ -10,7 +11,7 @@ from pymongo import MongoClient
 
 from crypto_updates.bus.event import identity, text
 from crypto_updates.contract import asyncapi, json_schema
-from tests.e2e.api.conftest import EVENTS, NEWEST, NOW, QUARTER, SLOTS, Api, event, quote
+from tests.e2e.api.conftest import EVENTS, INTERVAL, NEWEST, NOW, SCHEDULE, SLOTS, Api, event, quote
 
 
 def ids(page: dict[str, Any]) -> list[str]:
@@ -36,9 +37,9 @@ def test_events_are_chosen_by_their_slot_and_by_coin(api: Api) -> None:
     assert len(api.read("/events", since=since, until=until, limit=500)["events"]) == 4
     assert ids(api.read("/events", since=since, until=until, coin="ethereum")) == [identity("crypto", SLOTS[4])]
     assert api.read("/events", coin="dogecoin") == {"events": [], "next": None}
-    page = api.read("/events", coin="bitcoin", until=text(NOW + QUARTER), limit=2)
+    page = api.read("/events", coin="bitcoin", until=text(NOW + INTERVAL), limit=2)
     assert ids(page) == [identity("crypto", slot) for slot in SLOTS[:2]]
-    following = api.read("/events", coin="bitcoin", until=text(NOW + QUARTER), limit=2, cursor=page["next"])
+    following = api.read("/events", coin="bitcoin", until=text(NOW + INTERVAL), limit=2, cursor=page["next"])
     assert ids(following) == [identity("crypto", slot) for slot in (SLOTS[2], SLOTS[4])]
 
 
@@ -116,10 +117,10 @@ def test_slots_say_which_are_stored_late_and_missing(api: Api) -> None:
     stored = {0: "stored", 1: "stored", 2: "late", 3: "missing", 4: "stored", 5: "stored", 6: "stored"}
     assert {n: states[text(SLOTS[n])] for n in stored} == stored
     assert given["beginning"] == text(SLOTS[7])
-    assert states[text(SLOTS[7] - QUARTER)] == "before"
+    assert states[text(SLOTS[7] - INTERVAL)] == "before"
     assert (given["expected"], given["stored"], given["late"], given["missing"]) == (8, 7, 1, 1)
-    assert given["next"] == text(NEWEST + QUARTER)
-    assert (given["words"], given["schedule"], given["feed"]) == ("every 15 minutes", "*/15 * * * *", "crypto")
+    assert given["next"] == text(NEWEST + INTERVAL)
+    assert (given["words"], given["schedule"], given["feed"]) == (SCHEDULE, SCHEDULE, "crypto")
     assert len(api.read("/slots", hours=24, limit=4)["slots"]) == 4
 
 
@@ -148,7 +149,7 @@ def test_the_state_tells_of_each_station(api: Api) -> None:
     assert (state["mongo"]["events"], state["mongo"]["dead_letters"]) == (len(EVENTS), 3)
     assert (state["nats"]["pending"], state["nats"]["messages"]) == (0, 0)
     assert state["worker"]["slot"] == text(NEWEST)
-    assert state["next"] == text(NEWEST + QUARTER)
+    assert state["next"] == text(NEWEST + INTERVAL)
 
 
 @pytest.mark.parametrize(
@@ -204,10 +205,17 @@ def test_what_is_not_there_is_a_problem_document(api: Api, path: str, status: in
 
 
 def test_a_span_with_too_many_slots_is_refused_with_how_many_they_are(dense: Api) -> None:
-    assert dense.read("/slots", hours=24, limit=1)["slots"]
+    given = dense.read("/slots", hours=24, limit=1)
+    assert (len(given["slots"]), given["words"]) == (1, "every second")
     answer = dense.get("/slots", hours=168)
     assert (answer.status_code, answer.headers["Content-Type"]) == (422, "application/problem+json")
     assert answer.json()["detail"] == "hours=168: about 604800 slots of '* * * * * *'; accepted: 100000"
+
+
+@pytest.mark.parametrize("path", ["/", "/page/main.js", "/events", "/nowhere", "/livez"])
+def test_every_answer_says_when_it_was_made(api: Api, path: str) -> None:
+    begin = datetime.now(UTC).replace(microsecond=0)
+    assert begin <= parsedate_to_datetime(api.get(path).headers["Date"]) <= datetime.now(UTC)
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/page/main.js", "/events", "/nowhere", "/livez", "/openapi.json"])
