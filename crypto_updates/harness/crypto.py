@@ -209,19 +209,22 @@ class Crypto:
         if subject is None:
             return lambda: None
         self._publisher.follow(subject)
-        others = self.subscribers(subject)
+        others, before = self.subscribers(subject), self._connections()
 
         def lacks() -> str | None:
-            now = self.subscribers(subject)
+            now, connected = self.subscribers(subject), self._connections() - before
             # Several servers may share a JetStream consumer, so that it may be among the others.
-            if any(found not in others or found.consumer for found in now):
+            if any(found not in others or (found.consumer and connected) for found in now):
                 return None
-            if not monitor.clients(self.nats):
+            if not connected:
                 return "has not connected to NATS (if its address is fixed: crypto.link.listen(4222), before the start)"
             subjects = sorted({found.subject for found in monitor.subscriptions(self.nats)})
             return f"has not subscribed to {subject}; the subscriptions are: {', '.join(subjects) or 'none'}"
 
         return lacks
+
+    def _connections(self) -> set[int]:
+        return {client.cid for client in monitor.clients(self.nats)}
 
     def _mend(self) -> None:
         for server in (self.nats, self.mongo):

@@ -23,9 +23,13 @@ def start(
     cwd: Path | None = None,
     on_line: Callable[[str], object] | None = None,
     lines: Lines | None = None,
+    python: Path = Path(sys.executable),
 ) -> Process:
-    """Run a program with these variables, its output unbuffered. `-P` keeps the current folder off its path."""
+    """Run a program with these variables, its output unbuffered. `-P` keeps the current folder off its path.
+
+    `python`: the interpreter of another environment.
+    """
     path = os.pathsep.join(filter(None, [str(FOLDER), environ.get("PYTHONPATH")]))
-    args = [sys.executable, "-P", "-m", program, *arguments]
+    args = [str(python), "-P", "-m", program, *arguments]
     variables = {"PYTHONUNBUFFERED": "1", **environ, "PYTHONPATH": path}
     return Process(args, env=variables, cwd=cwd, on_line=on_line, lines=lines)

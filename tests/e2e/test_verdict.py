@@ -40,6 +40,26 @@ NOT_JSON = {"invalid body: empty", "invalid body: not JSON"}
 # More than one lane takes on at once.
 MANY = "invalid body: null", "NATS down 3 s", "connection cut", "MongoDB down 5 s", "restart"
 TRIGGER = ("--subject", "crypto.update", "--body", '{"trigger":"update"}')
+# A server whose connection to NATS is held for half a second longer, by a process of its own.
+SURVIVED = """
+import os, socket, time
+from urllib.parse import urlsplit
+from pymongo import MongoClient
+
+place, server = urlsplit(os.environ["NATS_URL"]), os.getpid()
+connection = socket.create_connection((place.hostname, place.port))
+if not os.fork():
+    os.setsid()
+    os.closerange(1, 3)
+    while os.getppid() == server: time.sleep(0.01)
+    time.sleep(0.5)
+    os._exit(0)
+stored = MongoClient(os.environ["MONGO_URL"]).get_default_database().stored
+connection.sendall(b"CONNECT {}\\r\\nSUB crypto.updates 1\\r\\n")
+for line in connection.makefile("rb"):
+    if line.startswith(b"PING"): connection.sendall(b"PONG\\r\\n")
+    if line.startswith(b"MSG"): stored.insert_one({})
+"""
 
 Items = list[dict[str, Any]]
 
@@ -189,6 +209,13 @@ def test_a_server_with_a_fixed_port_is_judged_by_one_item_after_another(
     assert len(late) == is_late
     assert {name: seen for name, seen in found.items() if name not in late} == dict.fromkeys(MANY, Outcome.HOLDS)
     assert api.threads == {threading.current_thread()}
+
+
+def test_a_server_whose_last_connection_outlives_it_is_not_taken_for_subscribed(tmp_path: Path) -> None:
+    """As when the link or nats-server notices the end late: a subscription of the last run reacts to nothing."""
+    candidate = Candidate((sys.executable, "-c", SURVIVED), SUBJECT, tmp_path, {})
+    (result,) = Judge(candidate, tmp_path, lambda _: None).judge([item for item in ITEMS if item.name == "restart"])
+    assert result.outcome == Outcome.HOLDS, result.seen
 
 
 def test_an_error_beside_the_server_ends_the_verdict_and_is_told(

@@ -29,6 +29,8 @@ _COUNT_EVERY_SECONDS = 0.2
 _MAX_COUNT_SECONDS = 60.0
 _SUBSCRIBED_EVERY_SECONDS = 0.05
 _IN_HAND_SECONDS = 0.3
+# How long nats-server may take to notice that a process has ended.
+_GONE_SECONDS = 5.0
 _SHOWN_LINES = 3
 # Young enough for a server that refuses old events, and old enough for one that refuses events of the future.
 _FIRST_SLOT_AGE = timedelta(minutes=10)
@@ -67,6 +69,8 @@ class Trial:
     def launch(self) -> None:
         """Start the server, and do not wait for it."""
         if self._app:
+            # What the last run leaves behind for a moment would pass for a subscription of the next one.
+            self.halt.until(lambda: not self.connected(), _GONE_SECONDS)
             self._app.start()
             return
         command, folder = self.candidate.command, self.candidate.cwd
@@ -75,8 +79,8 @@ class Trial:
 
     def start(self, within: float) -> float:
         """Start the server, and return the seconds until it has subscribed. Raises FailedError."""
-        begin = time.monotonic()
         self.launch()
+        begin = time.monotonic()
         self.await_subscription(within, "its start")
         return time.monotonic() - begin
 

@@ -6,13 +6,15 @@ import sys
 import time
 from pathlib import Path
 
+import nats
 import pytest
 
+from crypto_updates.bus.event import SUBJECT
 from crypto_updates.harness.app import AppError
 from crypto_updates.harness.condition import eventually
 from crypto_updates.harness.crypto import Crypto
 from crypto_updates.local.errors import StackError
-from tests.support import HANG_SECONDS, processes
+from tests.support import HANG_SECONDS, processes, soon
 
 LISTENER = (sys.executable, str(Path(__file__).with_name("listener.py")))
 HTTP = """
@@ -51,7 +53,7 @@ def test_a_server_on_another_subject_is_told_what_it_subscribed_to(crypto: Crypt
     with pytest.raises(AppError, match=r"has not subscribed to crypto.updates; the subscriptions are: crypto.update;"):
         crypto.app(sys.executable, "-S", "-c", PLAIN, str(crypto.nats.port), within=5)
     # The first one still runs, and its subscription is not that of the second one.
-    with pytest.raises(AppError, match=r"after 0\.5 s it has not subscribed to crypto\.update;"):
+    with pytest.raises(AppError, match=r"after 0\.5 s it has not connected to NATS"):
         crypto.app("sleep", "60", subscribes="crypto.update", within=0.5)
     assert crypto.app(*LISTENER, env={"SUBJECT": "crypto.*"}, subscribes="crypto.update").status is None
 
@@ -61,7 +63,20 @@ def test_the_api_stub_has_subscribed_when_it_listens_to_its_consumer(crypto: Cry
     crypto.publish()
     crypto.reactions.wait(1)
     assert app.get("/events").json()["events"]
+    # A second one shares it, and is ready all the same.
+    crypto.app(sys.executable, "-m", "api_stub", ready="/readyz")
     assert [found.consumer for found in crypto.subscribers()] == ["api_stub"]
+
+
+async def test_a_consumer_that_another_server_listens_to_does_not_make_a_server_ready(crypto: Crypto) -> None:
+    client = await nats.connect(crypto.nats.url)
+    try:
+        await client.jetstream().subscribe(SUBJECT, "shared")
+        await soon(crypto.subscribers)
+        with pytest.raises(AppError, match=r"after 0\.5 s it has not connected to NATS"):
+            crypto.app("sleep", "60", within=0.5)
+    finally:
+        await client.close()
 
 
 @pytest.mark.parametrize("ready", ["/", "http server at", "listening on", re.compile(r"listening on \d+$")])
