@@ -3,6 +3,7 @@
 import math
 import secrets
 import shlex
+import shutil
 import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -11,7 +12,8 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from crypto_updates.clock.cron import Cron, CronError
+from crypto_updates.clock.cron import Cron
+from crypto_updates.clock.expression import CronError
 from crypto_updates.local import guard, ports, programs
 from crypto_updates.local.errors import StackError
 from crypto_updates.local.process import Process
@@ -29,6 +31,9 @@ _PLAIN |= {"NATS_INBOX_PREFIX": "_INBOX", "NATS_API_PREFIX": "$JS.API", "STREAM_
 _PLAIN |= {f"{name}_FILE": "" for name in ("NATS_URL", "MONGO_URL", *_PLAIN)}
 _PORTS = {"nats": "nats-server", "mongo": "mongod", "http": "the page"}
 _BACKGROUND = Background("demo", "No demo without --data runs in the background; --stop --data DIR stops the one there")
+_NAME = "crypto-updates"
+# The environment of this command need not be on the path.
+_COMMAND = _NAME if shutil.which(_NAME) else shlex.quote(str(Path(sys.executable).with_name(_NAME)))
 _WATCH_SECONDS = 0.2
 # In the background, where nobody sees what the demo waits for.
 _READY_SECONDS = 60.0
@@ -128,7 +133,7 @@ def _run(closing: ExitStack, data: Path, options: Namespace, say_ready: Ready) -
         parts.append(service)
     where |= {"API_URL": f"http://{services.address(environ)}", "SCHEDULE": environ["SCHEDULE"]}
     repaired_by = {"MARKET_SOURCE": environ["MARKET_SOURCE"]}
-    verify = "make verify" if (programs.FOLDER / "Makefile").is_file() else "crypto-updates verify"
+    verify = "make verify" if (programs.FOLDER / "Makefile").is_file() else f"{_COMMAND} verify"
     console.say(f"To check it: {' '.join(_assignments(where | repaired_by))} {verify}")
     agenda = _agenda(stage, options)
     where["HARNESS_URL"] = _control(closing, agenda)
@@ -162,7 +167,7 @@ def _control(closing: ExitStack, agenda: Agenda) -> str:
     from stack.faults import port  # noqa: PLC0415 - see above
 
     url = closing.enter_context(port.opened(agenda.ask))
-    console.say(f"To break a part: HARNESS_URL={url} crypto-updates fault nats down 5")
+    console.say(f"To break a part: HARNESS_URL={url} {_COMMAND} fault nats down 5")
     return url
 
 

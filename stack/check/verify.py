@@ -40,11 +40,13 @@ async def verify(settings: CheckSettings) -> int:
 async def _run_all(stack: Stack) -> int:
     deadline = time.monotonic() + ALL_CHECKS_SECONDS
     held = 0
-    for check in CHECKS:
-        seconds = min(check.seconds, max(deadline - time.monotonic(), 0.0))
-        held += await _run_one(check, stack, seconds)
-    for probe in stack.left:
-        console.say(f"Left behind: {probe}")
+    try:
+        for check in CHECKS:
+            seconds = min(check.seconds, max(deadline - time.monotonic(), 0.0))
+            held += await _run_one(check, stack, seconds)
+    finally:
+        for probe in stack.left:
+            console.say(f"Left behind: {probe}")
     console.say(f"{held} of {len(CHECKS)} checks hold")
     return 0 if held == len(CHECKS) else 1
 
@@ -52,8 +54,9 @@ async def _run_all(stack: Stack) -> int:
 async def _run_one(check: Check, stack: Stack, seconds: float) -> bool:
     """Run the check, and show what it found."""
     try:
-        async with asyncio.timeout(seconds) as timeout:
-            found = await check.run(stack)
+        with lifecycle.remembering_stop():
+            async with asyncio.timeout(seconds) as timeout:
+                found = await check.run(stack)
     except SkippedError as skipped:
         _show(SKIPPED, check.name, f"skipped: {skipped}")
     except FailedError as failed:

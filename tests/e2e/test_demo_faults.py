@@ -1,7 +1,10 @@
 """`crypto-updates fault`: a demo's fault by hand, from another terminal."""
 
+import os
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,11 +16,14 @@ from tests.support import eventually
 
 __all__ = ["demo", "folder"]
 pytestmark = pytest.mark.usefixtures("mongod")
+# The path of a terminal in which the environment is not active.
+OWN = str(Path(sys.executable).parent)
+PATH = os.pathsep.join(folder for folder in os.environ["PATH"].split(os.pathsep) if folder != OWN)
 
 
 @pytest.fixture
 def running(demo: Starter) -> Process:
-    process = demo("--every", "* * * * * *")
+    process = demo("--every", "* * * * * *", PATH=PATH)
     process.wait_for_line("[EVENT] Stored")
     return process
 
@@ -29,7 +35,10 @@ def harness(process: Process) -> dict[str, str]:
 
 
 def test_a_fault_by_hand_is_told_and_ends_and_the_demo_goes_on(service: Service, running: Process) -> None:
-    where = harness(running)
+    where, shown = harness(running), running.wait_for_line("To break a part: ").partition(": ")[2]
+    own = os.environ | {"PATH": PATH}
+    assert subprocess.run(shown, shell=True, env=own, timeout=60, check=False).returncode == 0  # noqa: S602 - as a user would
+    running.wait_for_line(re.compile(r"^fault    \| nats-server is back after \d+\.\d s$"))
     for target, victim, done in (("market", "market", "down"), ("mongo", "mongod", "killed")):
         assert service("stack", "fault", target, "down", "3", **where).wait() == 0
         running.wait_for_line(f"fault    | {victim} {done}; back in 3 s")

@@ -7,6 +7,7 @@ import secrets
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,12 +25,15 @@ from pymongo.collection import Collection
 from api_stub.http import schema
 from crypto_updates.bus.event import SUBJECT, identity, text
 from crypto_updates.bus.stream import DAY, DURABLE, PROBE, STREAM
+from crypto_updates.harness.link import Link
 from crypto_updates.harness.plugin import Service
 from crypto_updates.local import ports
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod, NatsServer
-from stack.check import checks
-from tests.e2e.conftest import Standalone
+from stack.check import checks, verify
+from stack.check.checks import Check
+from stack.check.target import CheckSettings, Stack
+from tests.e2e.conftest import STEADY, Standalone
 from tests.support import eventually, settled, soon
 
 EVENT_INDEXES = ("timestamp_-1__id_-1", "data.coin_1_timestamp_-1__id_-1")
@@ -134,7 +138,7 @@ def api_stub(stack: Running) -> Process:
 
 @pytest.fixture
 def worker(api_stub: Process, stack: Running) -> Process:
-    process = stack.start("worker")
+    process = stack.start("worker", **STEADY)
     api_stub.wait_for_line("[EVENT] Stored crypto@")
     return process
 
@@ -255,6 +259,15 @@ def test_it_leaves_no_probe_when_it_is_stopped_halfway(stack: Running, sig: sign
     assert eventually(lambda: stack.probes() != [])
     process.kill(sig)
     assert process.wait() == 1
+    assert stack.probes() == []
+
+
+def test_it_leaves_no_probe_when_it_is_stopped_before_the_stream_has_answered(stack: Running) -> None:
+    with Link(stack.nats.port) as link, link.slow(0.3):
+        process = stack.start("stack", "verify", NATS_URL=f"nats://127.0.0.1:{link.port}")
+        assert eventually(lambda: stack.probes() != [], 30)
+        process.kill(signal.SIGTERM)
+        assert process.wait() == 1
     assert stack.probes() == []
 
 
@@ -420,8 +433,15 @@ def test_it_says_what_it_may_not_ask_and_not_remove(bare: Running) -> None:
     with NatsServer(config=f"accounts {{ A {{ jetstream: enabled, users: [{users}] }} }}") as server:
         bare.environ |= {"NATS_URL": server.url, "NATS_USER": "admin", "NATS_PASSWORD": "a"}
         assert bare.start("stack", "provision").wait(timeout=30) == 0
+        own = {"NATS_USER": "publisher", "NATS_PASSWORD": "p"}
+        stopped = bare.start("stack", "verify", **own)
+        url = f"{server.monitor_url}/jsz"
+        assert eventually(lambda: httpx.get(url, trust_env=False).json()["messages"] == 1)
+        stopped.kill(signal.SIGTERM)
+        assert stopped.wait() == 1
+        assert [line.startswith("Left behind: verify@") for line in list(stopped.lines)[-2:]] == [True, False]
         bare.start("api_stub").wait_for_line("[NATS] Connected")
-        report = bare.verify(NATS_USER="publisher", NATS_PASSWORD="p")
+        report = bare.verify(**own)
     assert report.marked("✗") == ["JetStream", "Schedule kept"]
     assert len(re.findall(r"Left behind: verify@\S+ in the stream CRYPTO, sequence \d+: no answer", report.output)) == 2
 
@@ -430,3 +450,17 @@ def test_a_bad_configuration_is_told_as_the_services_tell_it(bare: Running) -> N
     report = bare.verify(SCHEDULE="nonsense", MONGO_URL="http://x", API_URL="localhost:8080", FEED="a b")
     named = [line.partition("=")[0] for line in report.output.splitlines()]
     assert (report.status, sorted(named)) == (2, ["API_URL", "FEED", "MONGO_URL", "SCHEDULE"])
+
+
+async def test_a_stop_that_a_check_forgets_ends_the_verification() -> None:
+    async def forgetful(_: Stack) -> str:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        return "found"
+
+    stack = Stack(CheckSettings.load({}), AsyncExitStack())
+    task = asyncio.ensure_future(verify._run_one(Check("forgetful", 5, forgetful), stack, 5))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
