@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -123,11 +124,12 @@ class Project:
             env=self._environ,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,
         ) as up:
             assert eventually(lambda: self.begun(service), 120), f"{service} did not start"
             time.sleep(after)  # the moment of the kill, not a wait for something to happen
             killed = docker("kill", self.container(service)).returncode == 0
-            up.wait(120)
+            os.killpg(up.pid, signal.SIGKILL)  # it would wait for the dead; what it has started stays
             return killed
 
     def _sick(self) -> Iterator[str]:
