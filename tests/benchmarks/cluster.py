@@ -16,7 +16,7 @@ from crypto_updates.local import cluster, guard, ports, programs
 from crypto_updates.local.servers import Mongod, NatsServer, Server
 from stack import console, services
 from tests.benchmarks import latency
-from tests.benchmarks.footprint import MEGABYTE
+from tests.benchmarks.footprint import MEGABYTE, cpu
 
 
 def single(closing: ExitStack) -> tuple[Sequence[NatsServer], Sequence[Mongod]]:
@@ -33,10 +33,10 @@ def three(closing: ExitStack) -> tuple[Sequence[NatsServer], Sequence[Mongod]]:
 def idle(servers: Sequence[Server], seconds: float) -> dict[str, float]:
     """Resident megabytes, and the share of a core, of all of them together."""
     processes = [psutil.Process(server.pid) for server in servers]
-    begin = sum(sum(process.cpu_times()[:2]) for process in processes)
+    begin = sum(cpu(server.pid) for server in servers)
     time.sleep(seconds)
-    cpu = sum(sum(process.cpu_times()[:2]) for process in processes) - begin
-    return {"memory": sum(process.memory_info().rss for process in processes) / MEGABYTE, "cpu": cpu / seconds}
+    taken = sum(cpu(server.pid) for server in servers) - begin
+    return {"memory": sum(process.memory_info().rss for process in processes) / MEGABYTE, "cpu": taken / seconds}
 
 
 def stack(
@@ -49,8 +49,7 @@ def stack(
     stub = programs.start("api_stub", environ=environ | urls, cwd=data)
     closing.callback(stub.stop)
     found = asyncio.run(latency.compare(servers[0].url, urls["MONGO_URL"], events, len(servers)))
-    load = os.getloadavg()[0]
-    return {"latency": found, "load": load, "nats-server": idle(servers, seconds), "mongod": idle(mongods, seconds)}
+    return {"latency": found, "nats-server": idle(servers, seconds), "mongod": idle(mongods, seconds)}
 
 
 def measure(events: int, seconds: float) -> dict[str, dict[str, Any]]:

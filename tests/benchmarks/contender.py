@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.contender NAME NATS_URL MONGO_URL EVENTS
 
-Prints the seconds from its first event to its last. Each has its own consumer of the stream, and its own collection
-with the indexes of `events`, and whoever stores, stores the same documents.
+Prints the seconds from its first event to its last, and its seconds of CPU meanwhile. Each has its own consumer of the
+stream, and its own collection with the indexes of `events`, and whoever stores, stores the same documents.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Self
 
 import nats
 from nats.aio.msg import Msg
@@ -28,7 +28,24 @@ from tests.benchmarks.backlog import document
 BATCH = 500
 DURABLE = WriteConcern(w="majority", j=True)
 Collection = AsyncCollection[dict[str, Any]]
-Contender = Callable[[str, Collection, int], Awaitable[float]]
+
+
+class Spent(NamedTuple):
+    """Seconds, and those of CPU."""
+
+    seconds: float
+    cpu: float
+
+    @classmethod
+    def now(cls) -> Self:
+        return cls(time.perf_counter(), time.process_time())
+
+    def since(self) -> "Spent":
+        now = self.now()
+        return Spent(now.seconds - self.seconds, now.cpu - self.cpu)
+
+
+Contender = Callable[[str, Collection, int], Awaitable[Spent]]
 
 
 class Update(BaseModel):
@@ -40,18 +57,18 @@ class Update(BaseModel):
     timestamp: AwareDatetime
 
 
-async def insert_many(_: str, collection: Collection, events: int) -> float:
+async def insert_many(_: str, collection: Collection, events: int) -> Spent:
     """The limit: the same documents, from memory."""
     documents = [document(number) for number in range(events)]
-    begin = time.perf_counter()
+    begin = Spent.now()
     for first in range(0, events, BATCH):
         await collection.insert_many(documents[first : first + BATCH], ordered=False)
-    return time.perf_counter() - begin
+    return begin.since()
 
 
-async def receive(nats_url: str, _: Collection, events: int) -> float:
+async def receive(nats_url: str, _: Collection, events: int) -> Spent:
     """The other limit: a standing pull request, each event acknowledged and none stored."""
-    client, done, got, begin = await nats.connect(nats_url), asyncio.Event(), 0, 0.0
+    client, done, got, begin = await nats.connect(nats_url), asyncio.Event(), 0, Spent.now()
     js, inbox = await consumer(client.jetstream(), "receive"), client.new_inbox()
 
     async def ask() -> None:
@@ -60,7 +77,7 @@ async def receive(nats_url: str, _: Collection, events: int) -> float:
 
     async def take(message: Msg) -> None:
         nonlocal got, begin
-        begin = begin or time.perf_counter()
+        begin = begin if got else Spent.now()
         got += 1
         await message.ack()
         if got % BATCH == 0:
@@ -72,34 +89,34 @@ async def receive(nats_url: str, _: Collection, events: int) -> float:
     for _ in range(2):
         await ask()
     await done.wait()
-    seconds = time.perf_counter() - begin
+    spent = begin.since()
     await client.close()
-    return seconds
+    return spent
 
 
-async def plain(nats_url: str, collection: Collection, events: int) -> float:
+async def plain(nats_url: str, collection: Collection, events: int) -> Spent:
     """The loop that one writes first."""
     client = await nats.connect(nats_url)
     js = client.jetstream()
     subscription = await js.pull_subscribe_bind(await consumer(js, "plain"), "CRYPTO")
-    begin = time.perf_counter()
+    begin = Spent.now()
     for _ in range(events):
         (message,) = await subscription.fetch(1)
         event = json.loads(message.data)
         event["timestamp"] = datetime.fromisoformat(event["timestamp"])
         await collection.insert_one(stored(event, message))
         await message.ack()
-    seconds = time.perf_counter() - begin
+    spent = begin.since()
     await client.close()
-    return seconds
+    return spent
 
 
-async def faststream(nats_url: str, collection: Collection, events: int) -> float:
+async def faststream(nats_url: str, collection: Collection, events: int) -> Spent:
     """FastStream's batch subscriber, which checks with pydantic what the API stub checks, and `insert_many`."""
     from faststream.nats import NatsBroker, PullSub  # noqa: PLC0415 - only this one needs it
     from faststream.nats.annotations import NatsMessage  # noqa: PLC0415
 
-    broker, done, got, begin = NatsBroker(nats_url, logger=None), asyncio.Event(), 0, 0.0
+    broker, done, got, begin = NatsBroker(nats_url, logger=None), asyncio.Event(), 0, Spent.now()
 
     @broker.subscriber(
         "crypto.updates",
@@ -110,7 +127,7 @@ async def faststream(nats_url: str, collection: Collection, events: int) -> floa
     )
     async def take(bodies: list[Update], message: NatsMessage) -> None:
         nonlocal got, begin
-        begin = begin or time.perf_counter()
+        begin = begin if got else Spent.now()
         pairs = zip(bodies, message.raw_message, strict=True)
         await collection.insert_many([stored(dict(one), raw) for one, raw in pairs], ordered=False)
         got += len(bodies)
@@ -120,7 +137,7 @@ async def faststream(nats_url: str, collection: Collection, events: int) -> floa
     async with broker:
         await broker.start()
         await done.wait()
-    return time.perf_counter() - begin
+    return begin.since()
 
 
 async def consumer(js: JetStreamContext, name: str) -> str:
@@ -149,7 +166,7 @@ async def main(name: str, nats_url: str, mongo_url: str, events: int) -> None:
         # The indexes of `events`, since whoever stores for the API has them to keep.
         for keys in [keys for name, keys in INDEXES if name == "events"]:
             await collection.create_index(keys)
-        print(await CONTENDERS[name](nats_url, collection, events))  # noqa: T201 - the figure is its output
+        print(*await CONTENDERS[name](nats_url, collection, events))  # noqa: T201 - the figure is its output
 
 
 if __name__ == "__main__":

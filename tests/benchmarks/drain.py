@@ -1,8 +1,7 @@
-"""How fast an API stub stores a backlog, as a ratio to limits and peers that are measured in the same run."""
+"""How fast an API stub stores a backlog, and the CPU that it takes, beside limits and peers in the same run."""
 
 import asyncio
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -10,6 +9,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import nats
+import psutil
 from pymongo import MongoClient
 
 from crypto_updates.local import guard, ports, programs
@@ -18,6 +18,7 @@ from crypto_updates.local.servers import Mongod, NatsServer
 from stack import console, services
 from tests.benchmarks.backlog import fill
 
+NAMES = ("insert_many", "receive", "api_stub", "faststream", "plain")
 # The slow ones get so many events at most.
 MOST = {"plain": 2_000}
 # Seconds between looks, and until it is no use to look on.
@@ -30,16 +31,20 @@ class Rig:
     def __init__(self, closing: ExitStack, events: int) -> None:
         self.events = events
         self.data = closing.enter_context(guard.folder())
-        self._mongod, self._server = closing.enter_context(Mongod()), closing.enter_context(NatsServer())
-        self._client = closing.enter_context(MongoClient[dict[str, Any]](self._mongod.url, directConnection=True))
+        self.mongod, self._server = closing.enter_context(Mongod()), closing.enter_context(NatsServer())
+        self._client = closing.enter_context(MongoClient[dict[str, Any]](self.mongod.url, directConnection=True))
         self.environ = os.environ | services.defaults(self.data) | {"LOG_LEVEL": "warning"}
-        self.environ |= {"MONGO_URL": self._mongod.url, "NATS_URL": self._server.url}
+        self.environ |= {"MONGO_URL": self.mongod.url, "NATS_URL": self._server.url}
         services.provision(self.environ)
         with console.step(f"{events:,} events into the stream"):
             asyncio.run(fill(self._server.url, events))
 
-    def contender(self, name: str) -> float:
-        """Its events a second."""
+    def servers(self) -> dict[str, float]:
+        """The seconds of CPU that each has taken until now."""
+        return {server.name: cpu(server.pid) for server in (self.mongod, self._server)}
+
+    def contender(self, name: str) -> dict[str, float]:
+        """Its events a second, and the seconds of CPU an event of its process and of each server."""
         events = min(self.events, MOST.get(name, self.events))
         command = [
             sys.executable,
@@ -47,16 +52,19 @@ class Rig:
             "tests.benchmarks.contender",
             name,
             self._server.url,
-            self._mongod.url,
+            self.mongod.url,
             str(events),
         ]
+        before = self.servers()
         result = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE)
+        taken = {server: (now - before[server]) / events for server, now in self.servers().items()}
+        seconds, own = map(float, result.stdout.split()[-2:])
         self._client.bench.drop_collection(name)
         asyncio.run(self._forget(name))
-        return events / float(result.stdout.split()[-1])
+        return {"pace": events / seconds, "own": own / events} | taken
 
-    def api_stub(self, count: int = 1) -> float:
-        """The events a second of so many API stubs, once each of them stores, but for the first tenth and the last.
+    def api_stub(self, count: int = 1) -> dict[str, float]:
+        """As a contender's, of so many API stubs, once each of them stores, but for the first tenth and the last.
 
         How many are stored then is what MongoDB says, so that the pace of looking matters little.
         """
@@ -68,15 +76,20 @@ class Rig:
             for stub in stubs:
                 stub.wait_for_line("[EVENT] Stored", PATIENCE)
             begin, first = self.stored(self.events // 10)
+            before = self._taken(stubs)
             if first > self.events // 2:
                 raise RuntimeError(
                     f"{first} of {self.events} events stored before each of {count} API stubs had started"
                 )
             end, last = self.stored(self.events * 9 // 10)
+            taken = {name: (now - before[name]) / (last - first) for name, now in self._taken(stubs).items()}
             self.stored(self.events)
         self._client.crypto.drop_collection("events")
         asyncio.run(self._forget("api_stub"))
-        return (last - first) / (end - begin)
+        return {"pace": (last - first) / (end - begin)} | taken
+
+    def _taken(self, stubs: list[Process]) -> dict[str, float]:
+        return {"own": sum(cpu(stub.pid) for stub in stubs)} | self.servers()
 
     def _stub(self) -> Process:
         # It tells of each batch.
@@ -100,14 +113,16 @@ class Rig:
         await client.close()
 
 
-def measure(events: int, rounds: int) -> dict[str, float]:
-    """Events a second of each, the median of the rounds. Each round has servers of its own."""
-    names = ("insert_many", "receive", "api_stub", "faststream", "plain")
-    paces: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(rounds):
-        with ExitStack() as closing:
-            rig = Rig(closing, events)
-            for name in names if number % 2 else reversed(names):
-                with console.step(f"Round {number + 1}: {name}"):
-                    paces[name].append(rig.api_stub() if name == "api_stub" else rig.contender(name))
-    return {name: statistics.median(pace) for name, pace in paces.items()}
+def cpu(pid: int) -> float:
+    """Seconds until now."""
+    return float(sum(psutil.Process(pid).cpu_times()[:2]))
+
+
+def measure(number: int, events: int) -> dict[str, dict[str, float]]:
+    """What each of them gives and takes, in the order of the round's number."""
+    with ExitStack() as closing:
+        rig, found = Rig(closing, events), {}
+        for name in NAMES if number % 2 else reversed(NAMES):
+            with console.step(name):
+                found[name] = rig.api_stub() if name == "api_stub" else rig.contender(name)
+    return {name: found[name] for name in NAMES}

@@ -67,8 +67,8 @@ def with_workers(count: int) -> dict[str, float]:
     calls = Counter((request.at + past) // EVERY * EVERY for request in market.requests)
     found = [[body for body in events if body["slot"] == slot] for slot in slots]
     return {
-        "market calls a slot": max(calls[slot] for slot in slots),
-        "events a slot": max(map(len, found)),
+        "market calls a slot": float(max(calls[slot] for slot in slots)),
+        "events a slot": float(max(map(len, found))),
         "slots with data": sum("data" in body for bodies in found for body in bodies),
         "slots": WATCHED,
     }
@@ -98,7 +98,7 @@ def measure(events: int) -> dict[str, dict[str, object]]:
         coins = {str(count): asyncio.run(slot_of(server.url, count)) for count in COINS}
     with ExitStack() as closing:
         rig = Rig(closing, events)
-        stubs = {str(count): rig.api_stub(count) for count in STUBS}
+        stubs = {str(count): rig.api_stub(count)["pace"] for count in STUBS}
     workers: dict[str, object] = {}
     for count in WORKERS:
         with console.step(f"{count} workers"):

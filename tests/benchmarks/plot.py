@@ -20,7 +20,8 @@ def draw(figures: dict[str, Any], folder: Path) -> None:
     coins(figures["growth"]["coins"], folder / "benchmarks-coins.svg")
 
 
-def drain(paces: dict[str, float], path: Path) -> None:
+def drain(figures: dict[str, dict[str, float]], path: Path) -> None:
+    paces = {name: of["pace"] for name, of in figures.items()}
     names = sorted(paces, key=lambda name: paces[name])
     figure, axes = plt.subplots(figsize=(7, 2.6), layout="constrained")
     bars = axes.barh(

@@ -82,4 +82,5 @@ def measure(slots: int) -> dict[str, dict[str, dict[str, float]]]:
     busy.start()
     figures["one core busy"] = side_by_side(slots)
     busy.kill()
+    busy.join()
     return figures

@@ -9,4 +9,4 @@ def p50(series: Sequence[float]) -> float:
 
 
 def p99(series: Sequence[float]) -> float:
-    return statistics.quantiles(series, n=100)[98]
+    return statistics.quantiles(series, n=100, method="inclusive")[98]

@@ -1,4 +1,4 @@
-"""The figures of docs/scaling.md: a year of events by its coins, and answers with many years and many feeds.
+"""The figures of docs/scaling.md: a year of events by its coins, and answers with many years, feeds and coins.
 
     python -m tests.benchmarks.scaling [year | answers]
 
@@ -17,7 +17,14 @@ from tests.benchmarks import answers, cost
 A_YEAR = timedelta(days=365) // cost.QUARTER
 # The stream keeps an event for 30 days, and MongoDB for ever.
 A_MONTH = timedelta(days=30) // cost.QUARTER
-YEARS, FEEDS = (1, 10), (10, 100)
+# The events, the feeds and the coins of each column.
+COLUMNS = (
+    ("1 year", A_YEAR, 1, 3),
+    ("10 years", A_YEAR * 10, 1, 3),
+    ("as many events, of 10 feeds", A_YEAR * 10, 10, 3),
+    ("of 100 feeds", A_YEAR * 10, 100, 3),
+    ("a week of 1,000 coins", timedelta(days=7) // cost.QUARTER, 1, 1_000),
+)
 
 
 def year(slot: Mapping[str, float]) -> dict[str, str]:
@@ -39,6 +46,8 @@ def year(slot: Mapping[str, float]) -> dict[str, str]:
 
 
 def _bytes(count: float) -> str:
+    if count < 1000:
+        return f"{count:.0f} B"
     for unit, size in (("TB", 1000**4), ("GB", 1000**3), ("MB", 1000**2)):
         if count >= size:
             return f"{count / size:.3g} {unit}"
@@ -72,12 +81,10 @@ def years() -> str:
 
 def waits() -> str:
     found = {}
-    for name, count, feeds in (
-        *((f"{years} years" if years > 1 else "1 year", A_YEAR * years, 1) for years in YEARS),
-        *((f"10 years of events, of {feeds} feeds", A_YEAR * 10, feeds) for feeds in FEEDS),
-    ):
+    for name, *sizes in COLUMNS:
         with console.step(name):
-            found[name] = {asked: _seconds(took) for asked, took in answers.measure(count, feeds).items()}
+            figures = answers.measure(*sizes)
+        found[name] = {asked: (_bytes if "bytes" in asked else _seconds)(value) for asked, value in figures.items()}
     return table(found)
 
 
