@@ -25,8 +25,8 @@ UPLOT := 1.6.32
 SWAGGER_UI := 5.35.0
 LIBRARIES := api_stub/page/vendor
 
-.PHONY: help demo dev test check e2e chaos bench verify audit repair connect contract vulnerabilities sbom lock vendor \
-	screenshots
+.PHONY: help demo dev test check e2e chaos day bench verify audit repair connect contract vulnerabilities sbom lock \
+	vendor screenshots
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z0-9]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
@@ -65,6 +65,9 @@ chaos: $(VENV)/.installed ## faults drawn from a seed; SEED, SECONDS, WORKERS, S
 		$(call option,--stubs,STUBS,2) $(call option,--rate,RATE,250) \
 		$(call option,--seed,SEED) $(call option,--members,MEMBERS) $(call option,--kills,KILLS) \
 		$(call option,--fault,FAULT) $(call option,--report,REPORT)
+
+day: $(VENV)/.installed ## a day of the stack in 25 minutes, and both changes of summer time; DAY=spring for one, SPEED=60
+	@$(RUN) tests.day $(call option,--day,DAY) $(call option,--speed,SPEED)
 
 bench: $(VENV)/.bench ## limits and peers in the same run, into docs/benchmarks.md; SCALE=0.1 for a quick look, printed only
 	@$(RUN) tests.benchmarks $(call option,--scale,SCALE)

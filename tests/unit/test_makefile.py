@@ -57,6 +57,8 @@ def called(*arguments: str) -> str:
         ("audit", "SINCE", ("stack", "audit")),
         ("repair", "SINCE", ("stack", "audit", "--repair")),
         ("bench", "SCALE", ("tests.benchmarks",)),
+        ("day", "DAY", ("tests.day",)),
+        ("day", "SPEED", ("tests.day",)),
         ("chaos", "SEED", ("tests.chaos", *CHAOS)),
         ("chaos", "MEMBERS", ("tests.chaos", *CHAOS)),
         ("chaos", "KILLS", ("tests.chaos", *CHAOS)),
