@@ -3,8 +3,9 @@
 A test that lacks something of the machine is skipped, wherever it notices that.
 """
 
+import logging
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import settings
@@ -34,3 +35,12 @@ def pytest_runtest_call() -> Generator[None, object, object]:
         return (yield)
     except machine.LACKS as error:
         machine.skip(error)
+
+
+@pytest.fixture(autouse=True)
+def no_log_of_an_earlier_test() -> Iterator[None]:
+    """`log.setup` leaves a handler, and the end of its test closes what that writes to."""
+    yield
+    for handler in logging.getLogger().handlers[:]:
+        if type(handler) is logging.StreamHandler:
+            logging.getLogger().removeHandler(handler)

@@ -4,15 +4,18 @@ import asyncio
 import contextlib
 import subprocess
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from socketserver import BaseServer
 from typing import TypeVar
 
 from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.api import ConsumerInfo
 
+from crypto_updates.bus.stream import STREAM
 from crypto_updates.harness import condition
 from crypto_updates.harness.market import Market
 
@@ -20,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 # A deadline is for hangs, not for slow machines.
 HANG_SECONDS = 60.0
 T = TypeVar("T")
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 def eventually(holds: Callable[[], T], within: float = HANG_SECONDS) -> T:
@@ -44,6 +48,52 @@ def serving(server: BaseServer) -> Iterator[None]:
             thread.join()
 
 
+@asynccontextmanager
+async def listening(serve: Serve) -> AsyncIterator[int]:
+    """The port of a server on loopback. A connection that stayed open in the end would be taken for a later test's."""
+    tasks: list[asyncio.Task[None]] = []
+
+    async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                await serve(reader, writer)
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+        finally:
+            writer.transport.abort()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.append(asyncio.create_task(served(reader, writer)))
+
+    server = await asyncio.start_server(connected, "127.0.0.1")
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def lost_stops(ask: Callable[[], Awaitable[object]]) -> int:
+    """How many of 100 stops are forgotten: about half, by a bare client in Python 3.11. Each comes a little later."""
+
+    async def asking() -> None:
+        while not task.cancelling():
+            await ask()
+
+    lost = 0
+    for number in range(100):
+        await ask()  # connects: stopped meanwhile, MongoDB's driver leaves a socket open
+        task = asyncio.ensure_future(asking())
+        await asyncio.sleep(number / 10_000)
+        task.cancel()
+        await asyncio.wait([task])
+        lost += not task.cancelled()
+    return lost
+
+
 async def settled(client: Client) -> None:
     """Return when the server has read all that the client sent, and the client all that the server sent until then.
 
@@ -51,6 +101,16 @@ async def settled(client: Client) -> None:
     """
     for _ in range(2):
         await client.flush(5)
+
+
+async def drained(js: JetStreamContext, durable: str, within: float = 10.0) -> ConsumerInfo:
+    """What NATS tells of the consumer, once it has delivered all events and counted each acknowledgement."""
+    async with asyncio.timeout(within):
+        while True:
+            info = await js.consumer_info(STREAM, durable)
+            if not (info.num_pending or info.num_ack_pending):
+                return info
+            await asyncio.sleep(0.02)
 
 
 def just_passed() -> str:

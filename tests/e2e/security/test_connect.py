@@ -16,7 +16,7 @@ from crypto_updates.local.process import Process
 from stack import connect
 from tests import node
 from tests.e2e.security.conftest import ANONYMOUS, Bastion
-from tests.support import HANG_SECONDS, ROOT
+from tests.support import HANG_SECONDS, ROOT, drained
 
 EVENT = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}'
 Run = Callable[[str, str], Process]
@@ -82,10 +82,7 @@ async def test_the_printed_program_misses_nothing_as_a_durable_consumer(
         program = await asyncio.to_thread(run, language, OWN_DURABLE)
         try:
             await asyncio.to_thread(program.wait_for_line, f"while it was away {number}")
-            deadline = time.monotonic() + HANG_SECONDS
-            while (await js.consumer_info(STREAM, OWN_DURABLE)).num_ack_pending:
-                assert time.monotonic() < deadline
-                await asyncio.sleep(0.02)
+            await drained(js, OWN_DURABLE, HANG_SECONDS)
         finally:
             program.stop()
     assert list(program.lines) == ["while it was away 1"]

@@ -1,7 +1,6 @@
 """NATS over TLS with a CA of one's own, and what is done where TLS was asked for and is not to be had."""
 
 import asyncio
-import socket
 from pathlib import Path
 
 import nats.errors
@@ -12,7 +11,7 @@ from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.connection import Connection
 from crypto_updates.bus.errors import reason
 from crypto_updates.local.servers import NatsServer
-from tests.support import settled
+from tests.support import listening, settled
 
 CA = trustme.CA()
 
@@ -57,10 +56,8 @@ async def test_no_password_is_sent_to_a_server_that_says_it_has_no_tls(pem: Path
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b'INFO {"server_id":"x","version":"2.15.1","proto":1,"headers":true,"max_payload":1048576}\r\n')
         heard.extend(await reader.read(1000))
-        writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", family=socket.AF_INET) as between:
-        port = between.sockets[0].getsockname()[1]
+    async with listening(serve) as port:
         url = f"{'tls' if asked == 'tls://' else 'nats'}://127.0.0.1:{port}"
         environ = {"NATS_USER": "worker", "NATS_PASSWORD": "secret"}
         connection = Connection(url)
