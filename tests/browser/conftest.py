@@ -33,13 +33,13 @@ async def browser(chromium: str) -> AsyncIterator[Browser]:
 
 
 @pytest.fixture
-def schedule() -> str:
-    """The stack's SCHEDULE. A test can parametrize it."""
-    return "*/15 * * * *"
+def schedule() -> str | None:
+    """The stack's SCHEDULE, if it is not the site's own. A test can parametrize it."""
+    return None
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def site(stack: Stack, mongod: Mongod, schedule: str) -> AsyncIterator[Site]:
+async def site(stack: Stack, mongod: Mongod, schedule: str | None) -> AsyncIterator[Site]:
     """A provisioned stack with an API stub and without events."""
     assert stack.run("stack", "provision").wait(30) == 0
     site = Site(stack, mongod, schedule)

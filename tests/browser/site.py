@@ -23,11 +23,6 @@ def now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
-def newest() -> datetime:
-    """The newest slot of `*/15 * * * *`."""
-    return now() - (now() - datetime.fromtimestamp(0, UTC)) % QUARTER
-
-
 def quote(coin: str, price: object, change: float | None = 1.5) -> dict[str, Any]:
     about = {"coin": coin, "symbol": coin[:3], "price": price, "market_cap": 9e11, "change_24h": change}
     return about | {"currency": "usd", "updated_at": text(now())}
@@ -42,14 +37,18 @@ def body(slot: datetime, *quotes: dict[str, Any], **more: object) -> bytes:
 
 
 class Site:
+    """Its schedule has a slot every 15 minutes. `newest` is 5 minutes old, so that no test meets the next one."""
+
     client: Client
 
-    def __init__(self, stack: Stack, mongod: Mongod, schedule: str) -> None:
+    def __init__(self, stack: Stack, mongod: Mongod, schedule: str | None = None) -> None:
+        """`schedule`: another one, of which `newest` need not be a slot."""
+        self.newest = now().replace(second=0) - timedelta(minutes=5)
         self.stack = stack
         self.mongod = mongod
         self.port = ports.free()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._schedule = schedule
+        self._schedule = schedule or f"{self.newest.minute % 15}-59/15 * * * *"
         self.stub: Process
 
     async def start(self) -> None:
@@ -90,8 +89,8 @@ class Site:
         return name
 
     def fill(self, slots: int, until: datetime | None = None) -> list[datetime]:
-        """Store the events of so many quarters, the last one `until` (the newest slot), and return their slots."""
-        found = [(until or newest()) - n * QUARTER for n in range(slots)]
+        """Store the events of so many quarters, the last one `until` (the newest one), and return their slots."""
+        found = [(until or self.newest) - n * QUARTER for n in range(slots)]
         for n, slot in enumerate(found):
             self.store(slot, quote("bitcoin", 50_000 + 100 * (n % 7)), quote("ethereum", 3000 + n))
         return found

@@ -6,7 +6,7 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page
 
-from tests.browser.site import QUARTER, Site, newest, quote
+from tests.browser.site import QUARTER, Site, quote
 from tests.browser.visit import Visit, comes
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -26,11 +26,11 @@ def everything(site: Site) -> None:
     for n, slot in enumerate(site.fill(20)):
         if n in (3, 4):
             site.stack.events.delete_one({"timestamp": slot})
-    site.store(newest() - 30 * QUARTER, quote("bitcoin", 1), lag=700)
-    site.store(newest() + QUARTER, quote("bitcoin", 1), quote("frozen", 1) | {"updated_at": "2026-02-03T00:00:00Z"})
+    site.store(site.newest - 30 * QUARTER, quote("bitcoin", 1), lag=700)
+    site.store(site.newest + QUARTER, quote("bitcoin", 1), quote("frozen", 1) | {"updated_at": "2026-02-03T00:00:00Z"})
     site.stack.dead_letters.insert_one(
         {"_id": "CRYPTO#7", "raw": b"{", "headers": {}, "reason": "event: missing", "stream_seq": 7}
-        | {"received_at": newest()}
+        | {"received_at": site.newest}
     )
 
 
@@ -97,7 +97,7 @@ async def test_every_stop_of_the_tab_key_shows_its_focus(site: Site, visit: Visi
 
 async def test_a_phone_scrolls_in_one_direction_only(site: Site, visit: Visit) -> None:
     everything(site)
-    site.store(newest() - 40 * QUARTER, quote("a" * 200, 1), note="b" * 3000)
+    site.store(site.newest - 40 * QUARTER, quote("a" * 200, 1), note="b" * 3000)
     page = await visit("/", viewport=PHONE)
     await page.locator("#events details").first.evaluate("details => { details.open = true }")
     wide = """() => [...document.querySelectorAll("body *")]
@@ -122,7 +122,7 @@ async def test_nothing_moves_for_those_who_ask_for_less_movement(site: Site, vis
             look();
         }"""
     )
-    name = await site.publish(newest(), quote("bitcoin", 1))
+    name = await site.publish(site.newest, quote("bitcoin", 1))
     await page.wait_for_selector(f"#events [data-id='{name}']", timeout=5000)
     await page.wait_for_timeout(1500)
     assert await page.evaluate("[...new Set(moved)]") == []
@@ -141,6 +141,6 @@ async def test_the_event_is_seen_travelling_by_those_who_do_not(site: Site, visi
             look();
         }"""
     )
-    await site.publish(newest(), quote("bitcoin", 1))
+    await site.publish(site.newest, quote("bitcoin", 1))
     assert await comes(page, "most > 0")
     assert await page.evaluate("most") == 1

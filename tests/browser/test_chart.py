@@ -6,7 +6,7 @@ import pytest
 from bson import Decimal128, Int64
 from playwright.async_api import Page
 
-from tests.browser.site import QUARTER, Site, newest, quote
+from tests.browser.site import QUARTER, Site, quote
 from tests.browser.visit import Visit, comes
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -52,7 +52,7 @@ CASES: tuple[tuple[list[Any], str], ...] = (
 async def test_the_ticks_of_the_price_axis_differ_whatever_the_prices(site: Site, visit: Visit) -> None:
     for n in range(2):
         quotes = [quote(f"coin{number:02}", prices[n]) for number, (prices, _) in enumerate(CASES)]
-        site.store(newest() - n * QUARTER, *quotes)
+        site.store(site.newest - n * QUARTER, *quotes)
     page = await visit("/", color_scheme="light")
     for number, (_, among) in enumerate(CASES):
         await page.select_option("#coins", f"coin{number:02}")
@@ -66,7 +66,7 @@ async def test_the_ticks_of_the_price_axis_differ_whatever_the_prices(site: Site
 
 async def test_prices_near_to_one_are_told_apart(site: Site, visit: Visit) -> None:
     for n, price in enumerate((1.0006, 0.9998, 1.0001)):
-        site.store(newest() - n * QUARTER, quote("bitcoin", price))
+        site.store(site.newest - n * QUARTER, quote("bitcoin", price))
     page = await visit("/")
     assert await comes(page, "document.querySelector('#price').textContent === '$1.0006'")
     assert "between $0.9998 and $1.0006" in await page.inner_text("#chart-summary")
@@ -74,7 +74,7 @@ async def test_prices_near_to_one_are_told_apart(site: Site, visit: Visit) -> No
 
 async def test_prices_that_differ_by_little_are_told_apart_wherever_they_stand(site: Site, visit: Visit) -> None:
     for n, price in enumerate((100.0006, 100.0001, 100.0002)):
-        site.store(newest() - n * QUARTER, quote("bitcoin", price))
+        site.store(site.newest - n * QUARTER, quote("bitcoin", price))
     page = await visit("/")
     assert await comes(page, "document.querySelector('#price').textContent === '$100.0006'")
     assert "between $100.0001 and $100.0006" in await page.inner_text("#chart-summary")
@@ -84,6 +84,6 @@ async def test_prices_that_differ_by_little_are_told_apart_wherever_they_stand(s
 
 async def test_integers_beyond_32_bits_move_the_chart(site: Site, page: Page) -> None:
     for n, price in enumerate((2**31, 2**31 + 1, 2**53 + 1)):
-        await site.publish(newest() - (3 - n) * QUARTER, quote("bitcoin", price))
+        await site.publish(site.newest - (3 - n) * QUARTER, quote("bitcoin", price))
         assert await comes(page, f"document.querySelector('#chart').dataset.points === '{n + 1}'")
     assert "9,007,199,254,740,992" in await page.inner_text("#price")

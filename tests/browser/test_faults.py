@@ -8,6 +8,7 @@ from playwright.async_api import Browser
 
 from crypto_updates.harness.plugin import Service
 from tests.browser.visit import comes
+from tests.e2e.conftest import STEADY
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
 # A plan that begins with a nats-server that is killed for 4 s.
@@ -18,7 +19,8 @@ SEED = "17"
 async def test_it_shows_a_fault_while_it_lasts_and_then_that_nothing_is_missing(
     service: Service, browser: Browser
 ) -> None:
-    demo = service("stack", "demo", "--faults", SEED, "--faults-every", "10", "--every", "* * * * * *")
+    arguments = "--faults", SEED, "--faults-every", "10", "--every", "* * * * * *"
+    demo = service("stack", "demo", *arguments, **STEADY)
     ready = await asyncio.to_thread(demo.wait_for_line, "Ready after")
     page = await browser.new_page()
     await page.goto(re.findall(r"http://\S+", ready)[0])

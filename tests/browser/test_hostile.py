@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page
 
-from tests.browser.site import Site, newest, now, quote
+from tests.browser.site import Site, now, quote
 from tests.browser.visit import Visit, comes
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -60,10 +60,10 @@ async def test_hostile_coins_and_bodies_stay_text(site: Site, visit: Visit, *, o
     page = None if opened_after else await visit("/")
     names = []
     for n, name in enumerate(NAMES):
-        at = newest() - timedelta(seconds=60 - n)
+        at = site.newest - timedelta(seconds=60 - n)
         names.append(await site.publish(at, quote(name, 1), __proto__={"polluted": 1}, more=name))
     for n, data in enumerate(DATA):
-        names.append(await site.publish(newest() - timedelta(seconds=30 - n), data=data))
+        names.append(await site.publish(site.newest - timedelta(seconds=30 - n), data=data))
     await site.stored(len(names))
     page = page or await visit("/")
     for name in names[-10:]:
@@ -75,7 +75,7 @@ async def test_hostile_coins_and_bodies_stay_text(site: Site, visit: Visit, *, o
 
 async def test_a_hostile_coin_can_be_chosen(site: Site, visit: Visit) -> None:
     for n, name in enumerate(NAMES):
-        site.store(newest() - timedelta(seconds=n), quote(name, 1 + n, change=0.5))
+        site.store(site.newest - timedelta(seconds=n), quote(name, 1 + n, change=0.5))
     page = await visit("/")
     coins = page.locator("#coins option, #coins button")
     assert await comes(page, f"document.querySelectorAll('#coins option, #coins button').length === {len(NAMES)}")
@@ -97,7 +97,7 @@ async def test_a_hostile_id_stays_text(site: Site, page: Page, name: str) -> Non
 
 
 async def test_a_body_of_a_hundred_thousand_characters_is_cut(site: Site, page: Page) -> None:
-    name = await site.publish(newest(), quote("bitcoin", 1), note="n" * 100_000, **{"k" * 1000: 1})
+    name = await site.publish(site.newest, quote("bitcoin", 1), note="n" * 100_000, **{"k" * 1000: 1})
     assert await shown(page, name)
     await page.click("#events summary")
     length = await page.evaluate("document.querySelector('#events [data-id]').textContent.length")
@@ -118,7 +118,7 @@ async def test_a_hostile_dead_letter_stays_text(site: Site, page: Page) -> None:
 
 async def test_a_price_of_another_type_does_not_stop_those_that_follow(site: Site, page: Page) -> None:
     for price in ("1", None, {"a": 1}, [1], True, -1e300):
-        await site.publish(newest() - timedelta(seconds=5), quote("bitcoin", price))
+        await site.publish(site.newest - timedelta(seconds=5), quote("bitcoin", price))
     name = await site.publish(now(), quote("bitcoin", 4321.0))
     assert await shown(page, name)
     assert await comes(page, "/4.?321/.test(document.querySelector('#price').textContent)")

@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import Page
 
 from crypto_updates.bus.event import Event, encode, identity, text
-from tests.browser.site import QUARTER, Site, body, newest, now, quote
+from tests.browser.site import QUARTER, Site, body, now, quote
 from tests.browser.visit import Visit, comes
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -34,7 +34,7 @@ async def test_events_appear_within_a_second_of_being_stored(site: Site, page: P
 
 
 async def test_an_event_opens_and_shows_its_body(site: Site, page: Page) -> None:
-    name = await site.publish(newest(), quote("bitcoin", 12_345.5), extra={"deep": [1, None]})
+    name = await site.publish(site.newest, quote("bitcoin", 12_345.5), extra={"deep": [1, None]})
     await page.click(f"#events [data-id='{name}'] summary")
     body = json.loads(await page.inner_text(f"#events [data-id='{name}'] pre"))
     assert body["data"][0]["price"] == 12_345.5
@@ -103,7 +103,7 @@ async def test_a_missing_a_late_and_a_coming_slot_are_told_apart(site: Site, vis
     assert await state_of(page, slots[6]) == "late"
     assert await state_of(page, slots[5]) == "stored"
     assert await state_of(page, slots[11] - QUARTER) == "before"
-    assert await state_of(page, newest() + QUARTER) == "pending"
+    assert await state_of(page, site.newest + QUARTER) == "pending"
     figures = [await page.inner_text(f"#figures [data-figure={name}]") for name in ("stored", "late", "missing")]
     assert figures == ["11", "1", "1"]
     told = await page.evaluate(
@@ -134,20 +134,20 @@ async def test_dead_letters_appear_with_their_reason(site: Site, page: Page) -> 
 
 
 async def test_simulated_data_says_so_and_other_data_does_not(site: Site, page: Page) -> None:
-    name = await site.publish(newest() - QUARTER, quote("bitcoin", 1), source="coingecko")
+    name = await site.publish(site.newest - QUARTER, quote("bitcoin", 1), source="coingecko")
     await page.wait_for_selector(f"#events [data-id='{name}']")
     assert not await page.is_visible("#simulated")
-    await site.publish(newest(), quote("bitcoin", 1), source="simulated")
+    await site.publish(site.newest, quote("bitcoin", 1), source="simulated")
     await page.wait_for_selector("#simulated", state="visible", timeout=5000)
     assert "simulated" in (await page.inner_text("#simulated")).lower()
-    slot = newest() + timedelta(seconds=1)
+    slot = site.newest + timedelta(seconds=1)
     await site.send(encode(Event(timestamp=slot)), identity("crypto", slot))  # without data, and so without a source
     await page.wait_for_selector(f"#events [data-id='{identity('crypto', slot)}']")
     assert await page.is_visible("#simulated")
 
 
 async def test_the_label_is_there_when_the_page_is_opened(site: Site, visit: Visit) -> None:
-    site.store(newest(), quote("bitcoin", 1), source="simulated")
+    site.store(site.newest, quote("bitcoin", 1), source="simulated")
     await (await visit("/")).wait_for_selector("#simulated", state="visible", timeout=5000)
 
 
@@ -180,7 +180,7 @@ CREDITS = {
 async def test_the_sources_of_the_prices_are_named_with_links(site: Site, visit: Visit, *, is_live: bool) -> None:
     page = await visit("/")
     for number, (source, words) in enumerate([*CREDITS.items(), (["coingecko"], ""), (None, "")]):
-        slot = newest() - timedelta(minutes=20 - number)
+        slot = site.newest - timedelta(minutes=20 - number)
         if is_live:
             await site.publish(slot, quote("bitcoin", 1), source=source)
         else:
@@ -194,14 +194,14 @@ async def test_the_sources_of_the_prices_are_named_with_links(site: Site, visit:
 
 
 async def test_an_event_without_data_leaves_the_sources_of_the_prices(site: Site, visit: Visit) -> None:
-    site.store(newest() - QUARTER, quote("bitcoin", 1))
-    site.store(newest(), source=None)
+    site.store(site.newest - QUARTER, quote("bitcoin", 1))
+    site.store(site.newest, source=None)
     page = await visit("/")
     assert "CoinGecko" in await page.inner_text("#credits")
 
 
-def aged(coin: str, days: float) -> dict[str, Any]:
-    return quote(coin, 0.38) | {"updated_at": text(newest() - timedelta(days=days))}
+def aged(site: Site, coin: str, days: float) -> dict[str, Any]:
+    return quote(coin, 0.38) | {"updated_at": text(site.newest - timedelta(days=days))}
 
 
 STALE = "[...document.querySelectorAll('#stale li')].map(item => item.innerText)"
@@ -222,39 +222,41 @@ async def test_a_coin_that_is_not_updated_any_more_is_named(
     site: Site, visit: Visit, days: float, *, is_stale: bool
 ) -> None:
     named = {"old": 60.0, "matic-network": days}
-    site.store(newest(), quote("bitcoin", 1), *(aged(coin, age) for coin, age in named.items()))
+    site.store(site.newest, quote("bitcoin", 1), *(aged(site, coin, age) for coin, age in named.items()))
     page = await visit("/")
     assert await comes(page, f"{STALE}.length > 0")
-    wanted = [f"{coin}: last updated {newest() - timedelta(days=age):%Y-%m-%d}" for coin, age in named.items()]
+    wanted = [f"{coin}: last updated {site.newest - timedelta(days=age):%Y-%m-%d}" for coin, age in named.items()]
     assert await page.evaluate(STALE) == wanted[: 1 + is_stale]
 
 
 async def test_a_coin_that_freezes_or_comes_back_is_seen_live(site: Site, page: Page) -> None:
     for number, (days, count) in enumerate([(0.1, 0), (3, 1), (0.1, 0)]):
-        await site.publish(newest() - timedelta(minutes=9 - number), quote("bitcoin", 1), aged("matic-network", days))
+        await site.publish(
+            site.newest - timedelta(minutes=9 - number), quote("bitcoin", 1), aged(site, "matic-network", days)
+        )
         assert await comes(page, f"{STALE}.length === {count}")
 
 
 async def test_a_coin_that_was_renamed_or_removed_is_marked_and_named_when_chosen(site: Site, visit: Visit) -> None:
-    site.store(newest() - timedelta(days=3), quote("gone", 1) | {"updated_at": None})
+    site.store(site.newest - timedelta(days=3), quote("gone", 1) | {"updated_at": None})
     for minute in range(25):  # more events than the page shows
-        site.store(newest() - timedelta(minutes=minute), quote("bitcoin", 1))
+        site.store(site.newest - timedelta(minutes=minute), quote("bitcoin", 1))
     page = await visit("/")
     options = "[...coins.options].map(option => option.text).join()"
     assert await comes(page, f"{options} === 'bitcoin,gone (not updated)'")
     assert await page.evaluate(STALE) == []
     await page.locator("#coins").select_option("gone")
-    assert await comes(page, f"{STALE}.join() === 'gone: last updated {newest() - timedelta(days=3):%Y-%m-%d}'")
+    assert await comes(page, f"{STALE}.join() === 'gone: last updated {site.newest - timedelta(days=3):%Y-%m-%d}'")
 
 
 async def test_events_of_others_and_without_data_leave_the_marks(site: Site, visit: Visit) -> None:
-    site.store(newest() - 2 * QUARTER, quote("bitcoin", 1), aged("matic-network", 60))
-    site.store(newest() - QUARTER, data=None, source=None)
+    site.store(site.newest - 2 * QUARTER, quote("bitcoin", 1), aged(site, "matic-network", 60))
+    site.store(site.newest - QUARTER, data=None, source=None)
     page = await visit("/")
     assert await comes(page, f"{STALE}.length === 1")
     await page.wait_for_selector("#station-mongo[data-state=ok]")
     await page.wait_for_timeout(1000)  # the page fetches all once more when its stream is open
-    slot = newest() - timedelta(minutes=4)
+    slot = site.newest - timedelta(minutes=4)
     await site.send(body(slot, quote("solana", 1)), f"other@{text(slot)}")
     await page.wait_for_selector(f"#events [data-id='other@{text(slot)}']")
     assert len(await page.evaluate(STALE)) == 1
@@ -262,7 +264,7 @@ async def test_events_of_others_and_without_data_leave_the_marks(site: Site, vis
 
 async def test_a_price_of_an_event_of_two_sources_names_its_own(site: Site, visit: Visit) -> None:
     bitcoin, odd = quote("bitcoin", 1) | {"source": "coingecko"}, quote("odd", 1) | {"source": "defillama"}
-    site.store(newest(), bitcoin, odd, source="coingecko+defillama")
+    site.store(site.newest, bitcoin, odd, source="coingecko+defillama")
     page = await visit("/")
     for coin, words in (("bitcoin", CREDITS["coingecko"]), ("odd", CREDITS["defillama"])):
         await page.locator("#coins").select_option(coin)

@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import Page
 
 from crypto_updates.local.servers import Mongod
-from tests.browser.site import Site, newest, now, quote
+from tests.browser.site import Site, now, quote
 from tests.browser.visit import Visit, comes
 
 # The API stub pauses between its own attempts too.
@@ -48,7 +48,7 @@ async def test_a_stopped_nats_shows_and_recovers(site: Site, page: Page) -> None
     await recovered(page)
     await page.wait_for_selector("#station-nats[data-state=ok]")
     await site.reconnected()
-    await shows(page, await site.publish(newest(), quote("bitcoin", 1)))
+    await shows(page, await site.publish(site.newest, quote("bitcoin", 1)))
 
 
 async def test_a_killed_mongod_shows_and_recovers(site: Site, page: Page, mongod: Mongod) -> None:
@@ -58,7 +58,7 @@ async def test_a_killed_mongod_shows_and_recovers(site: Site, page: Page, mongod
         await told(page, "mongo")
         await page.wait_for_selector("#station-mongo[data-state=problem]", timeout=TOLD_MS)
         await page.wait_for_selector("#station-nats[data-state=ok]")
-        meanwhile = await site.publish(newest(), quote("bitcoin", 1))
+        meanwhile = await site.publish(site.newest, quote("bitcoin", 1))
     finally:
         await asyncio.to_thread(mongod.start)
     await recovered(page)
@@ -67,7 +67,7 @@ async def test_a_killed_mongod_shows_and_recovers(site: Site, page: Page, mongod
 
 
 async def test_a_killed_api_stub_shows_and_recovers_with_what_came_meanwhile(site: Site, page: Page) -> None:
-    before = await site.publish(newest(), quote("bitcoin", 1))
+    before = await site.publish(site.newest, quote("bitcoin", 1))
     await shows(page, before)
     site.stub.kill()
     site.stub.wait()
@@ -92,7 +92,7 @@ async def test_an_api_stub_that_is_gone_is_named(site: Site, page: Page) -> None
 async def test_a_page_that_is_offline_says_so_and_recovers(site: Site, page: Page) -> None:
     await page.context.set_offline(True)
     await told(page, "offline")
-    meanwhile = await site.publish(newest(), quote("bitcoin", 1))
+    meanwhile = await site.publish(site.newest, quote("bitcoin", 1))
     await page.context.set_offline(False)
     await recovered(page)
     await shows(page, meanwhile)
@@ -110,4 +110,4 @@ async def test_a_stream_that_has_fallen_silent_is_made_anew(site: Site, page: Pa
         site.thaw()
     await recovered(page)
     assert any(url.endswith("/events/stream") for url in requests)
-    await shows(page, await site.publish(newest(), quote("bitcoin", 1)))
+    await shows(page, await site.publish(site.newest, quote("bitcoin", 1)))

@@ -9,8 +9,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser
 
-from tests.browser.site import Site, newest, quote
+from tests.browser.site import Site, quote
 from tests.browser.visit import Visit, comes
+from tests.support import listening
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 PREFIX = "/crypto"
@@ -23,35 +24,41 @@ class Proxy:
         self._port = port
 
     async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.closing(writer), contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            method, path, rest = (await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)
-            if not path.startswith(PREFIX.encode() + b"/"):
-                writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-                return
-            line, headers = rest.split(b"\r\n", 1)
-            request = b" ".join((method, path.removeprefix(PREFIX.encode()), line))
-            answer, server = await asyncio.open_connection("127.0.0.1", self._port)
-            with contextlib.closing(server):
-                server.write(request + b"\r\nConnection: close\r\n")
-                server.write(headers.replace(b"Connection: keep-alive\r\n", b""))
-                while piece := await answer.read(65536):
-                    writer.write(piece)
-                    await writer.drain()
+        method, path, rest = (await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)
+        if not path.startswith(PREFIX.encode() + b"/"):
+            writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            return
+        line, headers = rest.split(b"\r\n", 1)
+        request = b" ".join((method, path.removeprefix(PREFIX.encode()), line))
+        answer, server = await asyncio.open_connection("127.0.0.1", self._port)
+        with contextlib.closing(server):
+            server.write(request + b"\r\nConnection: close\r\n")
+            server.write(headers.replace(b"Connection: keep-alive\r\n", b""))
+            # The page leaves its event stream, on which nothing may come for a while.
+            ways = [asyncio.create_task(self._copy(answer, writer)), asyncio.create_task(reader.read())]
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            for way in ways:
+                way.cancel()
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while piece := await reader.read(65536):
+                writer.write(piece)
+                await writer.drain()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def below(browser: Browser, site: Site) -> AsyncIterator[Visit]:
     """Opens pages through the proxy. Whatever they ask beside PREFIX is a complaint."""
-    server = await asyncio.start_server(Proxy(site.port).pass_on, "127.0.0.1", 0)
-    async with server, AsyncExitStack() as closing:
-        visit = Visit(browser, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{PREFIX}", closing)
+    async with listening(Proxy(site.port).pass_on) as port, AsyncExitStack() as closing:
+        visit = Visit(browser, f"http://127.0.0.1:{port}{PREFIX}", closing)
         yield visit
     assert visit.complaints == []
 
 
 async def test_the_page_is_live_and_leads_to_the_documentation(site: Site, below: Visit) -> None:
     page = await below("/")
-    name = await site.publish(newest(), quote("bitcoin", 50_000))
+    name = await site.publish(site.newest, quote("bitcoin", 50_000))
     await page.wait_for_selector(f"#events [data-id='{name}']", timeout=10_000)
     assert await comes(page, "document.querySelector('#price').textContent.includes('50,000')")
     await page.wait_for_selector("#station-mongo[data-state=ok]")

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser
 
-from tests.browser.site import Site, newest, quote
+from tests.browser.site import Site, quote
 from tests.browser.tabs import Tab, Window
 from tests.support import soon
 
@@ -54,11 +54,11 @@ async def test_ten_tabs_work_and_only_the_one_in_front_holds_a_connection(site: 
         await tab.front()
         assert await tab.comes(f"{READY} && {STREAMING}")
         assert await streams(site, 1)
-    assert await shows(tab, await site.publish(newest(), quote("bitcoin", 1)))
+    assert await shows(tab, await site.publish(site.newest, quote("bitcoin", 1)))
 
 
 async def test_a_tab_that_was_hidden_catches_up_and_shows_nothing_twice(site: Site, window: Window) -> None:
-    slots = site.fill(3, newest() - timedelta(minutes=15))
+    slots = site.fill(3, site.newest - timedelta(minutes=15))
     tab = await window.tab(site.url)
     assert await tab.comes(f"{READY} && {STREAMING}")
     await tab.evaluate(KEEP_NOTICES)
@@ -73,7 +73,7 @@ async def test_a_tab_that_was_hidden_catches_up_and_shows_nothing_twice(site: Si
         assert await shows(tab, name)
     assert await tab.comes("document.querySelector('#price').textContent.includes('70,003')")
     assert await tab.comes("document.querySelectorAll('#letters [data-id]').length === 1")
-    last = await site.publish(newest(), quote("bitcoin", 5))
+    last = await site.publish(site.newest, quote("bitcoin", 5))
     assert await shows(tab, last)
     assert await tab.evaluate(f"new Set({IDS}).size === {IDS}.length && {IDS}.length === 8")
     assert await tab.evaluate("notices") == []
@@ -87,7 +87,7 @@ async def test_a_hidden_tab_does_not_notice_a_restart_of_the_api_stub(site: Site
     await window.tab("about:blank")
     assert await streams(site, 0)
     await asyncio.to_thread(site.stub.stop)
-    name = await site.publish(newest(), quote("bitcoin", 1))
+    name = await site.publish(site.newest, quote("bitcoin", 1))
     await site.start()
     await site.stored(1)
     await tab.front()
@@ -118,7 +118,7 @@ async def test_a_page_that_is_left_and_shown_again_goes_on(site: Site, window: W
     assert await tab.comes(f"{READY} && {STREAMING}")
     await tab.evaluate("dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }))")
     assert await streams(site, 0)
-    name = await site.publish(newest(), quote("bitcoin", 1))
+    name = await site.publish(site.newest, quote("bitcoin", 1))
     await site.stored(1)
     await tab.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
     assert await streams(site, 1)
@@ -133,4 +133,4 @@ async def test_going_back_to_the_page_shows_it_live(site: Site, window: Window) 
     assert await streams(site, 0)
     await tab.leave("history.back()")
     assert await tab.comes(f"location.pathname === '/' && {READY}")
-    assert await shows(tab, await site.publish(newest(), quote("bitcoin", 1)))
+    assert await shows(tab, await site.publish(site.newest, quote("bitcoin", 1)))
