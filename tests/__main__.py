@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 # The tests of Compose share one project. The others share the processors.
 GROUPS = {
     "compose": ["tests/compose"],
-    "unit, e2e, browser": ["tests/unit", "tests/e2e", "tests/browser", "examples", "-n", "3", "--dist", "worksteal"],
+    "unit, e2e, browser": ["tests/unit", "tests/e2e", "tests/browser", "examples", "-n", "4", "--dist", "worksteal"],
     "chaos": ["tests/chaos", "-n", "4", "--dist", "worksteal"],
 }
 OUTCOMES = ("passed", "failed", "skipped")

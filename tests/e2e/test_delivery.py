@@ -16,7 +16,7 @@ from crypto_updates.bus.errors import UnreachableError
 from crypto_updates.harness.plugin import Service
 from crypto_updates.local.servers import NatsServer
 from tests.e2e.conftest import Stack
-from tests.support import ROOT, eventually, settled, soon
+from tests.support import ROOT, eventually, listening, settled, soon
 
 SLOT = "2023-11-21T14:30:00Z"
 BARE = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}'
@@ -145,10 +145,9 @@ async def test_a_server_that_closes_every_connection_is_not_hammered(service: Se
         writer.write(b'INFO {"server_id":"x","version":"2.10.0","proto":1,"headers":true,"max_payload":1048576}\r\n')
         await reader.readuntil(b"PING\r\n")
         writer.write(b"PONG\r\n-ERR 'Authentication Timeout'\r\n")
-        writer.close()
 
-    async with await asyncio.start_server(close, "127.0.0.1", 0) as server:
-        url = f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with listening(close) as port:
+        url = f"nats://127.0.0.1:{port}"
         worker = service("worker", NATS_URL=url, DELIVERY="core", MARKET_SOURCE="none")
         assert await asyncio.to_thread(eventually, lambda: connections >= 2, 10)
         assert not await asyncio.to_thread(eventually, lambda: connections > 5, 4)
