@@ -64,11 +64,20 @@ def await_primary(client: MongoClient[dict[str, Any]], patience: float) -> None:
 
 
 def await_copies(client: MongoClient[dict[str, Any]], patience: float) -> None:
-    """Return when each member has the data: one that still copies it cannot replace the primary.
+    """Return when each member has the data, also what is written now. Raises TimeoutError after `patience` seconds.
 
-    Raises TimeoutError after `patience` seconds.
+    One that still copies it cannot replace the primary. Nor is it enough to be a secondary: one that has just asked
+    the primary for its writes waits 65 seconds for the answer, also when the primary is cut off meanwhile
+    (`oplogInitialFindMaxSeconds`, and 5 for the network).
     """
-    _await(client, patience, lambda client: not lacking(client), "not every member had the data")
+    _await(client, patience, _follows, "not every member had the data")
+
+
+def _follows(client: MongoClient[dict[str, Any]]) -> bool:
+    members = client.admin.command("replSetGetConfig")["config"]["members"]
+    everybody = {"w": len(members), "wtimeout": _REPLY_MS}
+    answer = client.admin.command("appendOplogNote", data={}, writeConcern=everybody)
+    return "writeConcernError" not in answer and not lacking(client)
 
 
 def lacking(client: MongoClient[dict[str, Any]]) -> list[str]:

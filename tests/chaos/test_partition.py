@@ -16,7 +16,7 @@ from crypto_updates.bus.client import Bus
 from crypto_updates.bus.config import BusSettings
 from crypto_updates.bus.consumer import Consumer
 from crypto_updates.bus.event import MSG_ID
-from crypto_updates.local import cluster
+from crypto_updates.local import cluster, replica_set
 from crypto_updates.local.servers import Mongod, NatsServer
 from tests.chaos import client, copies
 from tests.chaos.history import History
@@ -125,6 +125,18 @@ def test_a_primary_that_is_cut_off_acknowledges_nothing_and_has_the_same_afterwa
     assert eventually(lambda: not is_primary(alone), ELECTION)
     network.heal()
     assert eventually(lambda: {stored(member) for member in mongods} == {("before", "majority")}, TOGETHER)
+
+
+def test_members_have_the_data_when_each_has_what_is_written_now(mongods: Sequence[Mongod]) -> None:
+    """A secondary may still wait for the first answer of the primary: cut off then, it waits for 65 seconds."""
+    leading = eventually(lambda: next(filter(is_primary, mongods), None), ELECTION)
+    assert leading
+    with MongoClient[dict[str, Any]](leading.url, directConnection=True) as asked:
+        with next(member for member in mongods if member is not leading).freeze():
+            assert replica_set.lacking(asked) == []
+            with pytest.raises(TimeoutError, match="not every member had the data within 2 s"):
+                replica_set.await_copies(asked, 2)
+        replica_set.await_copies(asked, ELECTION)
 
 
 def add(url: str, name: str) -> bool:
