@@ -211,6 +211,8 @@ class Connection:
         with contextlib.suppress(*LINK_ERRORS, AssertionError):
             async with asyncio.timeout(lifecycle.left(CLOSE_SECONDS)):
                 await self.nc.close()
+        if self.nc._transport:  # noqa: SLF001 - nats-py leaves it open when its time is up
+            self.cut()
 
     def is_refused(self, subject: str) -> bool:
         """True if the server has said that this user may not publish there. Such a request gets no reply."""

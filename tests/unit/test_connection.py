@@ -1,6 +1,7 @@
 """A connection that was never opened, and calls on one that is lost."""
 
 import asyncio
+import contextlib
 import json
 from pathlib import Path
 
@@ -18,6 +19,26 @@ async def test_a_connection_that_was_never_opened_can_be_closed() -> None:
     connection = Connection("nats://127.0.0.1:1")
     await connection.close()
     assert connection.lost.is_set()
+
+
+async def test_a_connection_whose_close_takes_too_long_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"server_id":"x","version":"2.10.0","headers":true,"max_payload":1048576}\r\n')
+        await reader.readuntil(b"PING\r\n")
+        writer.write(b"PONG\r\n")
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        ended.set()
+
+    async with listening(serve) as port:
+        connection = Connection(f"nats://127.0.0.1:{port}")
+        await connection.open(BusSettings.load({}), "test")
+        monkeypatch.setattr(module, "CLOSE_SECONDS", 0.1)
+        monkeypatch.setattr(connection.nc, "_flush_pending", asyncio.Event().wait)
+        await connection.close()
+        await asyncio.wait_for(ended.wait(), 30)
 
 
 @pytest.mark.parametrize("steps", range(3))
