@@ -133,7 +133,8 @@ async def no_slot_is_missing(stack: Stack) -> str:
     first = (await reader.beginning(stack.settings, now)).at
     if first is None:
         raise SkippedError(f"no event of feed {name} is stored")
-    start, end = max(first, now - LOOK_BACK), now - slots.grace(stack.settings.cron, now)
+    start = max(first, now - LOOK_BACK).replace(microsecond=0)  # the slot of its second is asked for, too
+    end = now - slots.grace(stack.settings.cron, now)
     stored = await reader.stored(stack.settings, start, end)
     # In a thread, because a day has up to 86,400 slots.
     row = await asyncio.to_thread(slots.compare, stack.settings.cron, start, end, stored)
