@@ -5,6 +5,7 @@ import time
 from datetime import datetime
 from typing import Any, NamedTuple, Self
 
+import pymongo
 from bson import Timestamp
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
@@ -64,8 +65,11 @@ class Reactions(Seen[Reaction]):
 
     def clear(self) -> None:
         """Forget what was written until now, also what is not seen yet. Raises PyMongoError."""
-        self._after = self._client.admin.command("ping")["operationTime"]
-        super().clear()
+        with pymongo.timeout(_OPEN_SECONDS):  # a mongod that was started again is found a moment later
+            now = self._client.admin.command("ping")["operationTime"]
+        with self._news:
+            self._after = now
+            super().clear()
 
     def _keep(self) -> None:
         while not self._closed.is_set():
@@ -79,8 +83,13 @@ class Reactions(Seen[Reaction]):
             self._open.set()
             while not self._closed.is_set():
                 self._token = dict(stream.resume_token or {}) or self._token
-                if (change := stream.try_next()) and change["clusterTime"] > self._after:
-                    self.add(_reaction(dict(change)))
+                if change := stream.try_next():
+                    self._take(change["clusterTime"], _reaction(dict(change)))
+
+    def _take(self, at: Timestamp, reaction: Reaction) -> None:
+        with self._news:  # so that none comes in while they are forgotten
+            if at > self._after:
+                self.add(reaction)
 
 
 def _reaction(change: dict[str, Any]) -> Reaction:
