@@ -65,12 +65,28 @@ function debounced(work) {
   return (pauseMs = DEBOUNCE_MS) => soon(pauseMs);
 }
 
+// For each answer that is under way, the events that came meanwhile.
+const meanwhile = new Set();
+
+/** Waits for an answer. Gives it with the events that came meanwhile, which it may lack. */
+async function answered(asking) {
+  const came = [];
+  meanwhile.add(came);
+  try {
+    return [await asking, came];
+  } finally {
+    meanwhile.delete(came);
+  }
+}
+
 // Anyone's event may be of any time. One of the far future does not count as the newest.
 const latestTime = () => countdown.now + HOUR_MS;
 
 const showEvents = debounced(async () => {
-  const page = await get("events", { limit: SHOWN_ENTRIES, until: new Date(latestTime()).toISOString() });
+  const asking = get("events", { limit: SHOWN_ENTRIES, until: new Date(latestTime()).toISOString() });
+  const [page, came] = await answered(asking);
   events.show(page.events);
+  came.forEach((event) => events.add(event));
   label(page.events[0]);
   page.events.forEach((event) => remarks.add(event));
   if (waiting.has("events")) showPrices(); // now it is known which coins the newest events quote
@@ -101,12 +117,11 @@ const showPrices = debounced(async () => {
   if (chosen !== undefined) {
     const back = Number(range.querySelector("[aria-pressed=true]").dataset.hours) * HOUR_MS;
     const since = new Date(countdown.now - back).toISOString();
-    const [series, newest] = await Promise.all([
-      get("prices", { coin: chosen, since, points: Chart.points }),
-      newestOf(chosen),
-    ]);
+    const asking = Promise.all([get("prices", { coin: chosen, since, points: Chart.points }), newestOf(chosen)]);
+    const [[series, newest], came] = await answered(asking);
     chart.show(chosen, series.prices, newest && quote(newest, chosen));
     remarks.choose(chosen, newest);
+    came.forEach(draw);
   }
   ready("prices");
 });
@@ -150,9 +165,15 @@ function ready(part) {
 }
 
 function arrived(event) {
+  meanwhile.forEach((came) => came.push(event));
   events.add(event);
   stations.travel();
   showSlots();
+  draw(event);
+}
+
+/** Draws an event from the stream, unless it is of the far future. */
+function draw(event) {
   if (Date.parse(event.timestamp) > latestTime()) return;
   label(event);
   const newest = quote(event, chart.coin);
