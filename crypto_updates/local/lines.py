@@ -1,6 +1,7 @@
 import re
 import threading
 from collections import deque
+from collections.abc import Iterator
 
 _KEPT_LINES = 10_000
 
@@ -12,6 +13,11 @@ class Lines(deque[str]):
         super().__init__(maxlen=_KEPT_LINES)
         self.written = 0
         self.news = threading.Condition()
+
+    def __iter__(self) -> Iterator[str]:
+        """Over the lines of now: over a deque that grows meanwhile, it would raise RuntimeError."""
+        with self.news:
+            return iter([*super().__iter__()])
 
     def add(self, line: str) -> None:
         with self.news:
