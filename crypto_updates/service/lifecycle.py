@@ -19,12 +19,12 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-# For all steps of a stop together. The promise is 10 seconds, and Python needs some of them.
-STOP_SECONDS = 8.0
+# For all steps of a stop together. The promise is 10 seconds, and Python and a busy machine need some of them.
+STOP_SECONDS = 7.0
 # For each step that finishes current work. What is left is for closing connections.
 GRACE_SECONDS = 3.0
 # If a step does not keep to its time, the process ends at once. For example, Python waits for a thread that asks DNS.
-EXIT_SECONDS = 9.0
+EXIT_SECONDS = 8.0
 # nats-py can swallow a cancellation while it connects, so it is repeated.
 CANCEL_AGAIN_SECONDS = 0.5
 KEEP_AGAIN_SECONDS = 1.0
