@@ -94,13 +94,25 @@ async def lost_stops(ask: Callable[[], Awaitable[object]]) -> int:
     return lost
 
 
+class _Patient(Client):
+    def jetstream(self, **options: object) -> JetStreamContext:
+        return super().jetstream(**{"timeout": HANG_SECONDS} | options)
+
+
+async def connect(url: str, **options: object) -> Client:
+    """A client of the test's own, whose deadlines are for hangs: nats-py gives up after 2 and 5 seconds."""
+    client = _Patient()
+    await client.connect(url, **{"connect_timeout": HANG_SECONDS} | options)  # type: ignore[arg-type]
+    return client
+
+
 async def settled(client: Client) -> None:
     """Return when the server has read all that the client sent, and the client all that the server sent until then.
 
     nats-py sends the PING of a flush ahead of what was subscribed or published before it, hence two.
     """
     for _ in range(2):
-        await client.flush(5)
+        await client.flush(int(HANG_SECONDS))
 
 
 async def drained(js: JetStreamContext, durable: str, within: float = 10.0) -> ConsumerInfo:

@@ -15,7 +15,6 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
-import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
@@ -23,7 +22,7 @@ from crypto_updates.bus.stream import STREAM
 from crypto_updates.local import ports, programs
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import NatsServer
-from tests.support import settled
+from tests.support import connect, settled
 
 # An event that the stream took so shortly before a kill may have no trigger.
 CUT_SECONDS = 0.5
@@ -68,7 +67,7 @@ async def taken(client: Client) -> dict[str, float]:
 
 async def run(seconds: float, kills: int) -> int:
     with NatsServer() as server, tempfile.TemporaryDirectory() as folder:
-        client = await nats.connect(server.url)
+        client = await connect(server.url)
         under = Run(server.url, Path(folder))
         await client.subscribe("crypto.update", cb=under.hear)
         await settled(client)

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
-import nats
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright
@@ -13,6 +12,7 @@ from tests import machine
 from tests.browser.site import Site
 from tests.browser.visit import Visit
 from tests.e2e.conftest import Stack, stack
+from tests.support import connect
 
 __all__ = ["stack"]
 # No name resolves, so no request leaves this machine, even one that a test does not see.
@@ -43,7 +43,7 @@ async def site(stack: Stack, mongod: Mongod, schedule: str | None) -> AsyncItera
     """A provisioned stack with an API stub and without events."""
     assert stack.run("stack", "provision").wait(30) == 0
     site = Site(stack, mongod, schedule)
-    async with await nats.connect(stack.nats.url, max_reconnect_attempts=-1, reconnect_time_wait=0.2) as client:
+    async with await connect(stack.nats.url, max_reconnect_attempts=-1, reconnect_time_wait=0.2) as client:
         site.client = client
         await site.start()
         yield site

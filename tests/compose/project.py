@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import nats
 from nats.aio.client import Client
 
 from crypto_updates.local import ports
-from tests.support import ROOT, eventually
+from tests.support import ROOT, connect, eventually
 
 NAME = "crypto-updates-test"
 PARTS = (
@@ -91,7 +90,7 @@ class Project:
     async def connect(self, **variables: str) -> Client:
         """A NATS client with these variables, the operator's unless told."""
         told = variables or self.operator
-        return await nats.connect(
+        return await connect(
             self.nats_url,
             user=told["NATS_USER"],
             password=told["NATS_PASSWORD"],

@@ -3,14 +3,13 @@
 import asyncio
 import ssl
 
-import nats
 import pytest
 import trustme
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from tests.compose.project import Project, must
-from tests.support import eventually, settled
+from tests.support import connect, eventually, settled
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -46,14 +45,14 @@ def test_the_services_speak_tls_with_both_servers(project: Project) -> None:
 async def test_nats_takes_the_operators_own_password_over_tls_only(project: Project) -> None:
     context = ssl.create_default_context()
     CA.configure_trust(context)
-    client = await nats.connect(project.nats_url, user="operator", password=OWN, tls=context)
+    client = await connect(project.nats_url, user="operator", password=OWN, tls=context)
     await client.close()
 
 
 async def test_without_a_login_one_hears_the_events_and_the_triggers(project: Project) -> None:
     context = ssl.create_default_context()
     CA.configure_trust(context)
-    client = await nats.connect(project.nats_url, tls=context)
+    client = await connect(project.nats_url, tls=context)
     events, triggers = [await client.subscribe(subject) for subject in ("crypto.updates", "own.subject")]
     await settled(client)
     once = ("python", "-m", "worker", "--once", "--slot", "2023-11-21T14:30:00Z")

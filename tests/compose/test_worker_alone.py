@@ -4,13 +4,12 @@ import asyncio
 import json
 from collections.abc import Iterator
 
-import nats
 import pytest
 
 from crypto_updates.local import ports
 from crypto_updates.local.servers import NatsServer
 from tests.compose.project import docker, must
-from tests.support import ROOT
+from tests.support import ROOT, connect
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -30,7 +29,7 @@ async def test_its_events_reach_a_plain_subscriber_on_this_machine(image: str, *
     if "Docker Desktop" in must(docker("info", "--format", "{{.OperatingSystem}}")):
         pytest.skip("the host network of Docker Desktop is not this machine's")
     with NatsServer(port=ports.free(4222), jetstream=jetstream) as server:
-        client = await nats.connect(server.url)
+        client = await connect(server.url)
         subscription = await client.subscribe("crypto.updates")
         elsewhere = () if server.port == 4222 else ("-e", f"NATS_URL=nats://localhost:{server.port}")
         container = must(docker("run", "-d", "--network", "host", *elsewhere, *FAST, image)).strip()

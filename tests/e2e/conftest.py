@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-import nats
 import pytest
 from nats.aio.client import Client
 from pymongo import MongoClient
@@ -17,6 +16,7 @@ from crypto_updates.harness.plugin import Service
 from crypto_updates.local import ports
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod, NatsServer
+from tests.support import connect
 
 # Of a worker with a slot a second, none of which may be missing: a machine that stands still so long makes some late.
 STEADY = {"MISSED_SLOTS": "all"}
@@ -96,7 +96,7 @@ def stack(mongod: Mongod, service: Service, request: pytest.FixtureRequest) -> I
 
 @pytest.fixture
 async def publisher(stack: Stack) -> AsyncIterator[Client]:
-    client = await nats.connect(stack.nats.url)
+    client = await connect(stack.nats.url)
     yield client
     await client.close()
 

@@ -20,7 +20,7 @@ from crypto_updates.harness.plugin import Service
 from crypto_updates.local import ports
 from crypto_updates.local.servers import NatsServer
 from tests.e2e.conftest import Stack
-from tests.support import settled, soon
+from tests.support import connect, settled, soon
 
 SLOT = "2023-11-21T14:30:00Z"
 BARE = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}'
@@ -59,7 +59,7 @@ def login(server: NatsServer, **environ: str) -> BusSettings:
 async def test_a_server_without_jetstream_gets_the_event_with_a_warning(
     plain_server: NatsServer, service: Service
 ) -> None:
-    client = await nats.connect(plain_server.url)
+    client = await connect(plain_server.url)
     subscription = await client.subscribe("crypto.updates")
     await settled(client)
     worker = service("worker", "--once", "--slot", SLOT, NATS_URL=plain_server.url, MARKET_SOURCE="none")

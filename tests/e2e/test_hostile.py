@@ -5,7 +5,6 @@ import json
 import random
 from typing import Any
 
-import nats
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,7 +15,7 @@ from crypto_updates.bus.errors import InvalidEventError
 from crypto_updates.bus.event import RESERVED, text
 from stack import validate
 from tests.e2e.conftest import Stack, publish_raw
-from tests.support import eventually, settled, soon
+from tests.support import connect, eventually, settled, soon
 
 GOOD = {"event": "CRYPTO_UPDATE", "timestamp": "2023-11-21T14:30:00Z"}
 
@@ -221,7 +220,7 @@ def test_any_byte_string_ends_in_exactly_one_place(stack: Stack) -> None:
     payloads = st.binary(max_size=200) | values.map(lambda value: json.dumps(value).encode()) | near
 
     async def send(batch: list[bytes]) -> None:
-        client = await nats.connect(stack.nats.url)
+        client = await connect(stack.nats.url)
         for payload in batch:
             await client.publish("crypto.updates", payload)
         await settled(client)

@@ -93,7 +93,7 @@ async def fill(server: NatsServer) -> None:
     await asyncio.gather(*acks)
     subscription = await js.pull_subscribe_bind(DURABLE, STREAM)
     for message in (await subscription.fetch(DELIVERED))[:ACKNOWLEDGED]:
-        await message.ack_sync()
+        await message.ack_sync(timeout=HANG_SECONDS)
     await js.delete_msg(STREAM, REMOVED)
     await connection.close()
 

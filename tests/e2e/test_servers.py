@@ -11,7 +11,6 @@ import time
 from functools import partial
 from pathlib import Path
 
-import nats
 import pytest
 from pymongo import MongoClient
 
@@ -20,7 +19,7 @@ from crypto_updates.local import binaries, guard, ports
 from crypto_updates.local.errors import BinaryError, PortTakenError, StackError
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod, NatsServer, Server
-from tests.support import HANG_SECONDS, ROOT, eventually, processes
+from tests.support import HANG_SECONDS, ROOT, connect, eventually, processes
 
 MONGO_LOADER = "mongod: error while loading shared libraries: libcrypto.so.1.1: cannot open shared object file"
 GLIBC_LOADER = "mongod: /lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.34' not found (required by mongod)"
@@ -63,14 +62,14 @@ def only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 async def test_it_keeps_a_stream_over_a_kill_and_restart_on_the_same_port() -> None:
     with NatsServer() as server:
         url, pid = server.url, server.pid
-        client = await nats.connect(url)
+        client = await connect(url)
         await client.jetstream().add_stream(name="KEPT", subjects=["kept"])
         await client.jetstream().publish("kept", b"1")
         await client.close()
         server.kill()
         server.restart()
         assert (server.url, server.pid != pid) == (url, True)
-        client = await nats.connect(url)
+        client = await connect(url)
         assert (await client.jetstream().stream_info("KEPT")).state.messages == 1
         await client.close()
 
@@ -93,14 +92,14 @@ def test_it_serves_kept_data_on_another_port(tmp_path: Path) -> None:
 
 async def test_it_has_no_jetstream_when_none_is_asked_for() -> None:
     with NatsServer(jetstream=False) as server:
-        client = await nats.connect(server.url)
+        client = await connect(server.url)
         assert not client._server_info.get("jetstream")
         await client.close()
 
 
 async def test_it_takes_lines_of_configuration() -> None:
     with NatsServer(config="max_payload: 4KB") as server:
-        client = await nats.connect(server.url)
+        client = await connect(server.url)
         assert client.max_payload == 4096
         await client.close()
 

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-import nats
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -24,7 +23,7 @@ from stack.check import repair
 from stack.check.repair import RepairSettings
 from stack.check.target import Database
 from tests.e2e.conftest import Stack
-from tests.support import settled, soon
+from tests.support import connect, settled, soon
 from worker import tick
 from worker.config import WorkerSettings
 from worker.market.simulated import Simulated
@@ -125,7 +124,7 @@ async def split() -> bytes:
 async def test_the_words_go_out_once_for_an_event_in_parts_and_its_own_body_part_by_part() -> None:
     body = await split()
     with NatsServer(config="max_payload: 4096\n") as server:
-        client = await nats.connect(server.url)
+        client = await connect(server.url)
         events, triggers = [await client.subscribe(subject) for subject in ("crypto.updates", "crypto.update")]
         await settled(client)
         for number, own in enumerate((SAID, {"TRIGGER_SUBJECT": "crypto.update"})):
@@ -144,7 +143,7 @@ async def test_of_an_event_whose_part_another_worker_has_sent_only_the_new_parts
 ) -> None:
     body = await split()
     with NatsServer(config="max_payload: 4096\n") as server:
-        client = await nats.connect(server.url)
+        client = await connect(server.url)
         triggers = await client.subscribe("crypto.update")
         await settled(client)
         for feed, own in (("words", SAID), ("bodies", {"TRIGGER_SUBJECT": "crypto.update"})):

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import nats
 import pytest
 from bson import Decimal128, Int64
 from pymongo import MongoClient
@@ -23,7 +22,7 @@ from crypto_updates.harness.plugin import Service
 from crypto_updates.local import ports
 from crypto_updates.local.servers import Mongod
 from stack.__main__ import main
-from tests.support import HANG_SECONDS, eventually
+from tests.support import HANG_SECONDS, connect, eventually
 from tests.unit.test_control import ask
 
 # Asks with a method, a path and a body, and returns the status and the answer.
@@ -136,7 +135,7 @@ def test_the_messages_that_are_waited_for_may_be_those_of_a_subject(asked: Ask) 
 
 
 async def test_a_message_on_a_subject_that_is_waited_for_is_seen_whoever_sends_it(crypto: Crypto, asked: Ask) -> None:
-    client = await nats.connect(crypto.nats.url)
+    client = await connect(crypto.nats.url)
     wanted = {"what": "published", "subject": "of.others", "within": 60}
     with ThreadPoolExecutor() as pool:
         seen = pool.submit(asked, "POST", "/wait", wanted)

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import nats
 import pytest
 from nats.aio.client import Client
 
@@ -16,7 +15,7 @@ from crypto_updates.bus import claims
 from crypto_updates.bus.stream import DURABLE, OWN_DURABLE, stream_config, update_consumer, update_stream
 from crypto_updates.local.servers import Mongod, NatsServer
 from stack.setup.config import CredentialSettings
-from tests.support import ROOT
+from tests.support import ROOT, connect
 
 CONFIG = "".join((ROOT / "nats" / name).read_text(encoding="utf-8") for name in ("nats-server.conf", "accounts.conf"))
 USERS = ("worker", "api_stub", "subscriber", "operator", "consumer")
@@ -92,7 +91,7 @@ class Bastion:
             options |= {"inbox_prefix": f"_INBOX_{user}"}
         if user != "anonymous":
             options |= {"user": user, "password": self.password(user)}
-        client = await nats.connect(self.server.url, **options)  # type: ignore[arg-type]
+        client = await connect(self.server.url, **options)  # type: ignore[arg-type]
         self._closing.push_async_callback(client.close)
         return client
 

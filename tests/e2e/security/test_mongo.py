@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import nats
 import pytest
 from pymongo import MongoClient
 from pymongo.database import Database
@@ -27,7 +26,7 @@ from stack.setup.config import ProvisionSettings
 from stack.setup.servers import SYSTEM
 from stack.setup.users import ROLES
 from tests.e2e.security.conftest import Confined
-from tests.support import soon
+from tests.support import connect, soon
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -246,7 +245,7 @@ async def test_an_api_stub_without_its_rights_says_so_and_stores_once_it_has_the
         address = url(confined_mongod, "none", "none")
         stub = service("api_stub", NATS_URL=server.url, MONGO_URL=address, HTTP_PORT=port)
         await asyncio.to_thread(stub.wait_for_line, "[NATS] Connected")
-        client = await nats.connect(server.url)
+        client = await connect(server.url)
         await client.jetstream().publish("crypto.updates", b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30Z"}')
         await client.close()
         refused = "[MONGO] MongoDB refuses the events; events wait, retrying: "
