@@ -1,4 +1,4 @@
-"""A stack of one server each that becomes the cluster, and a cluster that loses members; a slot every 2 seconds."""
+"""A stack of one server each that becomes the cluster, and a cluster that loses members; a slot every 5 seconds."""
 
 import asyncio
 import re
@@ -16,7 +16,7 @@ from tests.support import eventually, soon
 
 pytestmark = pytest.mark.timeout(900)
 
-SINGLE = "SCHEDULE=*/2 * * * * *\nMARKET_SOURCE=simulated\nMISSED_SLOTS=all\n"
+SINGLE = "SCHEDULE=*/5 * * * * *\nMARKET_SOURCE=simulated\nMISSED_SLOTS=all\n"
 CLUSTER = f"{SINGLE}COMPOSE_FILE=compose.yaml:compose.cluster.yaml\n"
 OURS = ("worker", "worker2", "api_stub", "api_stub2")
 LASTING = (*OURS, *NATS, *MONGO)
