@@ -16,6 +16,7 @@ from crypto_updates.local.process import Process
 
 _LOOK_SECONDS = 0.05
 _TOLD_LINES = 20
+_ANSWER_SECONDS = 5.0
 _HTTP = "http://"
 # To all processes of a command, as `npm start` has several; other signals are for the first one, as Docker sends them.
 _TO_ALL = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT)
@@ -142,7 +143,7 @@ class App:
             return None
         if isinstance(self._ready, str) and self._ready.startswith((_HTTP, "/")):
             try:
-                status = self.get(self._ready, timeout=2).status
+                status = self.get(self._ready, timeout=_ANSWER_SECONDS).status
             except (OSError, http.client.HTTPException) as error:
                 return f"did not answer {self._ready} ({error})"
             return f"answered {self._ready} with {status}" if status >= http.HTTPStatus.BAD_REQUEST else None

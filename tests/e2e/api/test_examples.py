@@ -12,6 +12,7 @@ from pymongo import MongoClient
 from crypto_updates.bus.event import identity, text
 from crypto_updates.contract import asyncapi, json_schema
 from tests.e2e.api.conftest import EVENTS, INTERVAL, NEWEST, NOW, SCHEDULE, SLOTS, Api, event, quote
+from tests.support import eventually
 
 
 def ids(page: dict[str, Any]) -> list[str]:
@@ -144,8 +145,14 @@ def test_the_contract_is_served_and_the_documentation_links_it(api: Api) -> None
 
 
 def test_the_state_tells_of_each_station(api: Api) -> None:
-    state = api.read("/state")
-    assert [state[name]["ok"] for name in ("nats", "api_stub", "mongo")] == [True, True, True]
+    names = ("nats", "api_stub", "mongo")
+
+    def when_ok() -> dict[str, Any] | None:
+        state: dict[str, Any] = api.read("/state")
+        return state if all(state[name]["ok"] for name in names) else None
+
+    state = eventually(when_ok) or api.read("/state")
+    assert [state[name]["ok"] for name in names] == [True, True, True]
     assert (state["mongo"]["events"], state["mongo"]["dead_letters"]) == (len(EVENTS), 3)
     assert (state["nats"]["pending"], state["nats"]["messages"]) == (0, 0)
     assert state["worker"]["slot"] == text(NEWEST)

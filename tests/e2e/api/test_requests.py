@@ -17,6 +17,7 @@ from pymongo import MongoClient
 
 from api_stub.http import protocol
 from tests.e2e.api.conftest import Api, started
+from tests.support import HANG_SECONDS
 
 PATHS = ["/", "/docs", "/page/main.js", "/openapi.json", "/events", "/coins", "/livez", "/readyz", "/state", "/metrics"]
 PATHS += ["/events/nothing", "/nowhere", "/stats", "/page/nowhere.js", "/events?limit=0"]
@@ -51,7 +52,9 @@ def problem(answer: Answer) -> dict[str, Any]:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_head_answers_as_get_without_the_body(api: Api, path: str) -> None:
-    got, head = (httpx.request(method, api.url + path, trust_env=False) for method in ("GET", "HEAD"))
+    got, head = (
+        httpx.request(method, api.url + path, timeout=HANG_SECONDS, trust_env=False) for method in ("GET", "HEAD")
+    )
     ours = {name: value for name, value in head.headers.items() if name not in {"date", "content-length"}}
     theirs = {name: value for name, value in got.headers.items() if name not in {"date", "content-length"}}
     assert (head.status_code, ours, head.content) == (got.status_code, theirs, b"")
@@ -61,10 +64,14 @@ def test_head_answers_as_get_without_the_body(api: Api, path: str) -> None:
 
 
 def test_head_opens_no_event_stream(api: Api) -> None:
-    begin = time.monotonic()
-    answer = httpx.head(f"{api.url}/events/stream", timeout=10, trust_env=False)
-    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/event-stream; charset=utf-8")
-    assert time.monotonic() - begin < 1
+    taken = []
+    with httpx.Client(timeout=HANG_SECONDS, trust_env=False) as client:
+        for _ in range(3):
+            begin = time.monotonic()
+            answer = client.head(f"{api.url}/events/stream")
+            taken.append(time.monotonic() - begin)
+            assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/event-stream; charset=utf-8")
+    assert min(taken) < 1, taken  # a HEAD that waits for events waits each time
     assert "crypto_stream_clients 0.0" in api.get("/metrics").text
 
 
@@ -73,7 +80,7 @@ def test_head_opens_no_event_stream(api: Api) -> None:
     "path", ["/", "/events", "/events/stream", "/events/x", "/page/main.js", "/metrics", "/openapi.json"]
 )
 def test_another_method_is_refused_with_those_that_are_allowed(api: Api, method: str, path: str) -> None:
-    answer = httpx.request(method, api.url + path, trust_env=False)
+    answer = httpx.request(method, api.url + path, timeout=HANG_SECONDS, trust_env=False)
     assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
     assert answer.headers["Content-Type"] == "application/problem+json"
 
@@ -127,9 +134,10 @@ def test_a_bad_request_gets_a_problem_document(api: Api, request_bytes: bytes, s
 
 
 def test_a_range_that_is_there_is_given(api: Api) -> None:
-    answer = httpx.get(f"{api.url}/page/main.js", headers={"Range": "bytes=0-3"}, trust_env=False)
+    url = f"{api.url}/page/main.js"
+    answer = httpx.get(url, headers={"Range": "bytes=0-3"}, timeout=HANG_SECONDS, trust_env=False)
     assert (answer.status_code, answer.text) == (206, "// B")
-    head = httpx.head(f"{api.url}/page/main.js", headers={"Range": "bytes=9999999-"}, trust_env=False)
+    head = httpx.head(url, headers={"Range": "bytes=9999999-"}, timeout=HANG_SECONDS, trust_env=False)
     assert (head.status_code, head.content, head.headers["Content-Range"][:8]) == (416, b"", "bytes */")
 
 

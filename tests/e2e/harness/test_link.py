@@ -12,7 +12,7 @@ import pytest
 from crypto_updates.harness.link import Link
 from crypto_updates.local import ports
 from crypto_updates.local.errors import PortTakenError
-from tests.support import serving
+from tests.support import eventually, serving
 
 QUIET = 0.3
 
@@ -178,6 +178,7 @@ def test_dropped_replies_are_to_requests_that_reached_the_server(
     with pytest.raises(TimeoutError):
         ask(client, b"request", QUIET)
     assert received(server, b"request")
+    assert eventually(lambda: any(line.silent for line in link._lines))  # the reply has come to the link, and is lost
     link.heal()
     with pytest.raises(ConnectionResetError):
         client.recv(1)

@@ -2,21 +2,20 @@
 
 from collections.abc import AsyncIterator
 
-import nats
 import pytest
 from nats.aio.client import Client
 
 from crypto_updates.harness import monitor
 from crypto_updates.harness.crypto import Crypto
 from crypto_updates.local.servers import NatsServer
-from tests.support import settled, soon
+from tests.support import connect, settled, soon
 
 SUBJECT = "crypto.updates"
 
 
 @pytest.fixture
 async def client(crypto: Crypto) -> AsyncIterator[Client]:
-    client = await nats.connect(crypto.nats.url, name="mine")
+    client = await connect(crypto.nats.url, name="mine")
     yield client
     await client.close()
 
@@ -41,8 +40,9 @@ async def test_a_consumer_counts_while_somebody_listens_to_it(crypto: Crypto, cl
     assert crypto.subscribers() == []
     with pytest.raises(TimeoutError):
         await pull.fetch(1, timeout=0.1)
-    await client.publish("$JS.API.CONSUMER.MSG.NEXT.CRYPTO.durable", b'{"expires":60000000000}', "reply")
     await client.subscribe("reply")
+    await settled(client)  # the server drops a request to whose reply nobody listens
+    await client.publish("$JS.API.CONSUMER.MSG.NEXT.CRYPTO.durable", b'{"expires":60000000000}', "reply")
     await client.jetstream().subscribe(SUBJECT, "", durable="pushed")
     await settled(client)
     await soon(lambda: {"pushed", "durable"} <= {found.consumer for found in crypto.subscribers()})

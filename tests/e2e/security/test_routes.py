@@ -17,7 +17,7 @@ from crypto_updates.local import ports
 from crypto_updates.local.servers import NatsServer
 from stack.setup.config import CredentialSettings
 from tests.e2e.security.conftest import config
-from tests.support import eventually
+from tests.support import HANG_SECONDS, eventually
 
 REFUSED = "-ERR 'Authorization Violation'"
 FOLDERS = ("home", "nats", "mongo", "provision", "worker", "api_stub", "stack")
@@ -102,4 +102,5 @@ def test_with_tls_nor_does_anybody_without_a_certificate_of_the_same_authority(
 
 def test_the_servers_find_each_other(cluster: Cluster) -> None:
     with NatsServer(config=cluster.config(ports.free()), jetstream=False) as other:
-        assert eventually(lambda: httpx.get(f"{other.monitor_url}/routez", trust_env=False).json()["num_routes"])
+        url = f"{other.monitor_url}/routez"
+        assert eventually(lambda: httpx.get(url, timeout=HANG_SECONDS, trust_env=False).json()["num_routes"])
