@@ -123,13 +123,14 @@ async def test_nothing_moves_for_those_who_ask_for_less_movement(site: Site, vis
         }"""
     )
     name = await site.publish(site.newest, quote("bitcoin", 1))
-    await page.wait_for_selector(f"#events [data-id='{name}']", timeout=5000)
+    await page.wait_for_selector(f"#events [data-id='{name}']")
     await page.wait_for_timeout(1500)
     assert await page.evaluate("[...new Set(moved)]") == []
 
 
 async def test_the_event_is_seen_travelling_by_those_who_do_not(site: Site, visit: Visit) -> None:
     page = await visit("/", reduced_motion="no-preference")
+    await page.wait_for_selector("#station-nats[data-state=ok]")  # the live stream is open
     await page.evaluate(
         """() => {
             window.most = 0;

@@ -59,7 +59,7 @@ async def below(browser: Browser, site: Site) -> AsyncIterator[Visit]:
 async def test_the_page_is_live_and_leads_to_the_documentation(site: Site, below: Visit) -> None:
     page = await below("/")
     name = await site.publish(site.newest, quote("bitcoin", 50_000))
-    await page.wait_for_selector(f"#events [data-id='{name}']", timeout=10_000)
+    await page.wait_for_selector(f"#events [data-id='{name}']")
     assert await comes(page, "document.querySelector('#price').textContent.includes('50,000')")
     await page.wait_for_selector("#station-mongo[data-state=ok]")
     assert await comes(page, "document.querySelectorAll('#strip [data-slot]').length > 90")

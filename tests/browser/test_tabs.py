@@ -11,7 +11,7 @@ from playwright.async_api import Browser
 
 from tests.browser.site import Site, quote
 from tests.browser.tabs import Tab, Window
-from tests.support import soon
+from tests.support import HANG_SECONDS, soon
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
 READY = "document.body?.dataset.ready !== undefined"
@@ -37,7 +37,7 @@ async def streams(site: Site, count: int) -> bool:
     """True as soon as the API stub has so many open event streams."""
 
     def are_open() -> bool:
-        lines = httpx.get(f"{site.url}/metrics", trust_env=False).text.splitlines()
+        lines = httpx.get(f"{site.url}/metrics", timeout=HANG_SECONDS, trust_env=False).text.splitlines()
         return float(next(line for line in lines if line.startswith("crypto_stream_clients ")).split()[1]) == count
 
     return await soon(are_open)

@@ -32,7 +32,7 @@ class Visit:
         page.on("request", self._asked)
         await page.goto(self._url + path)
         if path == "/":
-            await page.wait_for_selector("body[data-ready]", timeout=15_000)
+            await page.wait_for_selector("body[data-ready]", timeout=60_000)
         return page
 
     def _said(self, message: ConsoleMessage) -> None:
@@ -47,7 +47,7 @@ class Visit:
             self.complaints.append(f"a request to another host: {urlsplit(request.url).netloc}: {request.url[:200]}")
 
 
-async def comes(page: Page, condition: str, within: float = 10.0) -> bool:
+async def comes(page: Page, condition: str, within: float = 30.0) -> bool:
     """True as soon as the JavaScript expression holds, False if it has not by then (seconds).
 
     Playwright's own way, `wait_for_function`, needs an `eval` that the page's policy rightly forbids.
