@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import httpx
-import nats
 import pytest
 import yaml
 
@@ -17,9 +16,9 @@ from crypto_updates.bus.stream import DURABLE, STREAM
 from crypto_updates.harness import coingecko
 from crypto_updates.harness.market import Market
 from crypto_updates.local import ports
-from tests.e2e.conftest import Stack, Standalone, publish_raw
+from tests.e2e.conftest import STEADY, Stack, Standalone, publish_raw
 from tests.prometheus import FOLDER, Prometheus, program, rules
-from tests.support import asking, soon
+from tests.support import HANG_SECONDS, asking, connect, soon
 
 NAMES = {rule["alert"] for rule in rules()}
 # A minute of the rules, in seconds. While MongoDB does not answer, neither does a scrape, for two seconds.
@@ -36,7 +35,7 @@ class Watched:
         self.standalone = standalone
         self.http, self.health = ports.free(), ports.free()
         self.closing = ExitStack()
-        self.worker = stack.worker(HEALTH_PORT=str(self.health), **asking(market))
+        self.worker = stack.worker(HEALTH_PORT=str(self.health), **STEADY, **asking(market))
         self.closing.callback(self.worker.kill)  # it would take its time to deliver its last events
         self.start_api_stub()
         self.watch(SCRAPE)
@@ -72,9 +71,9 @@ async def freeze_listing_and_pause_consumer(watched: Watched) -> None:
     query = {"ids": "bitcoin", "vs_currency": "usd"}
     _, quotes = coingecko.answer(["coins", "markets"], query, {}, datetime.now(UTC) - timedelta(days=2))
     watched.market.body = json.dumps(quotes).encode()
-    client = await nats.connect(watched.stack.nats.url)
+    client = await connect(watched.stack.nats.url)
     until = datetime.now(UTC) + timedelta(days=1)
-    answer = await client.request(PAUSE, json.dumps({"pause_until": until.isoformat()}).encode())
+    answer = await client.request(PAUSE, json.dumps({"pause_until": until.isoformat()}).encode(), HANG_SECONDS)
     assert json.loads(answer.data)["paused"]
     await client.close()
 

@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from crypto_updates.bus.event import identity, text
 from crypto_updates.local import ports
 from crypto_updates.local.servers import NatsServer
-from tests.e2e.conftest import Stack
+from tests.e2e.conftest import STEADY, Stack
 from tests.support import eventually, settled, soon
 
 QUARTER = timedelta(minutes=15)
@@ -202,7 +202,7 @@ def test_an_event_in_parts_is_one_slot(history: History, stack: Stack) -> None:
 def test_it_and_verify_agree_on_a_running_stack(history: History, stack: Stack) -> None:
     assert stack.run("stack", "provision").wait(30) == 0
     stack.api_stub()
-    stack.worker()
+    stack.worker(**STEADY)
     assert eventually(lambda: stack.events.count_documents({}) >= 6)
     complete = history.audit("--since", "60s", "--json", SCHEDULE="* * * * * *")
     assert complete.status == 0

@@ -3,7 +3,6 @@
 import asyncio
 import signal
 
-import nats
 import pytest
 from nats.aio.client import Client
 
@@ -16,14 +15,14 @@ from crypto_updates.harness import monitor
 from crypto_updates.local.servers import NatsServer
 from tests.e2e.conftest import Stack
 from tests.e2e.test_metrics import Scraped
-from tests.support import settled, soon
+from tests.support import HANG_SECONDS, connect, settled, soon
 
 DROPPING, DROPPED = "there is no room for more", "events of core NATS were dropped"
 
 
 async def listening(bus: Bus, taking: Consumer, client: Client) -> None:
     """Return when the consumer's subscription stands, with nothing in its buffer."""
-    await bus.connection(10)
+    connection = await bus.connection(HANG_SECONDS)
     while True:
         await client.publish(SUBJECT, b"probe")
         try:
@@ -31,7 +30,7 @@ async def listening(bus: Bus, taking: Consumer, client: Client) -> None:
         except TimeoutError:
             continue
         await settled(client)
-        await bus.ping()
+        await settled(connection.nc)
         taking.rest(100)
         return
 
@@ -40,9 +39,10 @@ async def publish(bus: Bus, taking: Consumer, client: Client, count: int, body: 
     for _ in range(count):
         await client.publish(SUBJECT, body)
     await settled(client)
-    await bus.ping()  # what the server has sent before the answer has been received
+    # What the server has sent before its answer has been received,
+    await settled((await bus.connection(HANG_SECONDS)).nc)
     for subscription in taking._subscriptions:
-        await subscription._pending_queue.join()  # and has reached the consumer
+        await subscription._pending_queue.join()  # and has reached the consumer.
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ async def test_what_is_dropped_is_counted_and_told_once_when_it_begins_and_once_
     monkeypatch.setattr(consumer, "CORE_BYTES", room)
     dropped: list[None] = []
     with NatsServer(jetstream=False) as server:
-        client = await nats.connect(server.url)
+        client = await connect(server.url)
         async with (
             Bus(BusSettings.load({"NATS_URL": server.url}), "test") as bus,
             Consumer(bus, 4, lambda: dropped.append(None)) as taking,
@@ -75,7 +75,7 @@ async def test_what_is_dropped_is_counted_and_told_once_when_it_begins_and_once_
 
 async def test_what_was_received_can_be_taken_after_a_stop_that_a_frozen_server_does_not_answer() -> None:
     with NatsServer(jetstream=False) as server:
-        client = await nats.connect(server.url)
+        client = await connect(server.url)
         async with Bus(BusSettings.load({"NATS_URL": server.url}), "test") as bus, Consumer(bus, 4) as taking:
             await listening(bus, taking, client)
             await publish(bus, taking, client, 3)

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nats
 import pytest
 from nats.aio.client import Client
 
@@ -16,7 +15,7 @@ from crypto_updates.bus.errors import UnreachableError
 from crypto_updates.harness.plugin import Service
 from crypto_updates.local.servers import NatsServer
 from tests.e2e.conftest import Stack
-from tests.support import ROOT, eventually, listening, settled, soon
+from tests.support import HANG_SECONDS, ROOT, connect, eventually, listening, settled, soon
 
 SLOT = "2023-11-21T14:30:00Z"
 BARE = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}'
@@ -74,7 +73,7 @@ async def test_an_event_past_max_payload_goes_out_in_parts(stack: Stack) -> None
             *("--once", "--slot", SLOT), NATS_URL=server.url, COINS=",".join(f"coin-{n}" for n in range(100))
         )
         assert worker.wait(20) == 0
-        client = await nats.connect(server.url)
+        client = await connect(server.url)
         js = client.jetstream()
         count = (await js.stream_info("CRYPTO")).state.messages
         messages = [await js.get_msg("CRYPTO", seq) for seq in range(1, count + 1)]
@@ -149,7 +148,7 @@ async def test_a_server_that_closes_every_connection_is_not_hammered(service: Se
     async with listening(close) as port:
         url = f"nats://127.0.0.1:{port}"
         worker = service("worker", NATS_URL=url, DELIVERY="core", MARKET_SOURCE="none")
-        assert await asyncio.to_thread(eventually, lambda: connections >= 2, 10)
+        assert await asyncio.to_thread(eventually, lambda: connections >= 2)
         assert not await asyncio.to_thread(eventually, lambda: connections > 5, 4)
         assert worker.status is None
 
@@ -157,10 +156,10 @@ async def test_a_server_that_closes_every_connection_is_not_hammered(service: Se
 async def test_a_connection_that_is_lost_is_not_given_out_again() -> None:
     with NatsServer() as server:
         async with Bus(BusSettings.load({"NATS_URL": server.url}), "test") as bus:
-            lost = await bus.connection(5)
+            lost = await bus.connection(HANG_SECONDS)
             lost.abandon("the test says so")
             # Within less than the pause before the next connection.
             assert await asyncio.to_thread(eventually, lambda: bus._connection is None, 1)
             with pytest.raises(UnreachableError):
                 await bus.connection(0.05)
-            assert await bus.connection(5) is not lost
+            assert await bus.connection(HANG_SECONDS) is not lost

@@ -52,7 +52,7 @@ async def test_three_api_stubs_store_each_event_once_and_all_take_part(
 @pytest.mark.timeout(120)
 async def test_a_rate_holds_an_api_stub_and_the_backlog_waits_in_the_stream(stack: Stack, publisher: Client) -> None:
     stack.api_stub(MAX_EVENTS_PER_SECOND="100")
-    await publish(publisher, COUNT)
+    await publish(publisher, 2 * COUNT)
     assert await soon(lambda: stack.events.count_documents({}) >= COUNT / 3)
     count = {"$group": {"_id": "$received_at", "events": {"$sum": 1}}}
     batches = list(stack.events.aggregate([count, {"$sort": {"_id": 1}}]))

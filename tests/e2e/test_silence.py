@@ -26,7 +26,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[JetStreamContext]:
         raise nats.errors.TimeoutError
 
     monkeypatch.setattr(consumer, "ensure_consumer", ensure)
-    monkeypatch.setattr(consumer, "SILENCE_SECONDS", 1.0)
+    monkeypatch.setattr(consumer, "SILENCE_SECONDS", 3.0)
     monkeypatch.setattr(consumer, "CHECK_EVERY_SECONDS", 0.1)
     return found
 

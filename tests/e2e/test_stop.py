@@ -17,7 +17,7 @@ from crypto_updates.local import ports
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod
 from tests.e2e.conftest import Stack
-from tests.support import HANG_SECONDS, asked, asking, settled, soon
+from tests.support import HANG_SECONDS, asked, asking, eventually, settled, soon
 
 STOP_SECONDS = 10.0
 
@@ -109,9 +109,14 @@ def test_a_worker_without_a_scheduler_says_so_and_ends_for_its_supervisor(stack:
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     worker = stack.run("broken_worker", HEALTH_PORT=port, PYTHONPATH=path)
     worker.wait_for_line("[NATS] Connected")
-    answer = httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5, trust_env=False)
-    assert (answer.status_code, answer.json()["reasons"]) == (503, ["the scheduler's thread has ended"])
-    assert httpx.get(f"http://127.0.0.1:{port}/livez", timeout=5, trust_env=False).status_code == 200
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=HANG_SECONDS, trust_env=False) as client:
+
+        def unready() -> tuple[int, list[str]]:
+            answer = client.get("/readyz")
+            return answer.status_code, answer.json().get("reasons")
+
+        assert eventually(lambda: unready() == (503, ["the scheduler's thread has ended"]))
+        assert client.get("/livez").status_code == 200
     assert worker.wait(30) == 1
     worker.wait_for_line("[CRON] the scheduler's thread has ended: ending, so that the worker is started again (error)")
 
@@ -125,4 +130,5 @@ def test_a_worker_that_cannot_listen_names_the_variables(stack: Stack) -> None:
 def test_a_worker_answers_on_ipv6(stack: Stack) -> None:
     port = str(ports.free())
     stack.worker(HEALTH_HOST="::1", HEALTH_PORT=port).wait_for_line("[PUBLISH] Sent")
-    assert httpx.head(f"http://[::1]:{port}/readyz", timeout=5, trust_env=False).status_code == 200
+    url = f"http://[::1]:{port}/readyz"
+    assert eventually(lambda: httpx.head(url, timeout=HANG_SECONDS, trust_env=False).status_code == 200)

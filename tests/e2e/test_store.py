@@ -12,7 +12,7 @@ from pymongo.collection import Collection
 from api_stub.errors import StoreUnavailableError
 from api_stub.store import Store
 from crypto_updates.local.servers import Mongod
-from tests.support import lost_stops
+from tests.support import HANG_SECONDS, lost_stops
 
 SLOT = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)
 NEW, LAST, THERE = ({"_id": name, "timestamp": SLOT} for name in ("new", "last", "there"))
@@ -78,10 +78,11 @@ async def test_each_document_of_a_batch_is_stored_or_told_by_its_own_index(
     ids=["60 MB in all", "17 MB in one"],
 )
 async def test_a_large_batch_is_stored_but_for_a_document_larger_than_mongodb_takes(
-    store: Store, events: Collection[dict[str, Any]], sizes: list[int], rejected: dict[int, str]
+    mongod: Mongod, events: Collection[dict[str, Any]], sizes: list[int], rejected: dict[int, str]
 ) -> None:
     batch = [{"_id": str(number), "timestamp": SLOT, "v": bytes(size << 20)} for number, size in enumerate(sizes)]
-    written = await store.add_events(batch)
+    async with Store(mongod.url, events.database.name, HANG_SECONDS) as store:
+        written = await store.add_events(batch)
     assert written.duplicates == set()
     assert written.rejected.keys() == rejected.keys()
     assert all(words in written.rejected[index] for index, words in rejected.items())

@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import json
 import socket
+import statistics
 import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any, NamedTuple, Self
 
 import httpx
@@ -19,14 +21,17 @@ from crypto_updates.local import ports
 from crypto_updates.local.process import Process
 from crypto_updates.local.servers import Mongod
 from tests.e2e.conftest import Stack, Standalone
-from tests.support import eventually, settled, soon
+from tests.support import HANG_SECONDS, eventually, settled, soon
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Message(NamedTuple):
+    """`at` is by time.monotonic()."""
+
     kind: str
     data: Any
+    at: float
 
 
 class Stub:
@@ -34,12 +39,18 @@ class Stub:
         self.port = port or ports.free()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: Process = stack.run("api_stub", HTTP_PORT=str(self.port), **environ)
-        self.process.wait_for_line("[HTTP] Listening", 15)
-        self.process.wait_for_line("[NATS] Connected", 15)
+        self.process.wait_for_line("[HTTP] Listening")
+        self.process.wait_for_line("[NATS] Connected")
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(f"{self.url}{path}", trust_env=False, timeout=HANG_SECONDS)
+
+    def metric(self, name: str) -> float:
+        lines = self.get("/metrics").text.splitlines()
+        return float(next(line for line in lines if line.startswith(f"{name} ")).split()[1])
 
     def clients(self) -> float:
-        lines = httpx.get(f"{self.url}/metrics", trust_env=False).text.splitlines()
-        return float(next(line for line in lines if line.startswith("crypto_stream_clients ")).split()[1])
+        return self.metric("crypto_stream_clients")
 
 
 class Listener:
@@ -47,14 +58,17 @@ class Listener:
 
     def __init__(self, stub: Stub, **headers: str) -> None:
         self.messages: list[Message] = []
+        self._stub = stub
         self._url = f"{stub.url}/events/stream"
         self._headers = headers
         self._open = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._listen())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             await self._open.wait()
+        # A client may join a little before the change stream is open, and then misses what is stored until it is.
+        assert await soon(lambda: self._stub.metric("crypto_stream_open") == 1)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -66,15 +80,15 @@ class Listener:
     def events(self) -> list[str]:
         return [message.data["timestamp"] for message in self.messages if message.kind == "message"]
 
-    async def hears(self, count: int, within: float = 10.0) -> bool:
-        return await soon(lambda: len(self.events) >= count, within)
+    async def hears(self, count: int) -> bool:
+        return await soon(lambda: len(self.events) >= count)
 
-    async def told(self, kind: str, within: float = 10.0) -> bool:
-        return await soon(lambda: any(message.kind == kind for message in self.messages), within)
+    async def told(self, kind: str) -> bool:
+        return await soon(lambda: any(message.kind == kind for message in self.messages))
 
     async def _listen(self) -> None:
         async with (
-            httpx.AsyncClient(trust_env=False, timeout=30) as client,
+            httpx.AsyncClient(trust_env=False, timeout=HANG_SECONDS) as client,
             client.stream("GET", self._url, headers=self._headers) as answer,
         ):
             assert answer.status_code == 200, await answer.aread()
@@ -92,7 +106,8 @@ async def parsed(lines: AsyncIterator[str]) -> AsyncIterator[Message]:
             fields[name] = value
         elif fields:
             data = json.loads(fields["data"]) if "data" in fields else None
-            yield Message(fields.get("event", "message" if "data" in fields else "hello"), data)
+            kind = fields.get("event", "message" if "data" in fields else "hello")
+            yield Message(kind, data, time.monotonic())
             fields = {}
 
 
@@ -112,15 +127,18 @@ async def publish(publisher: Client, first: int, count: int) -> list[str]:
 
 
 async def test_an_event_is_told_within_a_second_whoever_stored_it(stack: Stack, stub: Stub) -> None:
+    seconds = []
     async with Listener(stub) as listener:
-        for number in range(5):
+        for number in range(9):
             at = START + timedelta(minutes=number)
             begin = time.monotonic()
             # As another API stub would store it, unknown to this one.
             stack.events.insert_one({"_id": f"other@{number}", "timestamp": at})
-            assert await listener.hears(number + 1, 3)
-            assert time.monotonic() - begin < 1
-        assert listener.events == [text(START + timedelta(minutes=number)) for number in range(5)]
+            assert await listener.hears(number + 1)
+            seconds.append(time.monotonic() - begin)
+        assert listener.events == [text(START + timedelta(minutes=number)) for number in range(9)]
+    # A machine that stands still makes one late. A stream that is late by itself is late each time.
+    assert statistics.median(seconds) < 1
 
 
 async def test_an_event_is_told_as_it_is_stored(stub: Stub, publisher: Client) -> None:
@@ -128,7 +146,7 @@ async def test_an_event_is_told_as_it_is_stored(stub: Stub, publisher: Client) -
         await publish(publisher, 0, 1)
         assert await listener.hears(1)
         told = next(message for message in listener.messages if message.kind == "message")
-        stored = await asyncio.to_thread(httpx.get, f"{stub.url}/events", trust_env=False)
+        stored = await asyncio.to_thread(stub.get, "/events")
         assert told.data == stored.json()["events"][0]
 
 
@@ -162,8 +180,17 @@ async def test_the_first_thing_told_is_the_state(stub: Stub) -> None:
 
 async def test_the_state_is_told_every_two_seconds(stub: Stub) -> None:
     async with Listener(stub) as listener:
-        assert await soon(lambda: sum(message.kind == "state" for message in listener.messages) >= 3, 6)
-    state = next(message.data for message in listener.messages if message.kind == "state")
+
+        def told() -> list[Message]:
+            return [message for message in list(listener.messages) if message.kind == "state"]
+
+        def is_regular() -> bool:
+            """Whether three in a row came two seconds apart. A machine that stands still makes some late."""
+            steps = [1 < later.at - earlier.at < 3 for earlier, later in pairwise(told())]
+            return (True, True) in pairwise(steps)
+
+        assert await soon(is_regular)
+        state = told()[-1].data
     assert state["mongo"]["ok"]
     assert state["nats"]["ok"]
 
@@ -182,9 +209,9 @@ async def test_after_a_restart_of_mongodb_events_are_told_or_said_to_be_skipped(
             def told() -> bool:
                 return sorted(listener.events) == times or any(m.kind == "skipped" for m in listener.messages)
 
-            assert await soon(told, 30)
+            assert await soon(told)
             (last,) = await publish(publisher, 5, 1)
-            assert await soon(lambda: last in listener.events, 30)
+            assert await soon(lambda: last in listener.events)
         await asyncio.to_thread(stub.process.stop)
 
 
@@ -200,8 +227,7 @@ async def test_after_the_collection_is_dropped_events_are_stored_and_told_and_th
         assert await listener.told("skipped")
         (last,) = await publish(publisher, 2, 1)
         assert await soon(lambda: last in listener.events)
-        ready = await asyncio.to_thread(httpx.get, f"{stub.url}/readyz", trust_env=False)
-        assert ready.status_code == 200
+        assert await soon(lambda: stub.get("/readyz").status_code == 200)
     assert await asyncio.to_thread(stub.process.stop) == 0
     assert not [line for line in stub.process.lines if "Traceback" in line]
 
@@ -214,10 +240,10 @@ async def test_without_a_replica_set_each_event_is_told_once_too(
     with MongoClient[dict[str, Any]](standalone.url, directConnection=True) as client:
         async with Listener(stub) as listener:
             expected = await publish(publisher, 0, 3)
-            assert await listener.hears(3, 3)
+            assert await listener.hears(3)
             client[name].events.insert_one({"_id": "other@1", "timestamp": START + timedelta(minutes=3)})
             expected += [text(START + timedelta(minutes=3))]
-            assert await listener.hears(4, 3)
+            assert await listener.hears(4)
             client[name].events.delete_many({"_id": "other@1"})
             expected += await publish(publisher, 4, 100)
             assert await listener.hears(104)
@@ -279,7 +305,7 @@ async def test_more_clients_than_there_may_be_from_an_address_are_refused_until_
         for _, writer in open_:
             writer.write(asked)
         assert await soon(lambda: stub.clients() == 250)
-        refused = await asyncio.to_thread(httpx.get, f"{stub.url}/events/stream", trust_env=False)
+        refused = await asyncio.to_thread(stub.get, "/events/stream")
         assert refused.status_code == 429
         assert refused.headers["Content-Type"] == "application/problem+json"
         assert refused.headers["Retry-After"] == "5"
@@ -309,8 +335,8 @@ async def test_when_more_is_stored_than_is_sent_the_rest_is_said_to_be_skipped(
 ) -> None:
     async with Listener(stub) as listener:
         await publish(publisher, 0, 5000)
-        assert await listener.told("skipped", 20)
-        assert await soon(lambda: stack.events.count_documents({}) == 5000, 20)
+        assert await listener.told("skipped")
+        assert await soon(lambda: stack.events.count_documents({}) == 5000)
         later: list[str] = []
         # What is stored before the stream has caught up is skipped, too.
         while not await soon(lambda: {*later} & {*listener.events}, 0.2):

@@ -1,6 +1,7 @@
 """An event's trace: in its headers, in MongoDB and in the logs; and the spans of both services for a collector."""
 
 import json
+import os
 import re
 import signal
 import socket
@@ -9,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import nats
 import pytest
 from nats.aio.client import Client
 from nats.js.api import RawStreamMsg
@@ -20,8 +20,15 @@ from crypto_updates.local.process import Process
 from crypto_updates.local.servers import NatsServer
 from tests.collector import Collector, Seen, collecting
 from tests.e2e.conftest import Stack
-from tests.support import eventually, soon
+from tests.support import HANG_SECONDS, connect, eventually, soon
 
+# Runs another program, which then has time to export its spans at the stop. By itself it gives up after a second.
+PATIENT = f"""
+import runpy, sys
+from crypto_updates.bus import otel
+otel.FLUSH_SECONDS = {HANG_SECONDS}
+runpy.run_module(sys.argv.pop(1), run_name="__main__")
+"""
 SLOT = "2023-11-21T14:30:00Z"
 ID = f"crypto@{SLOT}"
 BARE = b'{"event":"CRYPTO_UPDATE","timestamp":"2023-11-21T14:30:00Z"}'
@@ -40,7 +47,7 @@ def logged(process: Process, message: str) -> dict[str, Any]:
 
 
 async def messages(url: str, count: int) -> list[RawStreamMsg]:
-    client = await nats.connect(url)
+    client = await connect(url)
     found = [await client.jetstream().get_msg("CRYPTO", seq) for seq in range(1, count + 1)]
     await client.close()
     return found
@@ -71,7 +78,7 @@ async def test_a_second_workers_copy_is_a_duplicate_although_its_trace_is_anothe
     assert sorted("already" in entry["message"] for entry in said) == [False, True]
     assert len({entry["traceparent"] for entry in said}) == 2
     sender = next(entry for entry in said if "already" not in entry["message"])
-    client = await nats.connect(stack.nats.url)
+    client = await connect(stack.nats.url)
     assert (await client.jetstream().stream_info("CRYPTO")).state.messages == 1
     await client.close()
     assert [traceparent(message) for message in await messages(stack.nats.url, 1)] == [sender["traceparent"]]
@@ -116,22 +123,31 @@ def collector() -> Iterator[Collector]:
         yield collector
 
 
+@pytest.fixture
+def patient(tmp_path: Path) -> dict[str, str]:
+    """The variables with which `patient` is a program: PATIENT, whose first argument names the other program."""
+    (tmp_path / "patient.py").write_text(PATIENT, encoding="utf-8")
+    return {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+
+
 def named(collector: Collector, name: str) -> list[Seen]:
     return [span for span in collector.spans if span.name == name]
 
 
 async def test_both_services_make_spans_of_one_trace(
-    stack: Stack, collector: Collector, publisher: Client, tmp_path: Path
+    stack: Stack, collector: Collector, publisher: Client, tmp_path: Path, patient: dict[str, str]
 ) -> None:
     (tmp_path / "endpoint").write_text(collector.endpoint)
     (tmp_path / "headers").write_text("key=word")
     (tmp_path / ".env").write_text("OTEL_RESOURCE_ATTRIBUTES=of=dotenv")
     spans = {"OTEL_EXPORTER_OTLP_ENDPOINT_FILE": "endpoint", "OTEL_EXPORTER_OTLP_HEADERS_FILE": "headers"}
-    api = stack.api_stub(**spans, **ONLY_AT_THE_STOP)
-    assert stack.worker(*ONCE, **spans, **ONLY_AT_THE_STOP, MARKET_SOURCE="none").wait(20) == 0
+    spans |= patient | ONLY_AT_THE_STOP
+    api = stack.run("patient", "api_stub", **spans)
+    api.wait_for_line("[NATS] Connected")
+    assert stack.run("patient", "worker", *ONCE, **spans, MARKET_SOURCE="none").wait() == 0
     await publisher.publish("crypto.updates", b"{}", headers={"traceparent": trace.fresh()})
     assert await soon(lambda: stack.sum() == 2)
-    assert api.stop() == 0
+    assert api.stop(HANG_SECONDS) == 0
     published, processed, refused = (*named(collector, "publish crypto.updates"), *processed_in_order(collector))
     assert collector.headers["key"] == "word"
     assert (published.kind, published.parent, published.error) == ("PRODUCER", "", "")
@@ -160,12 +176,15 @@ def processed_in_order(collector: Collector) -> list[Seen]:
     return sorted(named(collector, "process crypto.updates"), key=lambda span: span.error)
 
 
-async def test_the_parts_of_an_event_are_one_span_and_have_one_trace(stack: Stack, collector: Collector) -> None:
+async def test_the_parts_of_an_event_are_one_span_and_have_one_trace(
+    stack: Stack, collector: Collector, patient: dict[str, str]
+) -> None:
     with NatsServer(config="max_payload: 4096\n") as server:
         coins = ",".join(f"coin-{n}" for n in range(40))
         spans = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{collector.endpoint}/v1/traces", "OTEL_SERVICE_NAME": "mine"}
-        assert stack.worker(*ONCE, NATS_URL=server.url, COINS=coins, **spans).wait(20) == 0
-        client = await nats.connect(server.url)
+        environ = {"NATS_URL": server.url, "COINS": coins} | spans | patient
+        assert stack.run("patient", "worker", *ONCE, **environ).wait() == 0
+        client = await connect(server.url)
         count = (await client.jetstream().stream_info("CRYPTO")).state.messages
         await client.close()
         parts = await messages(server.url, count)

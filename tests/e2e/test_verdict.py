@@ -2,10 +2,12 @@
 
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,10 @@ from typing import Any
 import pytest
 
 from crypto_updates.bus.event import SUBJECT
-from crypto_updates.harness.verdict import ordinary, usual
+from crypto_updates.harness.verdict import faults, ordinary, usual
 from crypto_updates.harness.verdict.candidate import Candidate
 from crypto_updates.harness.verdict.catalogue import ITEMS
-from crypto_updates.harness.verdict.item import Outcome
+from crypto_updates.harness.verdict.item import Outcome, Result
 from crypto_updates.harness.verdict.judge import Judge
 from crypto_updates.harness.verdict.lane import Lane
 from crypto_updates.local import ports
@@ -130,18 +132,34 @@ def test_a_defect_fails_at_exactly_the_items_that_name_it(server: str, failing: 
             assert (Path(item["seen"].rpartition("logs: ")[2]) / "server.log").read_text()
 
 
-def test_a_server_behind_a_shell_that_keeps_the_signal_fails_at_it(tmp_path: Path) -> None:
+def judged_here(logs: Path, folder: Path, command: tuple[str, ...], item: str) -> Result:
+    """Judged by one item, in this process, where a test can change how long the item waits."""
+    candidate = Candidate(command, SUBJECT, folder, {**node.path(), "PYTHONPATH": str(ROOT)})
+    (result,) = Judge(candidate, logs, lambda _: None).judge([found for found in ITEMS if found.name == item])
+    return result
+
+
+def test_a_server_behind_a_shell_that_keeps_the_signal_fails_at_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As with `npm start`, and in a container: what the shell has started gets no SIGTERM, and ends with the shell."""
     node.install(NODE)
-    (item,) = judge(tmp_path, NODE, ("sh", "-c", "node server.js; true"), "--only", "SIGTERM")
-    assert (item["result"], "0 were done" in item["seen"]) == ("fails", True), item["seen"]
+    monkeypatch.setattr(faults, "_HAND_SECONDS", 5)  # long enough for a signal that comes late
+    result = judged_here(tmp_path, NODE, ("sh", "-c", "node server.js; true"), "SIGTERM")
+    assert (result.outcome, "0 were done" in result.seen) == (Outcome.FAILS, True), result.seen
 
 
 @pytest.mark.parametrize(("server", "stores"), [("careless", True), ("nervous", False)])
-def test_what_is_stored_while_the_market_refuses_is_told(server: str, stores: bool, tmp_path: Path) -> None:  # noqa: FBT001 - a case
+def test_what_is_stored_while_the_market_refuses_is_told(
+    server: str,
+    stores: bool,  # noqa: FBT001 - a case
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     node.install(NODE)
-    (item,) = judge(tmp_path, SERVERS, ("node", f"{server}.js"), "--only", "market answers 429")
-    assert (item["result"], item["seen"].endswith("; it had reacted before")) == ("holds", stores)
+    monkeypatch.setattr(faults, "_BLINK_SECONDS", 5)  # long enough for a reaction that comes late
+    result = judged_here(tmp_path, SERVERS, ("node", f"{server}.js"), "market answers 429")
+    assert (result.outcome, result.seen.endswith("; it had reacted before")) == (Outcome.HOLDS, stores), result.seen
 
 
 def test_a_server_with_a_trigger_of_its_own_is_judged_without_a_change_to_it(tmp_path: Path) -> None:
@@ -163,8 +181,12 @@ def usual_ports(monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
 class Api:
     """The API stub, judged in this process by some of the items. `threads`: one for each lane that had a result."""
 
-    def __init__(self, folder: Path, probe: str | None = None, **environ: str) -> None:
-        command, variables = WHOLE["the API stub"][1], {"PYTHONPATH": str(ROOT), **environ}
+    COMMAND = WHOLE["the API stub"][1]
+
+    def __init__(
+        self, folder: Path, probe: str | None = None, command: Sequence[str] = COMMAND, **environ: str
+    ) -> None:
+        variables = {"PYTHONPATH": str(ROOT), **environ}
         candidate = Candidate(command, SUBJECT, folder, variables, probe=probe)
         self.threads = set[threading.Thread]()
         self._judge = Judge(candidate, folder, lambda _: self.threads.add(threading.current_thread()))
@@ -200,10 +222,12 @@ def test_a_server_that_finds_another_program_at_the_usual_port_is_told_so(
 def test_a_server_with_a_fixed_port_is_judged_by_one_item_after_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_late: bool
 ) -> None:
+    command: Sequence[str] = Api.COMMAND
     if is_late:  # then it does not run any more when the second one is tried
         monkeypatch.setattr(ordinary, "START_SECONDS", 0)
         monkeypatch.setattr(ordinary, "_USUAL_SECONDS", 0)
-    api = Api(tmp_path, HTTP_PORT=str(ports.free()))
+        command = "sh", "-c", f"sleep 3; exec {shlex.join(command)}"
+    api = Api(tmp_path, command=command, HTTP_PORT=str(ports.free()))
     found = api.outcomes(*MANY)
     late = {name: seen for name, seen in found.items() if seen.startswith("subscribed after")}
     assert len(late) == is_late
