@@ -56,6 +56,7 @@ class Link:
         self._doors: dict[int, list[asyncio.Server]] = {self.port: []}
         self._lines: set[_Line] = set()
         self._open = asyncio.Event()
+        self._listening = asyncio.Lock()  # two faults may end at once
         self._resetting = self._mute = self._half_open = self._cut = False
         self._delay, self._size = 0.0, CHUNK
 
@@ -147,12 +148,13 @@ class Link:
         return True
 
     async def _listen(self) -> None:
-        for port, servers in self._doors.items():
-            if not servers:
-                servers.append(await asyncio.start_server(self._accept, self._host, port))
-                if self._host == LOOPBACK:  # `localhost` may mean ::1, where there is one
-                    with contextlib.suppress(OSError):
-                        servers.append(await asyncio.start_server(self._accept, "::1", port))
+        async with self._listening:
+            for port, servers in self._doors.items():
+                if not servers:
+                    servers.append(await asyncio.start_server(self._accept, self._host, port))
+                    if self._host == LOOPBACK:  # `localhost` may mean ::1, where there is one
+                        with contextlib.suppress(OSError):
+                            servers.append(await asyncio.start_server(self._accept, "::1", port))
 
     def _unlisten(self) -> None:
         for servers in self._doors.values():
