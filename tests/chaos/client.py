@@ -39,17 +39,17 @@ async def waiting(js: JetStreamContext) -> bool:
     return bool((await js.consumer_info(STREAM, DURABLE)).num_waiting)
 
 
-async def connect(url: str, on_closed: Callable[[], Awaitable[None]] | None = None) -> Client:
+async def connect(url: str, on_closed: Callable[[], Awaitable[None]] | None = None, *, within: int = TIMEOUT) -> Client:
     """Raises one of LINK_ERRORS."""
     client = Client()
     try:
-        async with asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(within):
             await client.connect(
                 url,
                 allow_reconnect=False,
                 max_reconnect_attempts=1,
                 reconnect_time_wait=0,
-                connect_timeout=TIMEOUT,
+                connect_timeout=within,
                 ping_interval=2,
                 error_cb=_quiet,
                 closed_cb=on_closed,

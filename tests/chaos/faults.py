@@ -1,6 +1,5 @@
 """The named faults, each of which has ended when its function returns: what it broke is healed, or being restarted."""
 
-import asyncio
 import contextlib
 import random
 import signal
@@ -8,6 +7,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from crypto_updates.bus.stream import ACK_WAIT_SECONDS, DURABLE, STREAM
@@ -15,7 +15,8 @@ from crypto_updates.harness.link import Link
 from crypto_updates.local.errors import StackError
 from tests.chaos import client
 from tests.chaos.member import Member
-from tests.chaos.stage import Stage
+from tests.chaos.stage import START, Stage
+from tests.support import eventually
 
 # `seconds` is how long it lasts, for those faults that have no length of their own.
 Fault = Callable[[Stage, random.Random, float], None]
@@ -76,8 +77,8 @@ def all_killed(stage: Stage, _: random.Random, __: float) -> None:
 
 
 def _await_end(member: Member) -> None:
-    if not member.await_end(20):
-        raise StackError(f"{member.name} did not end within 20 s of SIGTERM, or did not come back")
+    if not member.await_end(START):  # it may be frozen meanwhile
+        raise StackError(f"{member.name} did not end within {START:.0f} s of SIGTERM, or did not come back")
 
 
 def broken(stage: Stage, _: random.Random, seconds: float, *, link: str, how: Callable[[Link], None]) -> None:
@@ -88,13 +89,14 @@ def broken(stage: Stage, _: random.Random, seconds: float, *, link: str, how: Ca
 
 
 def consumer_deleted(stage: Stage, _: random.Random, __: float) -> None:
-    async def delete() -> None:
-        nc = await client.connect(stage.servers.nats[0].url)
+    async def delete(js: JetStreamContext) -> bool:
         with contextlib.suppress(NotFoundError):
-            await nc.jetstream().delete_consumer(STREAM, DURABLE)
-        await client.close(nc)
+            await js.delete_consumer(STREAM, DURABLE)
+        return True
 
-    asyncio.run(delete())
+    # Another fault may have NATS down.
+    if not eventually(lambda: client.ask([stage.servers.nats[0].url], delete), START):
+        raise StackError(f"NATS did not delete the consumer within {START:.0f} s")
 
 
 def _slow(link: Link) -> None:

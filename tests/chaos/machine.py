@@ -17,7 +17,7 @@ from tests.chaos.history import History
 from tests.chaos.ledger import FEED, Ledger
 from tests.chaos.load import Load
 from tests.chaos.member import Service
-from tests.support import eventually
+from tests.support import HANG_SECONDS, eventually
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 CRON = Cron("* * * * * *")
@@ -83,12 +83,12 @@ class Machine:
     def load(self, rate: float) -> Load:
         return Load(self.nats.url, self.history, seed="machine", rate=rate)
 
-    def acknowledges(self, more: int, within: float = 15.0) -> bool:
+    def acknowledges(self, more: int, within: float = HANG_SECONDS) -> bool:
         """True once so many more events have been acknowledged."""
         enough = self.history.acked + more
         return eventually(lambda: self.history.acked >= enough, within)
 
-    def stores(self, more: int, within: float = 15.0) -> bool:
+    def stores(self, more: int, within: float = HANG_SECONDS) -> bool:
         """True once so many more slots are stored."""
         enough = len(self.ledger.slots()) + more
         return eventually(lambda: len(self.ledger.slots()) >= enough, within)

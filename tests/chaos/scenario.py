@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import nats
+from nats.js import JetStreamContext
 from pymongo import WriteConcern
 
 from api_stub.errors import StoreUnavailableError
@@ -30,7 +31,7 @@ from tests.chaos.checker import Document, Violation, check
 from tests.chaos.disk import Disk, power_cut
 from tests.chaos.history import History, Operation
 from tests.chaos.load import at_each, body
-from tests.chaos.machine import Machine, tell
+from tests.chaos.machine import START, Machine, tell
 from tests.support import ROOT, eventually
 from worker.outbox import Outbox
 
@@ -124,6 +125,7 @@ def outage(folder: Path, *, stub: str = "api_stub") -> list[Violation]:
             assert machine.acknowledges(EVENTS)
         machine.mongod.kill()
         service.restart()
+        assert eventually(lambda: _given(machine), START)
         machine.drained(within=3)  # which only a stub does that acknowledges what it cannot store
         service.kill()
         machine.mongod.start()
@@ -149,6 +151,12 @@ def twice(folder: Path, *, window: float = 7 * DAY) -> tuple[int, list[Violation
         copies = asyncio.run(_publish_twice(machine, window))
         machine.start("api_stub")
         return copies, machine.settle(f"{EVENTS} events published twice, {copies} in the stream")
+
+
+def _given(machine: Machine) -> bool:
+    """True once NATS has given events to the API stub."""
+    consumer = machine.ledger.consumer()
+    return consumer is not None and consumer.pending < consumer.last_seq
 
 
 def _acknowledges(history: History, more: int) -> bool:
@@ -206,15 +214,26 @@ async def _publish_twice(machine: Machine, window: float) -> int:
     try:
         js = nc.jetstream()
         await js.add_stream(dataclasses.replace(stream_config(1), duplicate_window=window))
-        for _ in range(2):
-            for number in range(EVENTS):
-                content = encode(scribe.event(scribe.slot(number)))
-                ack = await js.publish(SUBJECT, content, headers={MSG_ID: f"load@{number}"})
-                machine.history.record(_stored(f"load@{number}", content, ack.seq))
-            await asyncio.sleep(0.5)  # more than a short window
-        return (await js.stream_info(STREAM)).state.messages
+        for number in range(EVENTS):
+            await _publish(js, machine.history, number)
+        if short := window < DAY:
+            # A timer of the server forgets ids, the oldest first: one more id tells when it has forgotten the others.
+            await _publish(js, machine.history, EVENTS)
+            while await _publish(js, machine.history, EVENTS):
+                pass
+        for number in range(EVENTS):
+            await _publish(js, machine.history, number)
+        return (await js.stream_info(STREAM)).state.messages - 2 * short
     finally:
         await nc.close()
+
+
+async def _publish(js: JetStreamContext, history: History, number: int) -> bool:
+    """True if the stream had the event already, and dropped this copy."""
+    identity, content = f"load@{number}", encode(scribe.event(scribe.slot(number)))
+    ack = await js.publish(SUBJECT, content, headers={MSG_ID: identity})
+    history.record(_stored(identity, content, ack.seq))
+    return bool(ack.duplicate)
 
 
 def _stored(identity: str, content: bytes, number: int) -> Operation:

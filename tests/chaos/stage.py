@@ -1,5 +1,6 @@
 """The system under test as processes: servers, links, workers and API stubs, each of them kept alive."""
 
+import asyncio
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -11,12 +12,14 @@ from typing import Any, NamedTuple, Self
 
 from crypto_updates.clock.cron import Cron
 from crypto_updates.harness.link import Link
+from crypto_updates.harness.loop import Loop
 from crypto_updates.local import ports
 from crypto_updates.local.errors import StackError
 from tests.chaos.checker import Consumer, Feed, Recovery
 from tests.chaos.ledger import FEED, Ledger
 from tests.chaos.member import Member, Service, clock
 from tests.chaos.servers import Servers
+from tests.chaos.stalls import Stalls
 from tests.support import eventually
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
@@ -63,6 +66,7 @@ class Stage:
             "SCHEDULE": schedule,
             "OUTBOX_DIR": "outbox",
         }
+        self._stalls = Stalls(folder)
         self._keepers, self._closing = ExitStack(), ExitStack()
 
     def __enter__(self) -> Self:
@@ -76,6 +80,8 @@ class Stage:
             self.ledger = closing.enter_context(Ledger(environ["NATS_URL"], environ["MONGO_URL"]))
             self._provision()
             self._start(closing)
+            loop = closing.enter_context(Loop("stalls"))
+            self._watching = loop.call(lambda: asyncio.ensure_future(self._stalls.watch()))
             self._closing = closing.pop_all()
         return self
 
@@ -104,7 +110,7 @@ class Stage:
 
     def flows(self, within: float, *, everybody: bool = True) -> float | None:
         """Seconds from now until an event is stored that nobody could publish yet, and each service has done work if
-        `everybody` is to; None if `within` is not enough.
+        `everybody` is to; None if `within` is not enough. Stalls of this machine do not count.
         """
         begin, newest = time.monotonic(), datetime.now(UTC) + max(self.clocks) * SECOND
 
@@ -112,15 +118,15 @@ class Stage:
             working = not everybody or all(service.worked > begin for service in self._services)
             return working and bool(self.ledger.slots(newest))
 
-        return time.monotonic() - begin if eventually(flowing, within) else None
+        return self._stalls.until(flowing, within)
 
     def settle(self, within: float = 120.0) -> Evidence:
         """Heal all, wait for what is behind, restart all, wait until nothing is left to do (seconds for each step),
         and see what is there.
         """
         self.heal()
-        begin, due = time.monotonic(), set(self._feed(datetime.now(UTC)).slots)
-        backlog = time.monotonic() - begin if eventually(lambda: not due - self.ledger.slots(), within) else None
+        due = set(self._feed(datetime.now(UTC)).slots)
+        backlog = self._stalls.until(lambda: not due - self.ledger.slots(), within)
         for member in self.members:
             member.terminate()
         for member in self.members:

@@ -25,7 +25,7 @@ CONTROLS = {
     "JetStream's default fsync, three copies": Control(
         partial(scenario.replicated, cuts=[3]), {"config": "jetstream { sync_interval: 2m }"}, "I1"
     ),
-    "write concern 1": Control(scenario.mongodb, {"concern": WriteConcern(w=1)}, "I1"),
+    "write concern 1": Control(scenario.mongodb, {"concern": WriteConcern(w=1), "cuts": 5}, "I1"),
     "an outbox that does not wait for the disk": Control(scenario.outbox, {"fsync": "off", "cuts": 5}, "I1"),
     "acknowledging before writing": Control(scenario.outage, {"stub": "tests.chaos.broken.stub"}, "I1"),
     "an id that is not deterministic": Control(scenario.pair, {"worker": "tests.chaos.broken.worker"}, "I2"),

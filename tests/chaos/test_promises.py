@@ -10,7 +10,7 @@ from tests.chaos.checker import check
 from tests.chaos.member import YOUNG, Service
 from tests.chaos.run import Options, run
 from tests.chaos.stage import Evidence, Stage
-from tests.support import eventually
+from tests.support import HANG_SECONDS, eventually
 
 SECOND = timedelta(seconds=1)
 
@@ -33,24 +33,26 @@ def following(stage: Stage, count: int) -> list[datetime]:
     return slots
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_nats_down_for_ten_slots_and_the_worker_killed_in_the_middle(tmp_path: Path) -> None:
     # With MISSED_SLOTS=none, what is delivered at the end can only come from the outbox.
-    with Stage(tmp_path, schedule="*/3 * * * * *", missed_slots="none") as stage:
+    with Stage(tmp_path, schedule="*/6 * * * * *", missed_slots="none") as stage:
         worker = stage.of("worker")[0]
         assert passed(stage.cron.next(datetime.now(UTC)))
         with stage.of("nats")[0].down():
             before = following(stage, 5)
             assert passed(before[-1])
+            kept = tmp_path / "worker1" / "outbox" / f"crypto@{before[-1]:%Y%m%dT%H%M%SZ}.json"
+            assert eventually(kept.exists)
             worker.kill()
             assert eventually(lambda: worker.alive, 30)
             assert isinstance(worker.process, Service)
-            worker.process.wait_for_line("[CRON] Scheduled job initialized")
+            worker.process.wait_for_line("[CRON] Scheduled job initialized", HANG_SECONDS, after=worker.process.begin)
             after = following(stage, 5)
             assert passed(after[-1])
             slots = before + after
             assert not stage.ledger.slots() & set(slots)
-        assert eventually(lambda: set(slots) <= stage.ledger.slots(), 15)
+        assert eventually(lambda: set(slots) <= stage.ledger.slots(), HANG_SECONDS)
         evidence = stage.settle(20)  # slots that passed while the worker started never come
     # They are delivered in order; two batches may be stored at once.
     delivered = sorted(evidence.events, key=lambda event: int(event["stream_seq"]))

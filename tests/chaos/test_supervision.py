@@ -2,12 +2,10 @@
 
 import asyncio
 import itertools
-import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
 
 import pytest
 from nats.aio.client import Client
@@ -21,52 +19,9 @@ from crypto_updates.harness.link import Link
 from crypto_updates.local.servers import NatsServer
 from crypto_updates.service import lifecycle
 from tests.chaos import client
+from tests.chaos.stalls import Stalls
 
 RECOVERY_SECONDS, NOTICE_SECONDS = 10.0, 15.0
-# A look at the machine, and how long it may take before it counts as a stall.
-LOOK_EVERY_SECONDS, LOOK_SECONDS = 0.1, 0.05
-T = TypeVar("T")
-
-
-class Stalls:
-    """Seconds for which this machine kept everybody waiting, for the processor or for the disk.
-
-    The bounds are those of the project: 5 s for an answer, 1 s before another try, 2 s for probes. On a busy machine
-    the clock also counts what other programs take, and a nats-server that syncs each event waits for the disk.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._ended, self._begin = 0.0, time.monotonic()
-        self._path = folder / "stalls"
-
-    @property
-    def seconds(self) -> float:
-        """Those that have ended, and the one that lasts."""
-        return self._ended + max(time.monotonic() - self._begin - LOOK_EVERY_SECONDS - LOOK_SECONDS, 0.0)
-
-    async def watch(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_EVERY_SECONDS)
-            await asyncio.to_thread(self._sync)
-            self._ended, self._begin = self.seconds, time.monotonic()
-
-    def _sync(self) -> None:
-        with self._path.open("wb") as file:
-            file.write(b"x")
-            os.fsync(file.fileno())
-
-    async def within(self, seconds: float, work: Coroutine[Any, Any, T]) -> T:
-        """Return what the work returns. Raises TimeoutError after `seconds`, without stalls meanwhile."""
-        task, begin, before = asyncio.ensure_future(work), time.monotonic(), self.seconds
-        try:
-            while not task.done():
-                left = begin + seconds + self.seconds - before - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError(f"not done within {seconds:.1f} s and {self.seconds - before:.1f} s of stalls")
-                await asyncio.wait([task], timeout=min(left, LOOK_EVERY_SECONDS))
-            return task.result()
-        finally:
-            await lifecycle.end(task)
 
 
 class Services:
@@ -216,6 +171,15 @@ async def test_stalls_stretch_a_bound_and_nothing_else_does(stalls: Stalls) -> N
         await asyncio.sleep(0.2)
 
     await stalls.within(0.5, stalled())
+
+
+async def test_a_stall_is_no_part_of_what_another_thread_measures(stalls: Stalls) -> None:
+    assert await asyncio.to_thread(stalls.until, lambda: False, 0.3) is None
+    end = time.monotonic() + 0.9
+    measuring = asyncio.create_task(asyncio.to_thread(stalls.until, lambda: time.monotonic() > end, 0.5))
+    await asyncio.sleep(0)
+    time.sleep(0.8)  # noqa: ASYNC251 - the case tested
+    assert await measuring
 
 
 async def test_a_frozen_server_is_noticed_within_15_s_and_recovered_from(services: Services) -> None:

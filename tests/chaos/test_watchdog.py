@@ -1,6 +1,7 @@
 """The watchdog of the NATS container: it ends a server that is not healthy, for Docker to restart it."""
 
 import asyncio
+import contextlib
 import signal
 import sys
 import urllib.error
@@ -8,13 +9,12 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-import nats
 import pytest
-from nats.errors import Error
 from nats.js.api import StreamConfig
 
 from crypto_updates.local import ports
 from crypto_updates.local.process import Process
+from tests.chaos import client
 from tests.chaos.disk import Disk
 from tests.support import ROOT, eventually
 
@@ -37,12 +37,12 @@ class Watched:
         self._config.write_text(CONFIG.format(port=self.port, health=self._health, folder=str(data)), encoding="utf-8")
         self.url = f"nats://127.0.0.1:{self.port}"
 
-    def start(self) -> Process:
+    def start(self, patience: int = 3) -> Process:
         url = f"http://127.0.0.1:{self._health}/healthz"
         server = ("nats-server", "--config", str(self._config))
         path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
         process = Process(
-            [sys.executable, str(WATCHDOG), "--health", url, "--patience", "3", *server], env={"PATH": path}
+            [sys.executable, str(WATCHDOG), "--health", url, "--patience", str(patience), *server], env={"PATH": path}
         )
         assert eventually(self.is_healthy, 15), "\n".join(process.lines)
         return process
@@ -69,19 +69,18 @@ def full_disk(tmp_path: Path) -> Iterator[Disk]:
         yield disk
 
 
-async def publish(url: str) -> bool:
-    """True once the stream, made if it is missing, has taken an event."""
-    client = await nats.connect(url)
-    try:
-        js = client.jetstream(timeout=1)
-        await js.add_stream(StreamConfig("CRYPTO", subjects=["crypto.updates"]))
-        await js.publish("crypto.updates", b"x" * 1000)
-    except Error:
-        return False
-    else:
-        return True
-    finally:
-        await client.close()
+async def publish(url: str, within: int) -> bool:
+    """True once the stream, made if it is missing, has taken an event. `within`: seconds for each answer."""
+    with contextlib.suppress(*client.LINK_ERRORS):
+        nc = await client.connect(url, within=within)
+        try:
+            js = nc.jetstream(timeout=within)
+            await js.add_stream(StreamConfig("CRYPTO", subjects=["crypto.updates"]))
+            await js.publish("crypto.updates", b"x" * 1000)
+            return True
+        finally:
+            await client.close(nc)
+    return False
 
 
 async def test_a_server_that_a_full_disk_has_wedged_works_again_after_the_restart(
@@ -90,16 +89,16 @@ async def test_a_server_that_a_full_disk_has_wedged_works_again_after_the_restar
     watched = Watched(tmp_path, full_disk.path / "data")
     server = await asyncio.to_thread(watched.start)
     try:
-        assert await publish(watched.url)
+        assert await publish(watched.url, 30)
         full_disk.fill()
-        while await publish(watched.url):
+        while await publish(watched.url, 1) or watched.is_healthy():
             pass
         full_disk.free()
-        assert not await publish(watched.url)  # there is room again, and it does not help
+        assert not await publish(watched.url, 1)  # there is room again, and it does not help
         await asyncio.to_thread(server.wait, 30)
         assert ENDING in server.lines
         server = await asyncio.to_thread(watched.start)
-        assert await publish(watched.url)
+        assert await publish(watched.url, 30)
     finally:
         await asyncio.to_thread(server.stop)
 
@@ -112,7 +111,7 @@ def test_a_server_that_is_frozen_is_killed(watched: Watched) -> None:
 
 
 def test_a_healthy_server_is_left_alone_and_ends_when_it_is_told_to(watched: Watched) -> None:
-    server = watched.start()
-    assert not eventually(lambda: server.status is not None, 8)
+    server = watched.start(patience=10)
+    assert not eventually(lambda: server.status is not None, 16)
     assert server.stop() == 0
     assert not any("[WATCHDOG]" in line for line in server.lines)
