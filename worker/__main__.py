@@ -57,8 +57,10 @@ async def work(settings: WorkerSettings, args: argparse.Namespace) -> int:
 
 async def forever(settings: WorkerSettings, market: Market | None, outbox: Outbox) -> None:
     async with Bus(settings, "worker") as bus:
-        pipeline = Pipeline(settings, bus, market, outbox)
-        scheduler = Scheduler(settings.cron, pipeline.hand, pipeline.announce)
+        # A slot that passes between two readings of the clock would be neither's.
+        begin = datetime.now(UTC)
+        pipeline = Pipeline(settings, bus, market, outbox, begin=begin)
+        scheduler = Scheduler(settings.cron, pipeline.hand, pipeline.announce, begin=begin)
 
         async def problems() -> list[str]:
             found = [*filter(None, [scheduler.problem, bus.refusal])]

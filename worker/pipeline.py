@@ -34,7 +34,16 @@ MAX_CATCH_UP_SECONDS = 60.0
 class Pipeline:
     """Fetching does not wait for publishing: with NATS down, each event still has the data of its own time."""
 
-    def __init__(self, settings: WorkerSettings, bus: Bus, market: Market | None, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        bus: Bus,
+        market: Market | None,
+        outbox: Outbox,
+        *,
+        begin: datetime | None = None,
+    ) -> None:
+        """The slots from `begin` (now) on will be handed over; those before it may have been missed."""
         self._settings = settings
         self._cron = settings.cron
         self._bus = bus
@@ -44,7 +53,7 @@ class Pipeline:
         self._prices = Prices(is_shown=settings.shows_prices)
         self._slots: asyncio.Queue[datetime] = asyncio.Queue()
         # The newest slot handed over. The scheduler may hand one over before `run` begins.
-        self._last = self._cron.previous(datetime.now(UTC))
+        self._last = self._cron.previous(begin or datetime.now(UTC))
         # Gaps not yet looked into: the slots after which others may have passed. None stands for the start.
         self._gaps: list[datetime | None] = [None]
         # Of slots not made yet: whether this worker is the first to claim them.

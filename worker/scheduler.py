@@ -94,18 +94,29 @@ class SlotJob(schedule.Job):
 class Scheduler(threading.Thread):
     """Hands over each slot at its time, on a thread of its own, so `hand` should only pass it on.
 
-    `announce` is given each slot a little earlier.
+    `announce` is given each slot a little earlier. The first slot is the one after `begin` (now),
+    also when it has passed.
     """
 
-    def __init__(self, cron: Cron, hand: Hand, announce: Hand | None = None, *, clock: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        cron: Cron,
+        hand: Hand,
+        announce: Hand | None = None,
+        *,
+        clock: Clock = utc_now,
+        begin: datetime | None = None,
+    ) -> None:
         super().__init__(name="scheduler", daemon=True)
-        self._cron, self._clock, self._seen = cron, clock, clock()
+        self._cron, self._clock, self._seen = cron, clock, begin or clock()
         self._stopped = threading.Event()
         self._schedule = schedule.Scheduler()
         self._job = SlotJob(cron, hand, scheduler=self._schedule, clock=clock)
         self._jobs = [self._job]
         if announce:
             self._jobs.append(SlotJob(cron, announce, scheduler=self._schedule, clock=clock, ahead=AHEAD))
+        for job in self._jobs:
+            job.aim(self._seen)
         self._looked = time.monotonic()
         self._paced = self._seen, self._looked
         self._pace: float | None = None  # not known yet

@@ -2,10 +2,10 @@
 
 import asyncio
 import math
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client import REGISTRY
@@ -127,17 +127,21 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_market_holds_up_a_catch_up_only_for_a_while(
     outbox: Outbox, monkeypatch: pytest.MonkeyPatch, *, is_down: bool
 ) -> None:
+    clock = [0.0]
+
+    async def sleep(seconds: float) -> None:
+        clock[0] += seconds
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    monkeypatch.setattr(pipeline, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     monkeypatch.setattr(pipeline, "MAX_CATCH_UP_SECONDS", 0.8)
     settings, market = WorkerSettings.load({}), Past(0.1, is_down=is_down)
     slots = [datetime(2026, 1, 1, hour, tzinfo=UTC) for hour in range(20)]
-    begin = time.monotonic()
     await Pipeline(settings, Bus(settings, "test"), market, outbox)._make([*slots])
-    assert time.monotonic() - begin < 1.5
     assert outbox.slots() == set(slots)
-    # Each fetch takes 0.1 s, and the rest after it 0.2 s.
-    assert len(market.budgets) == 3
-    assert market.budgets == sorted(market.budgets, reverse=True)
-    assert market.budgets[0] <= 0.8
+    # Each fetch takes 0.1 s, and the rest after it 0.2 s. No fetch comes after the last rest, so nobody waits for it.
+    assert market.budgets == pytest.approx([0.8, 0.5, 0.2])
+    assert clock[0] == pytest.approx(3 * 0.1 + 2 * 0.2)
 
 
 @pytest.mark.usefixtures("alone")
@@ -164,8 +168,13 @@ async def test_a_worker_that_waits_for_its_turn_still_asks_for_the_prices_of_now
     monkeypatch.setattr(turn, "comes", comes)
     settings, market = WorkerSettings.load({"SCHEDULE": "* * * * * *"}), Past(0)
     market.past = None
-    await asyncio.sleep(1 - datetime.now(UTC).microsecond / 1e6)
-    await Pipeline(settings, Bus(settings, "test"), market, outbox)._make([settings.cron.previous(datetime.now(UTC))])
+    # After half of its second the slot would be past before its turn.
+    while True:
+        now = datetime.now(UTC)
+        if now.microsecond < 100_000:
+            break
+        await asyncio.sleep(1 - now.microsecond / 1e6)
+    await Pipeline(settings, Bus(settings, "test"), market, outbox)._make([settings.cron.previous(now)])
     assert market.budgets == [0.5]
 
 
@@ -335,6 +344,15 @@ async def test_a_slot_that_does_not_follow_the_last_one_is_a_gap_to_look_into(ou
     for slot in (noon + second, noon + DAY, noon + DAY + second, noon + 5 * second, noon + 6 * second):
         taking._take(slot)
     assert taking._gaps == [noon + second]
+
+
+async def test_the_slot_after_its_beginning_is_no_gap(outbox: Outbox) -> None:
+    settings = WorkerSettings.load({"SCHEDULE": "* * * * * *"})
+    begin = datetime(2023, 11, 21, 12, 0, 0, 999999, tzinfo=UTC)
+    pipeline = Pipeline(settings, Bus(settings, "test"), None, outbox, begin=begin)
+    pipeline._gaps = []
+    pipeline._take(datetime(2023, 11, 21, 12, 0, 1, tzinfo=UTC))
+    assert pipeline._gaps == []
 
 
 async def test_a_slot_that_is_due_before_it_runs_is_taken(outbox: Outbox) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -182,9 +183,11 @@ def start() -> Iterator[Callable[..., Scheduler]]:
 def test_it_fires_at_the_slot_never_before_and_sleeps_in_between(start: Start) -> None:
     late, wall = list[float](), Wall()
     start("* * * * * *", lambda slot: late.append((datetime.now(UTC) - slot).total_seconds()), clock=wall)
-    assert eventually(lambda: len(late) >= 3)
-    assert all(0 <= seconds < 0.25 for seconds in late)
-    assert wall.looks < 20
+    assert eventually(lambda: len(late) >= 5)
+    assert min(late) >= 0
+    # A busy machine may hold up some of them. A scheduler that is late by itself is late each time.
+    assert sorted(late)[2] < 0.25
+    assert wall.looks < 20 / 3 * len(late)
 
 
 def test_it_says_when_it_is_initialized(start: Start, caplog: pytest.LogCaptureFixture) -> None:
@@ -226,7 +229,9 @@ def test_a_thread_that_has_ended_or_hangs_is_a_problem(start: Start, monkeypatch
     monkeypatch.setattr(scheduler, "MAX_LATE_SECONDS", 0.1)
     goes_on = threading.Event()
     thread = start("* * * * * *", lambda _: goes_on.wait(60))
-    assert eventually(lambda: thread.problem == "the scheduler's thread has not looked at the clock for 0 s")
+    problem = eventually(lambda: thread.problem)
+    assert problem
+    assert re.fullmatch(r"the scheduler's thread has not looked at the clock for \d+ s", problem)
     goes_on.set()
     assert eventually(lambda: thread.problem is None)
     thread.stop(5)
@@ -292,6 +297,13 @@ def test_it_sleeps_until_it_announces_the_slot_and_then_until_the_slot(monkeypat
     ):
         thread._schedule.run_pending()
         assert (round(thread._delay(), 4), told) == (delay, expected)
+
+
+def test_a_slot_that_passes_before_the_first_look_is_handed_over() -> None:
+    handed: list[datetime] = []
+    thread = Scheduler(Cron(QUARTERS), handed.append, begin=at("14:29:59.9"), clock=lambda: at("14:30"))
+    thread._schedule.run_pending()
+    assert handed == [at("14:30")]
 
 
 LOOKS = (at("14:20"), at("14:29:40"), at("14:29:59.75"), at("14:30"), at("14:31"))
