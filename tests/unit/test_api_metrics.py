@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,12 +13,14 @@ from prometheus_client.openmetrics.exposition import generate_latest as as_openm
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
+from api_stub import metrics as api_stub_metrics
 from api_stub.metrics import Metrics
 from api_stub.store import Written
 from crypto_updates import __version__
 from crypto_updates.bus.delivery import Delivery
 from worker.metrics import PUBLISHED
 
+NOW = datetime(2023, 11, 21, 14, 45, tzinfo=UTC)
 UNKNOWN: dict[str, Any] = {"worker": {"slot": None}}
 STATE: dict[str, Any] = {
     "worker": {"ok": False, "reason": "not come", "slot": datetime(2023, 11, 21, 14, 30, tzinfo=UTC)},
@@ -28,9 +31,15 @@ STATE: dict[str, Any] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is NOW when a batch is counted."""
+    monkeypatch.setattr(api_stub_metrics, "datetime", SimpleNamespace(now=lambda _: NOW))
+
+
 def event(seconds: float) -> dict[str, Any]:
     """An event whose slot was `seconds` ago."""
-    return {"timestamp": datetime.now(UTC) - timedelta(seconds=seconds)}
+    return {"timestamp": NOW - timedelta(seconds=seconds)}
 
 
 def delivery(times: int) -> Delivery:

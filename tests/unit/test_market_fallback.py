@@ -76,8 +76,8 @@ def sources(made: Event) -> list[object]:
 async def test_a_first_source_that_gives_nothing_is_replaced_within_the_budget(bad: Answer) -> None:
     async with playing(bad) as (_, market):
         start = time.monotonic()
-        made = await tick.fetch(NOW, market, 3)
-        assert time.monotonic() - start < 3
+        made = await tick.fetch(NOW, market, 10)
+        assert time.monotonic() - start < 10
     assert made.source == "defillama"
     assert sources(made) == [UNSET] * 3
 
@@ -93,16 +93,19 @@ async def test_a_first_source_that_gives_all_is_the_only_one_asked() -> None:
 async def test_a_short_limit_is_waited_for_and_a_long_one_is_not(
     seconds: float, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fallback, "MAX_TURN_SECONDS", MAX_TURN_SECONDS / 100)
-    begin = time.monotonic()
+    monkeypatch.setattr(fallback, "MAX_TURN_SECONDS", MAX_TURN_SECONDS / 20)
+    begin = 0.0  # the first request
 
     async def limited(api: Api, writer: asyncio.StreamWriter) -> None:
-        is_over = time.monotonic() - begin > seconds / 100
+        nonlocal begin
+        begin = begin or time.monotonic()
+        is_over = time.monotonic() - begin > seconds / 20
         await (known() if is_over else reply(429, b""))(api, writer)
 
-    async with playing(limited) as ((first, _), market):
-        made = await tick.fetch(NOW, market, 240 / 100)
-    assert time.monotonic() - begin < 1.2
+    async with playing(limited, speed=20) as ((first, _), market):
+        start = time.monotonic()
+        made = await tick.fetch(NOW, market, 240 / 20)
+        assert time.monotonic() - start < 6
     assert made.source == source
     assert len(first.requests) < 10
 
@@ -171,8 +174,8 @@ async def test_both_failing_is_told_in_one_line() -> None:
 async def test_a_second_source_that_fails_costs_nothing_of_the_first(caplog: pytest.LogCaptureFixture) -> None:
     async with playing(known("bitcoin"), hang) as (_, market):
         start = time.monotonic()
-        made = await tick.fetch(NOW, market, 0.5)
-        assert time.monotonic() - start < 1
+        made = await tick.fetch(NOW, market, 2)
+        assert time.monotonic() - start < 4
     assert made.source == "coingecko"
     assert "[MARKET] DefiLlama gave no whole answer within" in caplog.text
     assert "2 of 3 coins have data" in caplog.text
@@ -218,30 +221,30 @@ async def test_a_source_that_said_no_is_asked_once(no: Answer, seconds: float, *
 
 
 async def test_a_source_is_not_asked_again_before_the_wait_that_it_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fallback, "MAX_TURN_SECONDS", 0.3)
+    monkeypatch.setattr(fallback, "MAX_TURN_SECONDS", 3)
     times = []
 
     async def limited(api: Api, writer: asyncio.StreamWriter) -> None:
         times.append(time.monotonic())
-        await (known() if len(times) > 1 else reply(429, b"", retry_after="1"))(api, writer)
+        await (known() if len(times) > 1 else reply(429, b"", retry_after="4"))(api, writer)
 
     async with playing(limited, reply(400, b"")) as (_, market):
-        made = await tick.fetch(NOW, market, 5)
+        made = await tick.fetch(NOW, market, 20)
     assert made.source == "coingecko"
-    assert times[1] - times[0] >= 1
+    assert times[1] - times[0] >= 4
 
 
 async def test_a_first_source_that_gave_a_part_is_asked_again_for_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fallback, "MAX_TURN_SECONDS", MAX_TURN_SECONDS / 100)
+    monkeypatch.setattr(fallback, "MAX_TURN_SECONDS", MAX_TURN_SECONDS / 10)
     begin = time.monotonic()
 
     async def limited(api: Api, writer: asyncio.StreamWriter) -> None:
-        is_good = len(api.requests) == 1 or time.monotonic() - begin > 0.6
+        is_good = len(api.requests) == 1 or time.monotonic() - begin > 6
         await (known() if is_good else reply(429, b""))(api, writer)
 
     coins = tuple(f"coin-{number}" for number in range(300))
-    async with playing(limited, reply(400, b""), coins=coins) as ((first, _), market):
-        made = await tick.fetch(NOW, market, 240 / 100)
+    async with playing(limited, reply(400, b""), speed=10, coins=coins) as ((first, _), market):
+        made = await tick.fetch(NOW, market, 240 / 10)
     assert [quote.coin for quote in made.data or ()] == list(coins)
     assert {len(ids) for ids in first.asked[1:]} == {50}
 
