@@ -31,8 +31,8 @@ async def test_events_appear_within_a_second_of_being_stored(site: Site, page: P
         begin = time.monotonic()
         await page.wait_for_selector(f"#events [data-id='{name}']")
         taken.append(time.monotonic() - begin)
-    # The median: a slow page is slow with each event, while a machine that stands still delays only some of them.
-    assert sorted(taken)[len(taken) // 2] < 1, taken
+    # Seven of the nine: a machine that stands still makes one or two late.
+    assert sorted(taken)[6] < 1, taken
     shown = await page.locator("#events [data-id]").evaluate_all("items => items.map(item => item.dataset.id)")
     assert shown == sorted(shown, reverse=True)
 

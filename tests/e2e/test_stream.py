@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import socket
-import statistics
 import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
@@ -137,8 +136,8 @@ async def test_an_event_is_told_within_a_second_whoever_stored_it(stack: Stack, 
             assert await listener.hears(number + 1)
             seconds.append(time.monotonic() - begin)
         assert listener.events == [text(START + timedelta(minutes=number)) for number in range(9)]
-    # A machine that stands still makes one late. A stream that is late by itself is late each time.
-    assert statistics.median(seconds) < 1
+    # Seven of the nine: a machine that stands still makes one or two late.
+    assert sorted(seconds)[6] < 1, seconds
 
 
 async def test_an_event_is_told_as_it_is_stored(stub: Stub, publisher: Client) -> None:
