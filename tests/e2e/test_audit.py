@@ -13,7 +13,7 @@ from crypto_updates.bus.event import identity, text
 from crypto_updates.local import ports
 from crypto_updates.local.servers import NatsServer
 from tests.e2e.conftest import STEADY, Stack
-from tests.support import eventually, settled, soon
+from tests.support import HANG_SECONDS, eventually, settled, soon
 
 QUARTER = timedelta(minutes=15)
 
@@ -51,7 +51,7 @@ class History:
 
     def audit(self, *arguments: str, **environ: str) -> Audit:
         process = self.stack.run("stack", "audit", *arguments, **{"SCHEDULE": self.schedule} | environ)
-        return Audit(process.wait(30), "\n".join(process.lines))
+        return Audit(process.wait(2 * HANG_SECONDS), "\n".join(process.lines))
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_where_only_others_events_are_stored_they_are_audited(history: History, 
     assert f"{text(slots[0])} (its first slot) to " in done.output
     assert history.audit(FEED="other").status == 0
     verified = stack.run("stack", "verify", SCHEDULE=history.schedule)
-    verified.wait(45)
+    verified.wait()
     lines = "\n".join(verified.lines)
     assert f"newest event of feed crypto: {text(slots[7])} (foreign: its id names no feed)" in lines
     assert "all stored, 8 of them by foreign events, whose ids name no feed" in lines
@@ -200,7 +200,7 @@ def test_an_event_in_parts_is_one_slot(history: History, stack: Stack) -> None:
 
 @pytest.mark.timeout(120)
 def test_it_and_verify_agree_on_a_running_stack(history: History, stack: Stack) -> None:
-    assert stack.run("stack", "provision").wait(30) == 0
+    assert stack.run("stack", "provision").wait() == 0
     stack.api_stub()
     stack.worker(**STEADY)
     assert eventually(lambda: stack.events.count_documents({}) >= 6)
@@ -214,14 +214,14 @@ def test_it_and_verify_agree_on_a_running_stack(history: History, stack: Stack) 
     named = f"{text(gone[0])} to {text(gone[1])} (2 slots)"
     assert named in history.audit("--since", "1h", SCHEDULE="* * * * * *").output
     verified = stack.run("stack", "verify")
-    assert verified.wait(45) == 1
+    assert verified.wait() == 1
     assert any("No slot missing" in line and line.endswith(f": {named}") for line in verified.lines)
 
 
 async def test_it_tells_what_waits_in_the_stream_and_the_dead_letters_of_the_span(
     history: History, stack: Stack, publisher: Client
 ) -> None:
-    assert stack.run("stack", "provision").wait(30) == 0
+    assert stack.run("stack", "provision").wait() == 0
     slots = history.slots(4)
     history.store(slots[:3])
     now = datetime.now(UTC)
@@ -242,7 +242,7 @@ async def test_it_tells_what_waits_in_the_stream_and_the_dead_letters_of_the_spa
 async def test_it_tells_what_is_unacknowledged_and_redelivered(
     history: History, stack: Stack, publisher: Client
 ) -> None:
-    assert stack.run("stack", "provision").wait(30) == 0
+    assert stack.run("stack", "provision").wait() == 0
     history.store(history.slots(1))
     js = publisher.jetstream()
     for body in (b"one", b"two"):

@@ -36,7 +36,7 @@ class Done(NamedTuple):
 
 def run(stack: Stack, *arguments: str, **environ: str) -> Done:
     process = stack.run("stack", "dead-letters", *arguments, **environ)
-    return Done(process.wait(30), list(process.lines))
+    return Done(process.wait(), list(process.lines))
 
 
 def delivery(body: bytes, seq: int = 1, key: str = KEY) -> Delivery:
@@ -124,7 +124,7 @@ def test_two_replays_at_once_store_each_event_once(stack: Stack) -> None:
     for seq in range(1, 61):
         bury(stack, GOOD, seq, f"crypto@{seq}")
     processes = [stack.run("stack", "dead-letters", "replay", "--all") for _ in range(2)]
-    assert [process.wait(30) for process in processes] == [0, 0]
+    assert [process.wait() for process in processes] == [0, 0]
     events, left = everything(stack)
     assert (len(events), left) == (60, [])
 
@@ -282,7 +282,7 @@ def at_terminal(typed: bytes, cwd: Path, **options: Any) -> tuple[int, bytes]:  
     process = subprocess.Popen(**options, stdin=theirs, stdout=theirs, stderr=theirs, cwd=cwd)
     os.close(theirs)
     os.write(ours, typed)
-    status = process.wait(30)
+    status = process.wait()
     shown = b""
     deadline = time.monotonic() + 5
     try:

@@ -26,7 +26,7 @@ async def test_a_core_subscriber_sees_the_exact_bytes_and_the_stream_keeps_one(s
     await settled(publisher)
     for said in ("[PUBLISH] Sent crypto.update event at 14:30:00", "[PUBLISH] The stream has the crypto.update event"):
         worker = stack.worker("--once", "--slot", SLOT, MARKET_SOURCE="none")
-        assert worker.wait(20) == 0
+        assert worker.wait() == 0
         assert worker.wait_for_line(said)
     message = await subscription.next_msg(5)
     assert message.data == BARE
@@ -63,7 +63,7 @@ def test_a_login_in_the_url_is_decoded_and_stays_out_of_the_log(service: Service
     with NatsServer(config=f"authorization {{ {rule} }}") as server:
         url = server.url.replace("://", f"://{given}@")
         worker = service("worker", "--once", NATS_URL=url, MARKET_SOURCE="none", LOG_LEVEL="debug")
-        assert worker.wait(20) == 0
+        assert worker.wait() == 0
     assert not any(secret in line for line in worker.lines for secret in ("ss/w", "ss%2Fw", "k@n", "k%40n"))
 
 
@@ -72,7 +72,7 @@ async def test_an_event_past_max_payload_goes_out_in_parts(stack: Stack) -> None
         worker = stack.worker(
             *("--once", "--slot", SLOT), NATS_URL=server.url, COINS=",".join(f"coin-{n}" for n in range(100))
         )
-        assert worker.wait(20) == 0
+        assert worker.wait() == 0
         client = await connect(server.url)
         js = client.jetstream()
         count = (await js.stream_info("CRYPTO")).state.messages

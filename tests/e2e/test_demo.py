@@ -102,7 +102,7 @@ def test_a_signal_stops_it_in_order_and_leaves_nothing(demo: Starter, folder: Pa
     process = demo()
     members = at_work(process, folder)
     os.killpg(process.pid, sig)
-    assert process.wait(timeout=20) == 0
+    assert process.wait() == 0
     assert left(members, folder) == []
 
 
@@ -113,7 +113,7 @@ def test_impatience_changes_nothing(demo: Starter, folder: Path) -> None:
     process.wait_for_line("Stopping")
     process.kill(signal.SIGINT)
     process.kill(signal.SIGTERM)
-    assert process.wait(timeout=20) == 0
+    assert process.wait() == 0
     assert left(members, folder) == []
 
 
@@ -122,7 +122,7 @@ def test_a_signal_while_it_starts_leaves_nothing(demo: Starter, folder: Path) ->
     assert eventually(lambda: len(family(process.pid)) >= 3)
     members = family(process.pid)
     process.kill(signal.SIGINT)
-    assert process.wait(timeout=20) == 0
+    assert process.wait() == 0
     assert left(members, folder) == []
 
 
@@ -147,7 +147,7 @@ def test_it_stops_and_fails_when_a_service_fails(demo: Starter, folder: Path) ->
     with socket.create_server(("127.0.0.1", 0)) as other:
         process = demo(HTTP_PORT=str(other.getsockname()[1]))
         members = family(process.pid)
-        assert process.wait(timeout=30) == 1
+        assert process.wait() == 1
     assert re.search(r"api_stub. \(ended with status 1\): stopping the rest", "\n".join(process.lines))
     assert left(members, folder) == []
 
@@ -167,7 +167,7 @@ def test_bad_values_are_told_before_anything_starts(
     demo: Starter, folder: Path, arguments: list[str], environ: dict[str, str], told: list[str]
 ) -> None:
     process = demo(*arguments, **environ)
-    assert process.wait(timeout=30) == 2
+    assert process.wait() == 2
     output = "\n".join(process.lines)
     assert [text for text in told if output.count(text) != 1] == []
     assert "Starting" not in output
@@ -188,7 +188,7 @@ def test_it_stops_when_nobody_reads_its_output(tmp_path: Path, folder: Path) -> 
     command = f"'{sys.executable}' -m stack demo | head -n 4"
     environ = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
     reader = Process(["/bin/sh", "-c", command], env=environ, cwd=tmp_path)
-    assert reader.wait(timeout=30) == 0
+    assert reader.wait() == 0
     assert len(reader.lines) == 4
     assert list(folder.iterdir()) == []
 
@@ -198,7 +198,7 @@ def test_it_keeps_the_data_in_a_folder_that_it_shares_with_no_other_demo(demo: S
     first = demo(*data)
     first.wait_for_line("[EVENT] Stored", timeout=30)
     second = demo(*data)
-    assert second.wait(timeout=30) == 1
+    assert second.wait() == 1
     assert "Starting nats-server" not in "\n".join(second.lines)
     kept = {event["timestamp"] for event in events(page(first))}
     assert first.stop(patience=25) == 0

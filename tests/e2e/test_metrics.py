@@ -90,7 +90,7 @@ async def test_it_counts_events_duplicates_and_dead_letters(stack: Stack, publis
 
 
 async def test_it_counts_what_was_delivered_before(stack: Stack, publisher: Client) -> None:
-    assert stack.run("stack", "provision").wait(30) == 0
+    assert stack.run("stack", "provision").wait() == 0
     js = publisher.jetstream()
     # Time enough for the API stub to tell of it before it has them all.
     await js.add_consumer("CRYPTO", (await js.consumer_info("CRYPTO", "api_stub")).config.evolve(ack_wait=20))
@@ -137,7 +137,7 @@ async def test_without_servers_the_scrape_is_answered_all_the_same(stack: Stack)
 async def test_with_frozen_servers_it_is_in_time_and_knows_the_last_slot(
     stack: Stack, publisher: Client, own_mongod: Mongod
 ) -> None:
-    assert stack.run("stack", "provision", MONGO_URL=own_mongod.url).wait(30) == 0
+    assert stack.run("stack", "provision", MONGO_URL=own_mongod.url).wait() == 0
     stub = Scraped(stack, MONGO_URL=own_mongod.url)
     stub.process.wait_for_line("[NATS] Connected")
     slot = datetime(2023, 11, 21, 14, 30, tzinfo=UTC)

@@ -18,7 +18,7 @@ async def test_a_stream_and_a_consumer_of_an_earlier_version_get_the_settings_of
     subscription = await js.pull_subscribe_bind("api_stub", "CRYPTO")
     await (await subscription.fetch(1))[0].ack_sync(HANG_SECONDS)
     for _ in range(2):
-        assert stack.run("stack", "provision").wait(30) == 0
+        assert stack.run("stack", "provision").wait() == 0
     stream, consumer = await js.stream_info("CRYPTO"), await js.consumer_info("CRYPTO", "api_stub")
     await client.close()
     assert (stream.config.duplicate_window, stream.state.messages) == (7 * DAY, 2)

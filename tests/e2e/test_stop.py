@@ -31,7 +31,7 @@ def own_mongod() -> Iterator[Mongod]:
 def seconds_to_stop(process: Process) -> float:
     begin = time.monotonic()
     process.kill(signal.SIGTERM)
-    status = process.wait(30)
+    status = process.wait()
     seconds = time.monotonic() - begin
     assert status == 0, "\n".join(process.lines)
     return seconds
@@ -60,7 +60,7 @@ async def test_an_api_stub_stops_in_time_when_servers_are_frozen(
     frozen: tuple[str, ...], stack: Stack, own_mongod: Mongod, publisher: Client
 ) -> None:
     """With batches in hand and more received, and with requests under way."""
-    assert stack.run("stack", "provision", MONGO_URL=own_mongod.url).wait(30) == 0
+    assert stack.run("stack", "provision", MONGO_URL=own_mongod.url).wait() == 0
     port = str(ports.free())
     stub = stack.api_stub(MONGO_URL=own_mongod.url, HTTP_PORT=port, BATCH_SIZE="1")
     await publisher.publish("crypto.updates", b"{}")
@@ -117,13 +117,13 @@ def test_a_worker_without_a_scheduler_says_so_and_ends_for_its_supervisor(stack:
 
         assert eventually(lambda: unready() == (503, ["the scheduler's thread has ended"]))
         assert client.get("/livez").status_code == 200
-    assert worker.wait(30) == 1
+    assert worker.wait() == 1
     worker.wait_for_line("[CRON] the scheduler's thread has ended: ending, so that the worker is started again (error)")
 
 
 def test_a_worker_that_cannot_listen_names_the_variables(stack: Stack) -> None:
     worker = stack.worker(HEALTH_HOST="192.0.2.1", HEALTH_PORT="8081")
-    assert worker.wait(30) == 2
+    assert worker.wait() == 2
     assert worker.lines[-1].startswith("HEALTH_HOST=192.0.2.1 HEALTH_PORT=8081: ")
 
 

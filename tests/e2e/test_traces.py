@@ -60,7 +60,7 @@ def traceparent(message: RawStreamMsg) -> str | None:
 async def test_an_event_has_one_trace_on_its_whole_way_and_its_body_stays_as_it_is(stack: Stack) -> None:
     api = stack.api_stub(**JSON)
     worker = stack.worker(*ONCE, **JSON)
-    assert worker.wait(20) == 0
+    assert worker.wait() == 0
     stored = await soon(lambda: stack.events.find_one({"_id": ID}))
     assert stored
     message = (await messages(stack.nats.url, 1))[0]
@@ -73,7 +73,7 @@ async def test_an_event_has_one_trace_on_its_whole_way_and_its_body_stays_as_it_
 
 async def test_a_second_workers_copy_is_a_duplicate_although_its_trace_is_another(stack: Stack) -> None:
     first, second = (stack.worker(*ONCE, **JSON) for _ in range(2))
-    assert [first.wait(20), second.wait(20)] == [0, 0]
+    assert [first.wait(), second.wait(20)] == [0, 0]
     said = [logged(worker, "[PUBLISH]") for worker in (first, second)]
     assert sorted("already" in entry["message"] for entry in said) == [False, True]
     assert len({entry["traceparent"] for entry in said}) == 2
@@ -111,7 +111,7 @@ async def test_a_dead_letter_keeps_its_trace_and_the_replayed_event_has_it(
     assert logged(api, "moved to dead_letters")["traceparent"] == given
     (tmp_path / "body.json").write_bytes(BARE)
     replay = stack.run("stack", "dead-letters", "replay", letter["_id"], "--body", "body.json")
-    assert replay.wait(20) == 0
+    assert replay.wait() == 0
     stored = stack.events.find_one({"_id": ID})
     assert stored
     assert stored["traceparent"] == given
@@ -204,7 +204,7 @@ def test_a_collector_that_is_down_costs_no_event_and_no_stop(stack: Stack, *, an
         worker = stack.worker(*ONCE, MARKET_SOURCE="none", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
         worker.wait_for_line("[PUBLISH] Sent crypto.update event")
         begin = time.monotonic()
-        assert worker.wait(30) == 0
+        assert worker.wait() == 0
         assert time.monotonic() - begin < 8  # OpenTelemetry itself would wait for ten seconds, or thirty
         api = stack.api_stub(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
         assert eventually(lambda: stack.sum() == 1)
@@ -235,14 +235,14 @@ def imported(process: Process) -> set[str]:
 )
 def test_without_the_variables_nothing_is_imported(stack: Stack, environ: dict[str, str]) -> None:
     worker = stack.worker("--once", "--dry-run", MARKET_SOURCE="none", **environ, **TOLD)
-    assert worker.wait(20) == 0
+    assert worker.wait() == 0
     assert worker.wait_for_line("traceparent: 00-")
     assert imported(worker) == set()
 
 
 def test_with_a_variable_the_sdk_is_imported(stack: Stack) -> None:
     worker = stack.worker("--once", "--dry-run", MARKET_SOURCE="none", OTEL_TRACES_EXPORTER="otlp", **TOLD)
-    assert worker.wait(20) == 0
+    assert worker.wait() == 0
     assert {"opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http.trace_exporter"} <= imported(worker)
 
 
@@ -259,7 +259,7 @@ def test_without_the_packages_a_warning_says_what_to_install(stack: Stack, tmp_p
     worker = stack.worker(
         *ONCE, MARKET_SOURCE="none", PYTHONPATH=str(tmp_path), OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1"
     )
-    assert worker.wait(20) == 0
+    assert worker.wait() == 0
     assert worker.wait_for_line(re.compile(r"^\[OTEL\] No spans: No module named .*; install crypto-updates\[otel\]"))
     assert worker.wait_for_line("[PUBLISH] Sent crypto.update event")
 
@@ -267,12 +267,12 @@ def test_without_the_packages_a_warning_says_what_to_install(stack: Stack, tmp_p
 def test_a_bad_value_of_opentelemetry_is_told_with_the_others(stack: Stack) -> None:
     bad = {"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "SCHEDULE": "x"}
     worker = stack.worker(**bad)
-    assert worker.wait(20) == 2
+    assert worker.wait() == 2
     assert sorted(line.partition("=")[0] for line in worker.lines) == sorted(bad)
 
 
 def test_a_value_that_only_opentelemetry_knows_is_told_too(stack: Stack) -> None:
     bad = {"OTEL_BSP_MAX_QUEUE_SIZE": "1", "OTEL_TRACES_EXPORTER": "otlp"}
     worker = stack.worker(**bad)
-    assert worker.wait(20) == 2
+    assert worker.wait() == 2
     assert worker.wait_for_line(re.compile(r"^OTEL_\.\.\.: max_export_batch_size must be .*; accepted: "))

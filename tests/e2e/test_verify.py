@@ -45,7 +45,7 @@ class Report:
     """The output and the exit status of a verification."""
 
     def __init__(self, process: Process) -> None:
-        self.status = process.wait(timeout=45)
+        self.status = process.wait()
         self.output = "\n".join(process.lines)
         rows = (re.match(r"([✓✗+x-]) (.{18}) (.*)", line) for line in process.lines)
         self._checks = {row[2].rstrip(): (row[1], row[3]) for row in rows if row}
@@ -126,7 +126,7 @@ def bare(server: NatsServer, events: Collection[dict[str, Any]], mongo_url: str,
 @pytest.fixture
 def stack(bare: Running) -> Running:
     """Provisioned, and without services."""
-    assert bare.start("stack", "provision").wait(timeout=30) == 0
+    assert bare.start("stack", "provision").wait() == 0
     return bare
 
 
@@ -164,7 +164,7 @@ async def test_a_server_of_ones_own_hears_nothing_of_it(bare: Running, delivery:
         bare.environ |= {"NATS_URL": server.url, "DELIVERY": delivery, "SCHEDULE": "0 0 1 1 *"}
         api_stub = bare.start("api_stub")
         api_stub.wait_for_line("[NATS] Connected")
-        assert bare.start("worker", "--once").wait(timeout=30) == 0
+        assert bare.start("worker", "--once").wait() == 0
         api_stub.wait_for_line("[EVENT] Stored crypto@")
         client = await connect(server.url)
         subjects = [SUBJECT, "crypto.*", "crypto.>"]
@@ -192,7 +192,7 @@ def test_it_says_what_a_stream_without_the_probe_s_subject_needs(bare: Running) 
     lack = f"stream {STREAM} does not take {PROBE}"
     assert (report.text("JetStream"), report.text("Event delivery")) == (lack, f"skipped: {lack}")
     assert "run `crypto-updates provision`" in report.output
-    assert bare.start("stack", "provision").wait(timeout=30) == 0
+    assert bare.start("stack", "provision").wait() == 0
     assert {"JetStream", "Event delivery", "Reconnection"} <= set(bare.verify().marked("✓"))
 
 
@@ -321,7 +321,7 @@ def test_it_ends_in_time_when_the_servers_are_frozen(bare: Running) -> None:
 def test_a_mongodb_that_is_no_replica_set_is_named_by_all(bare: Running, standalone: Standalone) -> None:
     bare.environ["MONGO_URL"] = standalone.url
     provision = bare.start("stack", "provision")
-    assert provision.wait(timeout=30) == 0
+    assert provision.wait() == 0
     assert "start mongod with --replSet" in provision.wait_for_line("MongoDB is not a replica set")
     bare.start("api_stub").wait_for_line("[NATS] Connected")
     report = bare.verify()
@@ -442,7 +442,7 @@ def test_it_says_what_it_may_not_ask_and_not_remove(bare: Running) -> None:
     users = f"{{user: admin, password: a}}, {{user: publisher, password: p, permissions: {rights}}}"
     with NatsServer(config=f"accounts {{ A {{ jetstream: enabled, users: [{users}] }} }}") as server:
         bare.environ |= {"NATS_URL": server.url, "NATS_USER": "admin", "NATS_PASSWORD": "a"}
-        assert bare.start("stack", "provision").wait(timeout=30) == 0
+        assert bare.start("stack", "provision").wait() == 0
         own = {"NATS_USER": "publisher", "NATS_PASSWORD": "p"}
         stopped = bare.start("stack", "verify", **own)
         url = f"{server.monitor_url}/jsz"
