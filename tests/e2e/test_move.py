@@ -16,6 +16,7 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.errors import Error as JetStreamError
+from nats.js.errors import ServiceUnavailableError
 
 from crypto_updates.bus import move
 from crypto_updates.bus.config import BusSettings
@@ -381,8 +382,14 @@ async def moved_in(cluster: Connection, folder: Path, patch: pytest.MonkeyPatch)
 
 async def consume_one(connection: Connection) -> None:
     subscription = await connection.jetstream().pull_subscribe_bind(OWN_DURABLE, STREAM)
-    for message in await subscription.fetch(1, timeout=HANG_SECONDS):
-        await message.ack_sync(timeout=HANG_SECONDS)
+    async with asyncio.timeout(HANG_SECONDS):
+        while True:
+            try:
+                (message,) = await subscription.fetch(1, timeout=HANG_SECONDS)
+                break
+            except ServiceUnavailableError:  # in a cluster, the consumer may have no leader yet
+                await asyncio.sleep(0.05)
+    await message.ack_sync(timeout=HANG_SECONDS)
 
 
 async def test_a_stream_is_open_again_also_when_its_copy_cannot_be_removed(
