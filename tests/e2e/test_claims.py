@@ -76,7 +76,7 @@ async def test_without_permission_each_worker_gets_the_id_within_the_patience(de
         connection.js = connection.jetstream()
         refused = claims.SUBJECT if "claims" in denied else connection.api(f"STREAM.CREATE.{claims.STREAM}")
         # The first time, there is no answer; from then on, the refusal is known.
-        for patience, most in ((1, 3), (30, 3)):
+        for patience, most in ((1, 2), (30, 3)):
             begin = time.monotonic()
             assert await claims.claim(connection, "slot/1", 1, patience)
             assert time.monotonic() - begin < most

@@ -47,7 +47,8 @@ def test_each_slot_is_stored_with_data_at_its_own_time(stack: Stack) -> None:
     assert [quote["coin"] for quote in event["data"]] == ["bitcoin", "ethereum", "polygon-ecosystem-token"]
     assert eventually(lambda: gaps(stack.slots(), 1) == [])
     lags = [(stored["received_at"] - stored["timestamp"]).total_seconds() for stored in stack.events.find()]
-    assert 0 <= min(lags) < 2  # the machine may hold up any of them
+    assert min(lags) >= 0
+    assert sorted(lags)[-2] < 2  # the machine may hold up one of them
 
 
 @pytest.mark.timeout(120)
