@@ -225,7 +225,7 @@ def dev(tree: Path, nats_url: str, mongo_url: str) -> Iterator[Process]:
 
 
 def count(process: Process, text: str) -> int:
-    return sum(text in line for line in list(process.lines))
+    return sum(text in line for line in process.lines)
 
 
 def test_dev_restarts_the_service_whose_file_has_changed(dev: Process, tree: Path) -> None:

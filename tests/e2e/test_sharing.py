@@ -31,7 +31,7 @@ async def all_take_part(publisher: Client, stubs: list[Process]) -> bool:
     """Publish until each of them has stored something; what is published before the first one listens may be lost."""
     for number in range(100):
         await publish(publisher, 150, f"probe{number}")
-        if await soon(lambda: all(any("[EVENT] Stored" in line for line in list(stub.lines)) for stub in stubs), 0.3):
+        if await soon(lambda: all(any("[EVENT] Stored" in line for line in stub.lines) for stub in stubs), 0.3):
             return True
     return False
 

@@ -131,7 +131,7 @@ async def test_a_slot_whose_claimant_is_gone_is_made_after_a_third_of_the_time(
 def stalled(workers: Iterable[Process]) -> set[str]:
     """The ids that a worker waited for in vain, because the machine was too busy for a slot every two seconds."""
     said = re.compile(r"(?:\[TURN\] No event of |\[NATS\] Claim of crypto@)(\S+Z)")
-    return {f"crypto@{found[1]}" for worker in workers for line in list(worker.lines) if (found := said.search(line))}
+    return {f"crypto@{found[1]}" for worker in workers for line in worker.lines if (found := said.search(line))}
 
 
 @pytest.fixture

@@ -148,7 +148,7 @@ def worker(api_stub: Process, stack: Running) -> Process:
 def test_all_checks_hold_on_a_healthy_stack_and_no_probe_is_left(stack: Running, api_stub: Process) -> None:
     report = stack.verify()
     assert (report.status, report.marked("✓")) == (0, CHECKS)
-    assert eventually(lambda: sum("[EVENT] Stored verify@" in line for line in list(api_stub.lines)) == 2)
+    assert eventually(lambda: sum("[EVENT] Stored verify@" in line for line in api_stub.lines) == 2)
     assert stack.probes() == []
     assert f"own connection to {stack.nats.url} cut: back after" in report.text("Reconnection")
 
